@@ -1,0 +1,47 @@
+# make help lists the targets. Set PYTHON to choose the interpreter of .venv: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+DATASET ?= synthetic
+MODEL ?= cpnet_small
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow check format wheel clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "cpnet needs Python 3.10 or newer; this is " + sys.version.split()[0] + ": make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+setup: $(READY) ## make .venv and install the tested versions into it
+
+train: $(READY) ## train a small CPNet on a synthetic corpus, in two minutes
+	$(PY) -m cpnet.train dataset=$(DATASET) model=$(MODEL)
+
+test: $(READY) ## run the tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'not slow'
+
+test-slow: $(READY) ## run the tests that take more than a minute each
+	$(PY) -m pytest -m slow
+
+check: $(READY) ## formatting, lint, strict types, architecture, doctests
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests/test_architecture.py --doctest-modules src
+
+format: $(READY) ## format the code, and mend what lint can mend
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+wheel: $(READY) ## build the wheel into dist/
+	$(PY) -m build --wheel
+
+clean: ## remove .venv, build products and caches; data and outputs stay
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

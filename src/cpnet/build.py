@@ -1,0 +1,140 @@
+"""From a configuration to the objects that it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.errors import InstantiationException
+from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Callback, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+from torch import nn
+
+from cpnet.config import ConfigError
+from cpnet.data.datamodule import GroundingDataModule
+from cpnet.data.vocabulary import Vocabulary
+from cpnet.losses import GroundingLoss
+from cpnet.module import GroundingModule
+
+
+@contextmanager
+def refusals(key: str) -> Iterator[None]:
+    """Turn what a constructor refuses into an error of the configuration, under the key of the group it belongs to.
+
+    Raises:
+        ConfigError: the constructor refused a value
+    """
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (InstantiationException, MisconfigurationException, ValueError, TypeError) as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) else error
+        if not isinstance(cause, MisconfigurationException | ValueError | TypeError):
+            raise
+        text = str(cause)
+        raise ConfigError(text if text.startswith(key) else f"{key}: {text}") from error
+
+
+def factory(node: DictConfig) -> Callable[..., Any]:
+    """Give what makes the object of a node's ``_target_`` when it is called with what the node does not hold."""
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        with refusals(str(node._get_full_key(None))):
+            # The partial keeps arguments such as tensors out of OmegaConf, which would copy them.
+            return hydra.utils.instantiate(node, _convert_="all", _partial_=True)(*args, **kwargs)
+
+    return make
+
+
+def instantiate(node: DictConfig, **kwargs: Any) -> Any:
+    """Make the object of a node's ``_target_``.
+
+    Raises:
+        ConfigError: the constructor refused a value
+    """
+    return factory(node)(**kwargs)
+
+
+def instantiate_all(nodes: DictConfig) -> list[Any]:
+    """Make the object of every node of a group such as callbacks; one set to null is left out."""
+    return [instantiate(node) for node in nodes.values() if node]
+
+
+def containers(node: DictConfig) -> dict[str, Any]:
+    """Resolve a node to plain dictionaries and lists."""
+    plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def build_datamodule(cfg: DictConfig, *, vocabulary: Vocabulary | None = None) -> GroundingDataModule:
+    """Make the DataModule; with a checkpoint's vocabulary, word vectors are looked up only for words it lacks."""
+    dataset: DictConfig = cfg.dataset
+    words = dataset.word_vectors
+    glove = [Path(path).expanduser() for path in (words.path, words.subset) if path]
+    features = {key: dataset.features[key] for key in ("path", "layout", "key", "dim")}
+    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth", "blind", "max_words")
+    try:
+        return GroundingDataModule(
+            reader=hydra.utils.instantiate(dataset.reader, _partial_=True),
+            splits=containers(dataset.splits),
+            features=features,
+            glove=next((path for path in glove if path.exists()), glove[0]),
+            word_dim=words.dim,
+            sampling=instantiate(cfg.sampling),
+            vocabulary=vocabulary,
+            batch_size=cfg.batch_size,
+            num_workers=cfg.num_workers,
+            seed=cfg.seed,
+            corpus=instantiate(dataset.generate) if dataset.generate else None,
+            **{key: dataset[key] for key in policy},
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def build_module(
+    cfg: DictConfig,
+    vocabulary: Vocabulary,
+    *,
+    provenance: dict[str, Any] | None = None,
+    training: bool = True,
+) -> GroundingModule:
+    """Make model, loss and metrics and join them; with an optimiser and a schedule where they are to be trained."""
+    model: nn.Module = instantiate(cfg.model, word_vectors=vocabulary.vectors)
+    loss: GroundingLoss = instantiate(cfg.loss)
+    with refusals("metrics"):
+        return GroundingModule(
+            model=model,
+            loss=loss,
+            optimizer=factory(cfg.optimizer) if training else None,
+            scheduler=factory(cfg.scheduler) if training else None,
+            metrics=containers(cfg.metrics),
+            provenance=provenance,
+        )
+
+
+def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback]) -> Trainer:
+    """Make the trainer of a run with the configuration's loggers and callbacks, and others.
+
+    Raises:
+        ConfigError: a value cannot work, or nothing would choose the checkpoint that is tested
+    """
+    for key in ("max_epochs", "accumulate_grad_batches"):
+        if cfg.trainer[key] < 1:
+            name = "epochs" if key == "max_epochs" else f"trainer.{key}"
+            raise ConfigError(f"{name} must be 1 or more; got {cfg.trainer[key]}")
+    callbacks = [*instantiate_all(cfg.callbacks), *callbacks]
+    trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=instantiate_all(cfg.logger) or False)
+    best = trainer.checkpoint_callback
+    if not isinstance(best, ModelCheckpoint) or best.monitor is None:
+        raise ConfigError(
+            "callbacks.checkpoint must be a ModelCheckpoint with a monitor such as val/mIoU: it chooses what is tested"
+        )
+    return trainer

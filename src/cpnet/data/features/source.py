@@ -1,0 +1,141 @@
+"""What every layout of a feature pack offers: rows of features, looked up by any spelling of a video's id."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cpnet.data.identity import normalise_id
+from cpnet.data.moment import DataError
+
+SHOWN = 10  # names that an error quotes before it ends in "..."
+
+
+def quote(names: Iterable[str]) -> str:
+    """Join the first names of a list for an error.
+
+    >>> quote(["rgb", "flow"])
+    "'rgb', 'flow'"
+    """
+    names = list(names)
+    return ", ".join(repr(name) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+
+
+class FeatureSource(ABC):
+    """Features of videos in one pack; a subclass reads one layout and knows nothing of ids, widths or defects.
+
+    Ids match by ``normalise_id``. A subclass sets its own fields before it calls ``super().__init__``, which looks at
+    the first video. Instances can be pickled and survive a fork.
+
+    Args:
+        path: the file or folder, for errors
+        names: ids of the videos as spelled on disk
+        dim: the width V that the pack must have; None takes the width of the first video
+
+    Raises:
+        DataError: no video, two names for one video, or a width other than ``dim``.
+    """
+
+    def __init__(self, *, path: Path, names: Iterable[str], dim: int | None) -> None:
+        self.path = path
+        self._names: dict[str, str] = {}
+        for name in sorted(names):
+            known = self._names.setdefault(normalise_id(name), name)
+            if known != name:
+                raise DataError(f"{path}: {known!r} and {name!r} are ids of the same video; remove one of them")
+        if not self._names:
+            raise DataError(f"{path} holds no video features; set dataset.features.path to a pack that does")
+        first = next(iter(self._names.values()))
+        self.dim = dim if dim is not None else self._matrix(first, self._shape(first))[1]
+        self.length(first)
+
+    @abstractmethod
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """Shape of the array of a video, without reading its rows where the layout allows."""
+
+    @abstractmethod
+    def _read(self, name: str) -> NDArray[np.generic]:
+        """Read the array of a video as it is stored."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of open files; a later read opens them again."""
+
+    def ids(self) -> Collection[str]:
+        """Ids of the videos as spelled on disk."""
+        return self._names.values()
+
+    def __contains__(self, video: str) -> bool:
+        return normalise_id(video) in self._names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def missing(self, videos: Iterable[str]) -> list[str]:
+        """Name the videos that have no features, each once, in the order given."""
+        return [video for video in dict.fromkeys(videos) if video not in self]
+
+    def length(self, video: str) -> int:
+        """Count the rows of a video.
+
+        Raises:
+            DataError: no such video, no rows, or rows of another width than ``dim``.
+        """
+        name = self._name(video)
+        return self._size(name, self._shape(name))[0]
+
+    def rows(self, video: str) -> NDArray[np.floating]:
+        """Read the features of a video.
+
+        Shape: (N, V), float16 where stored so, else float32
+
+        Raises:
+            DataError: no such video, no rows, rows of another width than ``dim``, no floats, or values not finite.
+        """
+        name = self._name(video)
+        stored = self._read(name)
+        size = self._size(name, stored.shape)
+        if stored.dtype.kind != "f":
+            raise DataError(
+                f"{self.path}: features of {name!r} are {stored.dtype}, not floats; convert them to float32"
+            )
+        dtype = np.float16 if stored.dtype.itemsize == 2 else np.float32
+        rows = np.ascontiguousarray(stored.reshape(size), dtype=dtype)
+        finite = np.isfinite(rows)
+        if not finite.all():
+            bad = np.flatnonzero(~finite.all(axis=1))
+            raise DataError(
+                f"{self.path}: features of {name!r} hold NaN or infinity in {len(bad)} of {len(rows)} rows, first in "
+                f"row {bad[0]}; extract them again"
+            )
+        return rows
+
+    def _name(self, video: str) -> str:
+        name = self._names.get(normalise_id(video))
+        if name is None:
+            raise DataError(
+                f"{self.path} has no features of video {video!r} (its ids look like {next(iter(self.ids()))!r}); "
+                "set dataset.features.path to a pack that has"
+            )
+        return name
+
+    def _matrix(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Leave out the singleton dimensions between N and V, as in (N, 1, 1, V)."""
+        if len(shape) < 2 or any(between != 1 for between in shape[1:-1]):
+            raise DataError(f"{self.path}: features of {name!r} have shape {shape}; (N, V) or (N, 1, ..., V) is wanted")
+        if shape[0] == 0 or shape[-1] == 0:
+            raise DataError(f"{self.path}: features of {name!r} are empty, shape {shape}; extract them again")
+        return shape[0], shape[-1]
+
+    def _size(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+        size = self._matrix(name, shape)
+        if size[1] != self.dim:
+            raise DataError(
+                f"{self.path}: features of {name!r} are {size[1]} wide, not {self.dim}; if the pack is the right one, "
+                f"set dataset.features.dim={size[1]} (model.video_dim follows it)"
+            )
+        return size

@@ -1,0 +1,8 @@
+"""One reader a format of annotation file: from paths to a list of ``Moment``, in the file's order, uncleaned."""
+
+from cpnet.data.readers.activitynet_captions import read_activitynet_captions
+from cpnet.data.readers.charades_sta import read_charades_sta
+from cpnet.data.readers.jsonl import read_jsonl
+from cpnet.data.readers.tacos import read_tacos
+
+__all__ = ["read_activitynet_captions", "read_charades_sta", "read_jsonl", "read_tacos"]

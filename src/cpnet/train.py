@@ -1,0 +1,73 @@
+"""``python -m cpnet.train [overrides]``: train a model on a corpus, choose its best epoch, and measure it on test."""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from cpnet import cli
+from cpnet.config import ConfigError
+
+
+def main(cfg: DictConfig) -> float:
+    """Check that the corpus is there, which takes no time, before what takes seconds to import."""
+    cli.check_corpus(cfg)
+    return train(cfg)
+
+
+def train(cfg: DictConfig) -> float:
+    """Run one job in ``cfg.output_dir``; return the best validation mIoU, by which the checkpoint is chosen.
+
+    Raises:
+        ConfigError: an impossible value
+        DataError: something is wrong with the corpus
+    """
+    from pathlib import Path
+
+    from pytorch_lightning import seed_everything
+    from pytorch_lightning.callbacks import ModelCheckpoint
+
+    from cpnet import results, tracking
+    from cpnet.build import build_datamodule, build_module, build_trainer, containers, refusals
+    from cpnet.checkpoint import provenance
+    from cpnet.precision import check_precision
+    from cpnet.predictions import PredictionWriter
+
+    folder = Path(cfg.output_dir)
+    check_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    with refusals("seed"):
+        seed_everything(cfg.seed, workers=True, verbose=False)
+    datamodule = build_datamodule(cfg)
+    datamodule.prepare_data()
+    datamodule.setup()
+    module = build_module(cfg, datamodule.vocabulary, provenance=provenance(cfg, datamodule.vocabulary))
+    results.save_config(cfg, folder)
+
+    test = datamodule.dataset("test").moments
+    writer = PredictionWriter(folder / "predictions.jsonl", test)
+    trainer = build_trainer(cfg, callbacks=[writer])
+    stopwatch = results.Stopwatch()
+    with tracking.job(trainer.loggers, containers(cfg)):
+        with stopwatch.time("fit"):
+            trainer.fit(module, datamodule=datamodule)
+        best = trainer.checkpoint_callback
+        if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
+            raise ConfigError("no epoch was validated, so none was chosen: see trainer.limit_val_batches and the like")
+        with stopwatch.time("test"):
+            trainer.test(module, datamodule=datamodule, ckpt_path="best", verbose=False)
+    if trainer.is_global_zero:
+        measured = results.collect(
+            cfg,
+            split="test",
+            pairs=writer.written,
+            logged=trainer.callback_metrics,
+            train=datamodule.dataset("train").moments,
+            evaluated=test,
+            model=module.model,
+            stopwatch=stopwatch,
+        )
+        results.publish(measured, folder)
+    return float(best.best_model_score)
+
+
+if __name__ == "__main__":
+    cli.run(main, config_name="train")

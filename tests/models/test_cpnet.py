@@ -1,0 +1,169 @@
+"""The whole network against the loops, its ablations and its knobs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import oracles
+from cpnet.losses import GroundingLoss
+from cpnet.models import CPNet
+from models.pairs import WORDS, batch, pair, small_model
+
+PAIRS = [pair(5, 3), pair(1, 1), pair(9, 2), pair(2, 6)]
+HEADS = 2
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {},
+        {"fusion": "two_layer", "position": "learned"},
+        {"cam": {"scale": True, "diagonal": "once"}, "downsample": "avg", "upsample": "linear"},
+        {"cam": {"separate_values": True}, "downsample": "conv", "pyramid_levels": 4},
+        {"context_aware": False},
+        {"context_aware": False, "downsample": "avg", "upsample": "linear", "pyramid_levels": 4},
+        {"contextual_pyramid": False},
+        {"share_fusion_encoder": True},
+        {"encoder": {"kernel_size": 3, "conv_layers": 2, "num_heads": HEADS}},
+    ],
+    ids=str,
+)
+def test_model_is_the_loop(knobs: dict[str, Any]) -> None:
+    model = small_model(dtype=torch.float64, **knobs)
+    output = model(batch(PAIRS, more_clips=2, more_words=1))
+    cam = knobs.get("cam", {})
+    of_pyramid = oracles.Knobs(
+        levels=knobs.get("pyramid_levels", 3),
+        downsample=knobs.get("downsample", "max"),
+        upsample=knobs.get("upsample", "nearest"),
+        diagonal=cam.get("diagonal", "both"),
+        scale=cam.get("scale", False),
+    )
+    w = oracles.weights(model)
+    for b, one in enumerate(PAIRS):
+        span, attention = oracles.cpnet(oracles.array(one.video), one.query, w, heads=HEADS, knobs=of_pyramid)
+        # Positions are a float32 table: agreement ends at its precision.
+        np.testing.assert_allclose(oracles.array(output.span[b]), span, atol=1e-6)
+        a = oracles.array(output.log_attention[b, : len(one.video)].exp())
+        np.testing.assert_allclose(a, attention, atol=1e-6)
+
+
+def test_without_the_pyramid_nothing_of_it_is_left() -> None:
+    model = small_model(contextual_pyramid=False)
+    assert model.pyramid is None
+    assert not any("pyramid" in name for name, _ in model.named_parameters())
+    maps = model(batch([pair(4, 2, dtype=torch.float32)]), return_maps=True).maps
+    assert maps is not None
+    assert maps.levels == ()
+
+
+def test_maps_are_distributions_and_only_given_when_asked() -> None:
+    model, pairs = small_model(), batch([pair(5, 3, dtype=torch.float32), pair(3, 2, dtype=torch.float32)])
+    assert model(pairs).maps is None
+    output = model(pairs, return_maps=True)
+    torch.testing.assert_close(output.span, model(pairs).span)
+    assert output.maps is not None
+    torch.testing.assert_close(output.maps.query.sum(dim=2), torch.ones(2, 5))
+    torch.testing.assert_close(output.maps.video.sum(dim=1), torch.ones(2, 3))
+    assert [m.shape[1] for m in output.maps.levels] == [5, 3, 2]
+
+
+def test_the_second_encoder_has_its_own_weights_unless_it_is_shared() -> None:
+    own, shared = small_model(), small_model(share_fusion_encoder=True)
+    assert shared.fusion_encoder is shared.encoder
+    first, second = ({id(p) for p in encoder.parameters()} for encoder in (own.encoder, own.fusion_encoder))
+    assert not first & second
+    counts = [sum(p.numel() for p in model.parameters()) for model in (own, shared)]
+    assert counts[0] - counts[1] == sum(p.numel() for p in own.encoder.parameters())
+
+
+def test_reversed_predictions_are_swapped_or_left() -> None:
+    swapping, leaving = small_model(order="swap"), small_model(order="none")
+    pairs = batch([pair(4, 2, dtype=torch.float32)])
+    with torch.no_grad():
+        for model in (swapping, leaving):
+            last = "regression.regression.3"
+            model.get_parameter(f"{last}.weight").zero_()
+            model.get_parameter(f"{last}.bias").copy_(torch.tensor([2.0, -2.0]))
+    early, late = 1 / (1 + np.exp(2.0)), 1 / (1 + np.exp(-2.0))
+    for model, expected in ((swapping, [early, late]), (leaving, [late, early])):
+        output = model(pairs)
+        assert output.span[0].tolist() == pytest.approx([late, early])
+        assert output.ranked.shape == (1, 1, 2)
+        assert output.ranked[0, 0].tolist() == pytest.approx(expected)
+
+
+def test_word_vectors_are_kept_but_not_trained() -> None:
+    model = small_model()
+    assert "words.vectors" in model.state_dict()
+    assert "words.vectors" not in dict(model.named_parameters())
+
+
+def test_dropout_is_there_in_training_only() -> None:
+    model, pairs = small_model(dropout=0.5), batch([pair(4, 2, dtype=torch.float32)])
+    assert torch.equal(model(pairs).span, model(pairs).span)
+    model.train()
+    assert not torch.equal(model(pairs).span, model(pairs).span)
+
+
+@pytest.mark.parametrize("cam", [{}, {"diagonal": "once"}, {"scale": True, "separate_values": True}], ids=str)
+@pytest.mark.parametrize("resample", [("max", "nearest"), ("avg", "linear"), ("conv", "linear")])
+def test_bf16_autocast_learns(cam: dict[str, Any], resample: tuple[str, str]) -> None:
+    model = small_model(cam=cam, downsample=resample[0], upsample=resample[1], pyramid_levels=5)
+    pairs = batch([pair(9, 3, dtype=torch.float32), pair(1, 1, dtype=torch.float32)], more_clips=1)
+    exact = model(pairs)
+    model.train()
+    with torch.autocast("cpu", torch.bfloat16):
+        losses = GroundingLoss()(model(pairs), pairs)
+        rough = model.eval()(pairs)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    gradients = torch.autograd.grad(losses["loss"], parameters)
+    assert all(loss.isfinite() and loss.dtype == torch.float32 for loss in losses.values())
+    for name, gradient in zip(names, gradients, strict=True):
+        assert gradient.isfinite().all(), name
+    assert rough.span.dtype == rough.log_attention.dtype == torch.float32
+    torch.testing.assert_close(rough.span, exact.span, atol=0.05, rtol=0)
+
+
+def refused(key: str, value: object, options: dict[str, Any] | None = None) -> Any:
+    group, _, name = key.rpartition(".")
+    given = options or ({group: {name: value}} if group else {name: value})
+    return pytest.param(key, value, given, id=f"{key}={value}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "options"),
+    [
+        *(refused("pyramid_levels", levels) for levels in (-1, 0, 9, 99)),
+        *(refused("hidden_dim", width) for width in (-8, 0, 1)),
+        refused("hidden_dim", 12, {"hidden_dim": 12, "encoder": {"num_heads": 8}}),
+        *(refused("encoder.num_heads", heads) for heads in (-1, 0, 3)),
+        *(refused("encoder.kernel_size", size) for size in (-3, 0, 4)),
+        refused("encoder.conv_layers", -1),
+        *(refused("dropout", p) for p in (-0.1, 1.0, 1.5, float("nan"))),
+        refused("video_dim", 0),
+        *(refused("max_length", length) for length in (-1, 0)),
+        *(refused(key, "middle") for key in ("position", "fusion", "downsample", "upsample", "order", "cam.diagonal")),
+    ],
+)
+def test_what_cannot_work_is_refused_by_name_and_value(key: str, value: object, options: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {"video_dim": 4, "hidden_dim": 16, "word_vectors": torch.zeros(WORDS, 5)}
+    with pytest.raises(ValueError, match=rf"model\.{re.escape(key)}\b.*got .*{re.escape(str(value))}"):
+        CPNet(**(arguments | options))
+
+
+@pytest.mark.parametrize("levels", [1, 8])
+def test_both_ends_of_the_levels_work(levels: int) -> None:
+    assert small_model(pyramid_levels=levels)(batch([pair(1, 1, dtype=torch.float32)])).span.shape == (1, 2)
+
+
+def test_learned_positions_refuse_a_longer_video_or_query() -> None:
+    model = small_model(position="learned", max_length=4)
+    for one in (pair(5, 1, dtype=torch.float32), pair(1, 5, dtype=torch.float32)):
+        with pytest.raises(ValueError, match=r"model\.max_length"):
+            model(batch([one]))

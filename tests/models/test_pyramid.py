@@ -1,0 +1,154 @@
+"""Eq. 4-10 against loops; every sequence is padded with garbage, the loops see it alone."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Literal
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import oracles
+from cpnet.models.pyramid import ContextAwareModule, ContextualPyramid, DownSampling, upsample
+from models.pairs import mask_of, padded, randomised
+
+WIDTH = 3
+LENGTHS = (1, 2, 5, 8)
+Diagonal = Literal["both", "once"]
+Down = Literal["max", "avg", "conv"]
+Up = Literal["nearest", "linear"]
+
+
+def sequences() -> list[Tensor]:
+    torch.manual_seed(2)
+    return [torch.randn(length, WIDTH, dtype=torch.float64) for length in LENGTHS]
+
+
+@pytest.mark.parametrize("diagonal", ["both", "once"])
+@pytest.mark.parametrize("scale", [False, True])
+@pytest.mark.parametrize("separate_values", [False, True])
+@pytest.mark.parametrize("return_map", [False, True])
+def test_cam_is_the_loop(diagonal: Diagonal, scale: bool, separate_values: bool, return_map: bool) -> None:
+    cam = randomised(ContextAwareModule(WIDTH, diagonal=diagonal, scale=scale, separate_values=separate_values))
+    x, w = sequences(), oracles.weights(cam)
+    answers, maps = cam(*padded(x, more=1), return_map=return_map)
+    assert (maps is not None) == return_map
+    for b, alone in enumerate(map(oracles.array, x)):
+        expected = oracles.cam(alone, w, diagonal=diagonal, scale=scale)
+        np.testing.assert_allclose(oracles.array(answers[b, : len(alone)]), expected, atol=1e-9)
+        if maps is not None:
+            m = oracles.array(maps[b])
+            np.testing.assert_allclose(
+                m[: len(alone), : len(alone)], oracles.correlation(alone, w, scale=scale), atol=1e-9
+            )
+            assert not m[:, len(alone) :].any()
+
+
+@pytest.mark.parametrize("diagonal", ["both", "once"])
+@pytest.mark.parametrize("separate_values", [False, True])
+def test_a_map_that_is_returned_changes_nothing(diagonal: Diagonal, separate_values: bool) -> None:
+    torch.manual_seed(0)
+    cam = ContextAwareModule(16, diagonal=diagonal, separate_values=separate_values)
+    x, mask = torch.randn(2, 9, 16), mask_of([9, 4])
+    torch.testing.assert_close(cam(x, mask, return_map=True)[0], cam(x, mask)[0], atol=1e-5, rtol=0)
+
+
+def test_once_is_the_plain_non_local_block() -> None:
+    cam = randomised(ContextAwareModule(WIDTH, diagonal="once"))
+    x, mask = padded([torch.randn(6, WIDTH, dtype=torch.float64)])
+    m = oracles.correlation(oracles.array(x[0]), oracles.weights(cam))
+    y = oracles.product(m, oracles.linear(oracles.array(x[0]), oracles.part(oracles.weights(cam), "g")))  # Eq. 4
+    np.testing.assert_allclose(oracles.array(cam.gather(torch.tensor(m)[None], x)[0]), y, atol=1e-9)
+    assert cam(x, mask)[1] is None
+
+
+def test_the_upper_triangle_is_the_future() -> None:
+    """The last clip has no future and the first no past: their separate values must not reach them."""
+    cam = randomised(ContextAwareModule(WIDTH, diagonal="once", separate_values=True))
+    x, mask = padded([torch.randn(4, WIDTH, dtype=torch.float64)])
+    m = cam.correlation(x, mask)
+    before = cam.gather(m, x)
+    with torch.no_grad():
+        cam.get_parameter("g_future.weight").add_(1.0)
+    after = cam.gather(m, x)
+    assert torch.equal(before[0, -1], after[0, -1])
+    assert (before[0, :-1] != after[0, :-1]).all()
+
+
+@pytest.mark.parametrize("kind", ["max", "avg", "conv"])
+def test_downsampling_is_the_loop(kind: Down) -> None:
+    downsampling = randomised(DownSampling(WIDTH, kind=kind))
+    x, w = sequences(), oracles.weights(downsampling)
+    for more in (0, 1, 4):
+        coarse, mask = downsampling(*padded(x, more=more))
+        assert mask.sum(dim=1).tolist() == [1, 1, 3, 4]
+        assert coarse.shape[1] == mask.shape[1] == -(-(max(LENGTHS) + more) // 2)
+        for b, alone in enumerate(x):
+            expected = oracles.downsampling(oracles.array(alone), w, kind=kind)
+            assert mask[b].tolist() == [t < len(expected) for t in range(mask.shape[1])]
+            np.testing.assert_allclose(oracles.array(coarse[b, : len(expected)]), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["max", "avg"])
+def test_pooling_leaves_padded_steps_finite(kind: Down) -> None:
+    coarse, mask = DownSampling(WIDTH, kind=kind)(torch.full((1, 6, WIDTH), -7.0), mask_of([1], more=5))
+    assert mask.tolist() == [[True, False, False]]
+    assert coarse[0, 0].tolist() == [-7.0] * WIDTH
+    assert not coarse[0, 1:].any()
+
+
+@pytest.mark.parametrize("kind", ["nearest", "linear"])
+@pytest.mark.parametrize("factor", [1, 2, 8])
+def test_upsampling_is_the_loop(kind: Up, factor: int) -> None:
+    x = sequences()
+    stacked, mask = padded(x, more=2)
+    for b, alone in enumerate(map(oracles.array, x)):
+        for size in range(1, len(alone) * factor + 1):
+            if -(-size // factor) != len(alone):
+                continue  # a level has no more steps than cover the finer one
+            fine = upsample(stacked, mask, factor=factor, size=size, kind=kind)
+            expected = oracles.upsampling(alone, factor=factor, size=size, kind=kind)
+            np.testing.assert_allclose(oracles.array(fine[b]), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(("downsample", "up"), list(product(["max", "avg", "conv"], ["nearest", "linear"])))
+@pytest.mark.parametrize("levels", [1, 2, 3, 5])
+@pytest.mark.parametrize("context_aware", [True, False])
+def test_pyramid_is_the_loop(downsample: Down, up: Up, levels: int, context_aware: bool) -> None:
+    pyramid = randomised(
+        ContextualPyramid(WIDTH, levels=levels, downsample=downsample, upsample=up, context_aware=context_aware)
+    )
+    x, w = sequences(), oracles.weights(pyramid)
+    answers, maps = pyramid(*padded(x, more=3))
+    assert maps == ()
+    knobs = oracles.Knobs(levels=levels, downsample=downsample, upsample=up)
+    for b, alone in enumerate(x):
+        expected = oracles.pyramid(oracles.array(alone), w, knobs)
+        np.testing.assert_allclose(oracles.array(answers[b, : len(alone)]), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("levels", range(1, 9))
+def test_every_level_returns_its_map(levels: int) -> None:
+    steps = 13
+    x, mask = padded([torch.randn(steps, WIDTH)])
+    _, maps = ContextualPyramid(WIDTH, levels=levels)(x, mask, return_maps=True)
+    assert len(maps) == levels
+    for m in maps:
+        assert m.shape == (1, steps, steps)
+        torch.testing.assert_close(m.sum(dim=2), torch.ones(1, steps))
+        steps = (steps + 1) // 2
+
+
+def test_without_cam_there_are_no_maps_and_no_weights_of_it() -> None:
+    pyramid = ContextualPyramid(WIDTH, levels=3, context_aware=False)
+    assert {name.split(".")[0] for name, _ in pyramid.named_parameters()} == {"top", "join"}
+    assert pyramid(*padded([torch.randn(5, WIDTH)]), return_maps=True)[1] == ()
+
+
+def test_levels_share_no_weights() -> None:
+    pyramid = ContextualPyramid(WIDTH, levels=4, downsample="conv")
+    one = sum(p.numel() for p in ContextAwareModule(WIDTH).parameters())
+    assert sum(p.numel() for p in pyramid.cams.parameters()) == 4 * one
+    assert len({id(p) for p in pyramid.downsamplings.parameters()}) == 3 * 2

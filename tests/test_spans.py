@@ -1,0 +1,120 @@
+"""Oracles: plain loops over python or numpy numbers, written from the definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cpnet import spans
+
+SECOND = st.floats(-50, 50, allow_nan=False, width=32)
+SPAN = st.tuples(SECOND, SECOND)
+FRACTION = st.floats(0, 1, width=32)
+# A few clips, so that ends fall on the borders of clips often.
+GRID = st.integers(0, 24).map(lambda k: k / 24)
+
+
+def loop_iou(first: tuple[float, float], second: tuple[float, float]) -> float:
+    if first[1] <= first[0] or second[1] <= second[0]:
+        return 0.0
+    intersection = min(first[1], second[1]) - max(first[0], second[0])
+    if intersection <= 0:
+        return 0.0
+    return intersection / ((first[1] - first[0]) + (second[1] - second[0]) - intersection)
+
+
+def loop_clips(start: float, end: float, real: int, padded: int) -> list[bool]:
+    n = np.float32(real)
+    s = min(math.floor(np.float32(start) * n), real - 1)
+    e = max(math.ceil(np.float32(end) * n), s + 1)
+    return [s <= clip <= e - 1 for clip in range(real + padded)]
+
+
+def mask(real: int, padded: int) -> Tensor:
+    return torch.tensor([[True] * real + [False] * padded])
+
+
+@given(st.lists(st.tuples(SPAN, SPAN), min_size=1, max_size=8))
+def test_iou_is_the_loop(pairs: list[tuple[tuple[float, float], tuple[float, float]]]) -> None:
+    answer = spans.iou(torch.tensor([a for a, _ in pairs]), torch.tensor([b for _, b in pairs]))
+    assert answer.dtype == torch.float64
+    assert answer.tolist() == pytest.approx([loop_iou(a, b) for a, b in pairs], abs=1e-12)
+
+
+@given(SPAN, SPAN)
+def test_iou_is_symmetric_and_a_share(a: tuple[float, float], b: tuple[float, float]) -> None:
+    there, back = spans.iou(torch.tensor(a), torch.tensor(b)).item(), spans.iou(torch.tensor(b), torch.tensor(a)).item()
+    assert there == back
+    assert 0 <= there <= 1
+
+
+@pytest.mark.parametrize(
+    ("predicted", "target", "expected"),
+    [
+        ((2.0, 6.0), (2.0, 6.0), 1.0),
+        ((0.0, 4.0), (2.0, 6.0), 1 / 3),
+        ((3.0, 4.0), (2.0, 6.0), 0.25),
+        ((0.0, 2.0), (2.0, 6.0), 0.0),
+        ((0.0, 1.0), (2.0, 6.0), 0.0),
+        ((6.0, 2.0), (2.0, 6.0), 0.0),
+        ((3.0, 3.0), (2.0, 6.0), 0.0),
+        ((3.0, 3.0), (3.0, 3.0), 0.0),
+        ((math.nan, 4.0), (2.0, 6.0), 0.0),
+    ],
+)
+def test_iou_by_hand(predicted: tuple[float, float], target: tuple[float, float], expected: float) -> None:
+    assert spans.iou(torch.tensor(predicted), torch.tensor(target)).item() == pytest.approx(expected, abs=1e-15)
+
+
+def test_iou_broadcasts() -> None:
+    predicted = torch.tensor([[[0.0, 4.0], [2.0, 6.0], [7.0, 9.0]]])
+    target = torch.tensor([[[2.0, 6.0]], [[7.0, 8.0]]])
+    assert spans.iou(predicted, target).tolist() == [
+        pytest.approx([1 / 3, 1.0, 0.0]),
+        pytest.approx([0.0, 0.0, 0.5]),
+    ]
+
+
+@given(SPAN)
+def test_length_is_end_minus_start_and_never_negative(span: tuple[float, float]) -> None:
+    expected = max(np.float32(span[1]) - np.float32(span[0]), 0)
+    assert spans.length(torch.tensor(span)).item() == expected
+
+
+@given(st.lists(SPAN, min_size=1, max_size=8))
+def test_order_sorts_each_span(given_spans: list[tuple[float, float]]) -> None:
+    assert spans.order(torch.tensor(given_spans)).tolist() == [sorted(span) for span in given_spans]
+
+
+def test_order_lets_gradients_through() -> None:
+    span = torch.tensor([[0.7, 0.2], [0.1, 0.4]], requires_grad=True)
+    (gradient,) = torch.autograd.grad((spans.order(span) * torch.tensor([1.0, 10.0])).sum(), span)
+    assert gradient.tolist() == [[10.0, 1.0], [1.0, 10.0]]
+
+
+@given(st.tuples(FRACTION | GRID, FRACTION | GRID), st.integers(1, 24), st.integers(0, 4))
+def test_clip_target_is_the_loop(ends: tuple[float, float], real: int, padded: int) -> None:
+    start, end = sorted(ends)
+    target = spans.clip_target(torch.tensor([[start, end]]), mask(real, padded))
+    assert target[0].tolist() == loop_clips(start, end, real, padded)
+
+
+def test_clip_target_counts_the_real_clips_of_each_pair() -> None:
+    span = torch.tensor([[0.5, 1.0], [0.5, 1.0], [1.0, 1.0]])
+    target = spans.clip_target(span, torch.cat([mask(4, 0), mask(2, 2), mask(3, 1)]))
+    assert target.int().tolist() == [[0, 0, 1, 1], [0, 1, 0, 0], [0, 0, 1, 0]]
+
+
+@given(st.tuples(st.floats(-2, 3, width=32), st.floats(-2, 3, width=32)), st.integers(1, 24), st.integers(0, 4))
+def test_clip_target_marks_a_real_clip_and_never_a_padded_one(
+    ends: tuple[float, float], real: int, padded: int
+) -> None:
+    target = spans.clip_target(torch.tensor([sorted(ends)]), mask(real, padded))[0]
+    assert target[:real].any()
+    assert not target[real:].any()
