@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-DATASET ?= synthetic
-MODEL ?= cpnet_small
 
 .DEFAULT_GOAL := help
 .PHONY: help setup train test test-slow check format wheel clean
@@ -21,7 +19,7 @@ $(READY): pyproject.toml constraints.txt
 setup: $(READY) ## make .venv and install the tested versions into it
 
 train: $(READY) ## train a small CPNet on a synthetic corpus, in two minutes
-	$(PY) -m cpnet.train dataset=$(DATASET) model=$(MODEL)
+	$(PY) -m cpnet.train dataset=synthetic model=cpnet_small optimizer.lr=1e-3 epochs=20
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'not slow'

@@ -15,6 +15,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import nn
 
+from cpnet.checkpoint import Checkpoint
 from cpnet.config import ConfigError
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.vocabulary import Vocabulary
@@ -118,6 +119,22 @@ def build_module(
             metrics=containers(cfg.metrics),
             provenance=provenance,
         )
+
+
+def load_weights(module: GroundingModule, checkpoint: Checkpoint, vocabulary: Vocabulary) -> None:
+    """Give a module the weights of a checkpoint; the word vectors stay the vocabulary's, which may have more words.
+
+    Raises:
+        ConfigError: the module's model is another than the checkpoint's
+    """
+    vectors = {name: buffer for name, buffer in module.named_buffers() if buffer is vocabulary.vectors}
+    try:
+        module.load_state_dict(checkpoint.weights | vectors)
+    except RuntimeError as error:
+        mismatch = str(error).splitlines()[-1].strip()
+        raise ConfigError(
+            f"{checkpoint.path} holds the weights of another model ({mismatch}); set no key of model that changes weights"
+        ) from error
 
 
 def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback]) -> Trainer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,15 +55,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise DataError(f"there is no checkpoint at {path}; a run's best one is OUTPUT_FOLDER/checkpoints/best.ckpt")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-        raise DataError(f"{path} is no checkpoint, or a damaged one ({str(error).splitlines()[0]})") from error
+    except Exception as error:  # damaged bytes lead the reader to an error of almost any type
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path} is no checkpoint, or a damaged one ({reason})") from error
     ours = content.get(KEY) if isinstance(content, dict) else None
-    if not isinstance(ours, dict):
+    if not isinstance(ours, dict) or "format" not in ours:
         raise DataError(f"{path} was not written by cpnet.train; give the path of one of its checkpoints")
     if ours["format"] != FORMAT:
         raise DataError(
             f"{path} has format {ours['format']}, this version reads {FORMAT}; take the version that wrote it"
         )
+    missing = {"config", "vocabulary"} - ours.keys() | {"state_dict", "epoch"} - content.keys()
+    if missing:
+        raise DataError(f"{path} is damaged: it has no {', '.join(sorted(missing))}; take another checkpoint")
     return Checkpoint(
         path=path,
         config=ours["config"],

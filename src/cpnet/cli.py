@@ -140,10 +140,16 @@ def _unknown_key(key: str, config_name: str) -> str:
         except HydraException:
             cfg = hydra.compose(config_name)
     keys = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
+    if key in keys:
+        return f"{key} cannot be chosen here, only its keys can be set: {', '.join(_below(key, keys))}"
     parent = key.rpartition(".")[0]
-    siblings = [other.rpartition(".")[2] for other in keys if other.rpartition(".")[0] == parent]
+    siblings = _below(parent, keys)
     there = f"\n  keys under {parent or 'the root'}: {', '.join(siblings)}" if siblings else ""
     return f"{key}: there is no such key.{_meant(key, keys)}{there}\n  every key and its value: --cfg job"
+
+
+def _below(parent: str, keys: list[str]) -> list[str]:
+    return [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == parent]
 
 
 def _keys(node: object, prefix: str = "") -> Iterator[str]:
@@ -155,6 +161,7 @@ def _keys(node: object, prefix: str = "") -> Iterator[str]:
 
 
 def _meant(word: str, words: list[str]) -> str:
+    words = [known for known in words if not word.startswith(f"{known}.")]
     by_last = {known.rpartition(".")[2]: known for known in reversed(words)}
     near = difflib.get_close_matches(word, words, n=3, cutoff=0.6)
     near += [by_last[last] for last in difflib.get_close_matches(word.rpartition(".")[2], by_last, n=3, cutoff=0.7)]

@@ -224,10 +224,31 @@ class TrainConfig:
     seed: int = 0
 
 
+@dataclass
+class EvaluateConfig:
+    """Keys at the root of ``python -m cpnet.evaluate``; all from ``dataset`` on are the checkpoint's."""
+
+    checkpoint: str = MISSING
+    split: str = "test"  # train | val | test
+    output_dir: str = MISSING
+    trainer: Any = MISSING
+    dataset: DatasetConfig = MISSING
+    sampling: Any = MISSING
+    model: Any = MISSING
+    model_name: str = MISSING
+    loss: Any = MISSING
+    metrics: MetricsConfig = MISSING
+    data_dir: str = MISSING
+    batch_size: int = MISSING
+    num_workers: int = MISSING
+    seed: int = MISSING
+
+
 def register_schemas() -> None:
     """Store every schema where the yaml files of its group find it as ``base_...``."""
     store = ConfigStore.instance()
     store.store(name="base_train", node=TrainConfig)
+    store.store(name="base_evaluate", node=EvaluateConfig)
     for group, name, node in (
         ("dataset", "base_dataset", DatasetConfig),
         ("model", "base_cpnet", CPNetConfig),

@@ -30,7 +30,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from pytorch_lightning import Trainer, seed_everything
 
     from cpnet import results
-    from cpnet.build import build_datamodule, build_module, instantiate, refusals
+    from cpnet.build import build_datamodule, build_module, instantiate, load_weights, refusals
     from cpnet.checkpoint import load_checkpoint
     from cpnet.predictions import PredictionWriter
 
@@ -42,7 +42,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     datamodule.prepare_data()
     datamodule.setup()
     module = build_module(cfg, datamodule.vocabulary, training=False)
-    module.load_state_dict(checkpoint.weights)
+    load_weights(module, checkpoint, datamodule.vocabulary)
 
     evaluated = datamodule.dataset(cfg.split).moments
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import nn
 
@@ -85,7 +86,7 @@ def publish(results: Mapping[str, Any], folder: Path, *, console: Console | None
     write_json(folder / "results.json", results)
     console = console or Console()
     print_results(results, console=console)
-    console.print(f"outputs: {folder}", soft_wrap=True, highlight=False)
+    console.print(f"outputs: {folder}", soft_wrap=True, highlight=False, markup=False)
 
 
 def trivial_rows(
@@ -166,14 +167,14 @@ def print_results(results: Mapping[str, Any], *, console: Console | None = None)
     rules = results["protocol"]
     keys = [key for key in results["metrics"] if not key.startswith("dR")]
     table = Table(
-        title=f"{rules['dataset']}, {rules['split']} split, {results['pairs']} pairs (per cent)",
+        title=f"{escape(rules['dataset'])}, {rules['split']} split, {results['pairs']} pairs (per cent)",
         caption=_caption(rules),
         title_justify="left",
         caption_justify="left",
     )
-    table.add_column("", no_wrap=True)
+    table.add_column("")
     for key in keys:
-        table.add_column(printed_name(key).replace(",", "\n"), justify="right", min_width=7)
+        table.add_column(printed_name(key).replace(",", "\n"), justify="right", min_width=7, no_wrap=True)
     blind = "" if rules["blind"] == "none" else f", without its {rules['blind']}"
     _add(table, f"{results['model']}{blind}", results["metrics"], keys, style="bold")
     for name, row in results["trivial"].items():
@@ -192,7 +193,7 @@ def _caption(rules: Mapping[str, Any]) -> str:
 
 def _add(table: Table, name: str, metrics: Mapping[str, float], keys: Sequence[str], style: str = "") -> None:
     cells = [f"{metrics[key]:.2f}" if metrics.get(key) is not None else "-" for key in keys]
-    table.add_row(name.replace("[", r"\["), *cells, style=style)
+    table.add_row(escape(name), *cells, style=style)
 
 
 def _times(moments: Sequence[Moment]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,7 @@
-"""Learning-rate schedules: torch's, given the number of steps that a run will take, with a linear warm-up."""
+"""Learning-rate schedules: torch's, given the number of steps that a run will take, with a linear warm-up.
+
+All of them raise ``ValueError`` for a warm-up that is no share of the steps, in [0, 1).
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,21 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 
-def _warm_up(step: int, total_steps: int, warmup: float) -> float:
-    return min(1.0, (step + 1) / max(1.0, warmup * total_steps))
-
-
 def constant(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.0) -> LambdaLR:
     """The same rate for the whole run, after a warm-up over that share of the steps."""
+    _check(warmup)
     return LambdaLR(optimizer, lambda step: _warm_up(step, total_steps, warmup))
 
 
 def linear(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.0) -> LambdaLR:
-    """Falls in a straight line to 0 at the last step."""
+    """Falls in a straight line to 0 at the end of the last step."""
+    _check(warmup)
     return LambdaLR(optimizer, lambda step: _warm_up(step, total_steps, warmup) * max(0.0, 1 - step / total_steps))
 
 
 def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.0) -> LambdaLR:
-    """Falls in half a cosine to 0 at the last step."""
+    """Falls in half a cosine to 0 at the end of the last step."""
+    _check(warmup)
     return LambdaLR(
         optimizer,
         lambda step: _warm_up(step, total_steps, warmup) * (1 + math.cos(math.pi * min(1.0, step / total_steps))) / 2,
@@ -31,5 +33,20 @@ def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.0) -> La
 
 
 def one_cycle(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.3) -> OneCycleLR:
-    """Rises in half a cosine to the rate over the warm-up, then falls in half a cosine to nearly 0 (Smith 2018)."""
+    """Rises in half a cosine to the rate over the warm-up, then falls in half a cosine to nearly 0 (Smith 2018).
+
+    The momentum, or the first of Adam's betas, goes the other way: 0.95, 0.85, 0.95.
+    """
+    _check(warmup)
+    if warmup * total_steps == 1:
+        warmup += 1e-9  # OneCycleLR divides by the steps of the warm-up less one
     return OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps, pct_start=warmup)
+
+
+def _warm_up(step: int, total_steps: int, warmup: float) -> float:
+    return min(1.0, (step + 1) / max(1.0, warmup * total_steps))
+
+
+def _check(warmup: float) -> None:
+    if not 0 <= warmup < 1:
+        raise ValueError(f"scheduler.warmup is a share of the steps: it must lie in [0, 1), got {warmup}")

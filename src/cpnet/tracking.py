@@ -19,7 +19,8 @@ def wandb_logger(*, mode: str, folder: str, project: str, name: str, tags: Seque
     if mode not in ("offline", "online"):
         raise ValueError(f"logger.wandb.mode must be one of offline, online; got {mode!r}")
     try:
-        return WandbLogger(project=project, name=name, save_dir=folder, offline=mode == "offline", tags=list(tags))
+        # Not Lightning's offline=True, which sets an environment variable for all later jobs of the process.
+        return WandbLogger(project=project, name=name, save_dir=folder, mode=mode, tags=list(tags))
     except ModuleNotFoundError as error:
         raise ValueError("logger=wandb needs wandb: pip install 'cpnet-grounding[wandb]'") from error
 

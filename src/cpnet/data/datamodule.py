@@ -61,9 +61,10 @@ class GroundingDataModule(LightningDataModule):
         reader: from the files of a split to its moments
         splits: arguments of the reader by split: train, test and, where validation is ``file``, val
         features: arguments of ``open_features``
-        word_vectors: GloVe's text file, or the vocabulary of a checkpoint
-        vocabulary: words of a checkpoint, which then serve; those it lacks are looked up in the file, where it exists
+        glove: text file of word vectors; None gives every word a random one
         sampling: from rows to T clips
+        vocabulary: words of a checkpoint, which then serve; those it lacks are looked up in the file, where it exists
+        word_dim: the width W of the word vectors; None takes the file's
         validation: ``file`` reads the split val, ``holdout`` takes training videos, ``test`` selects on the test split
         holdout_fraction: share of the training videos that is held out
         holdout_seed: which of them

@@ -1,0 +1,76 @@
+"""The commands as a shell calls them, but in this process where that will do: importing torch anew takes seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import runpy
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+import cpnet
+
+# A run of a second or two: 10 videos for each of the 10 actions that their queries name, and a narrow model.
+TINY = (
+    *("dataset=synthetic", "model=cpnet_small", "trainer=debug", "trainer.enable_progress_bar=false"),
+    *("dataset.generate.videos=20", "model.hidden_dim=16", "sampling.clips=16", "batch_size=8"),
+)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def call(command: str, *arguments: str, folder: Path) -> Ended:
+    """Do what ``python -m cpnet.COMMAND ARGUMENTS`` does in a folder; an error without an exit code comes through."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, _logging_restored(), warnings.catch_warnings():
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", [command, *arguments])
+        patch.setenv("HYDRA_FULL_ERROR", "1")
+        patch.delenv("CPNET_DATA", raising=False)
+        patch.delitem(sys.modules, f"cpnet.{command}", raising=False)
+        GlobalHydra.instance().clear()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                runpy.run_module(f"cpnet.{command}", run_name="__main__", alter_sys=True)
+            except SystemExit as end:
+                assert isinstance(end.code, int)
+                code = end.code
+    return Ended(code, out.getvalue(), err.getvalue())
+
+
+def spawn(*arguments: str, folder: Path) -> Ended:
+    """Run an interpreter of its own in a folder."""
+    environment = os.environ | {"PYTHONPATH": str(Path(cpnet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    environment.pop("CPNET_DATA", None)
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=folder)
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def _logging_restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers[:] = handlers
+        root.setLevel(level)
