@@ -10,7 +10,7 @@ import runpy
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,23 +35,25 @@ class Ended:
     err: str
 
 
-def call(command: str, *arguments: str, folder: Path) -> Ended:
+def call(command: str, *arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> Ended:
     """Do what ``python -m cpnet.COMMAND ARGUMENTS`` does in a folder; an error without an exit code comes through."""
-    out, err, code = io.StringIO(), io.StringIO(), 0
+    out, err = io.StringIO(), io.StringIO()
+    code: str | int | None = 0
     with pytest.MonkeyPatch.context() as patch, _logging_restored(), warnings.catch_warnings():
         patch.chdir(folder)
         patch.setattr(sys, "argv", [command, *arguments])
         patch.setenv("HYDRA_FULL_ERROR", "1")
         patch.delenv("CPNET_DATA", raising=False)
+        for name, value in (environment or {}).items():
+            patch.setenv(name, value)
         patch.delitem(sys.modules, f"cpnet.{command}", raising=False)
         GlobalHydra.instance().clear()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             try:
                 runpy.run_module(f"cpnet.{command}", run_name="__main__", alter_sys=True)
             except SystemExit as end:
-                assert isinstance(end.code, int)
                 code = end.code
-    return Ended(code, out.getvalue(), err.getvalue())
+    return Ended(int(code or 0), out.getvalue(), err.getvalue())
 
 
 def spawn(*arguments: str, folder: Path) -> Ended:

@@ -40,9 +40,7 @@ def moment(
     duration_sec: float = 10.0,
 ) -> Moment:
     start_sec, end_sec = span_sec
-    return Moment(
-        qid=qid, video=video, query=query, start_sec=start_sec, end_sec=end_sec, duration_sec=duration_sec
-    )
+    return Moment(qid=qid, video=video, query=query, start_sec=start_sec, end_sec=end_sec, duration_sec=duration_sec)
 
 
 # Two pairs of each of ten videos.
@@ -131,6 +129,19 @@ def ready(arguments: Mapping[str, Any]) -> GroundingDataModule:
 def process(rank: int, world: int) -> Trainer:
     """What a trainer says of one of several processes."""
     return cast(Trainer, SimpleNamespace(global_rank=rank, world_size=world, is_global_zero=rank == 0))
+
+
+def trainer(**changes: Any) -> Trainer:
+    """Make a trainer that leaves nothing behind and says nothing."""
+    quiet: dict[str, Any] = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    return Trainer(**quiet | changes)
 
 
 class Table(nn.Module):

@@ -22,7 +22,8 @@ def array(tensor: Tensor) -> Array:
 
 
 def weights(module: nn.Module) -> Weights:
-    return {name: array(tensor) for name, tensor in module.state_dict().items()}
+    named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    return {name: array(tensor) for name, tensor in named}
 
 
 def part(of: Weights, name: str) -> Weights:

@@ -121,19 +121,18 @@ def build_module(
         )
 
 
-def load_weights(module: GroundingModule, checkpoint: Checkpoint, vocabulary: Vocabulary) -> None:
-    """Give a module the weights of a checkpoint; the word vectors stay the vocabulary's, which may have more words.
+def load_weights(module: GroundingModule, checkpoint: Checkpoint) -> None:
+    """Give a module the weights of a checkpoint.
 
     Raises:
         ConfigError: the module's model is another than the checkpoint's
     """
-    vectors = {name: buffer for name, buffer in module.named_buffers() if buffer is vocabulary.vectors}
     try:
-        module.load_state_dict(checkpoint.weights | vectors)
+        module.load_state_dict(checkpoint.weights)
     except RuntimeError as error:
         mismatch = str(error).splitlines()[-1].strip()
         raise ConfigError(
-            f"{checkpoint.path} holds the weights of another model ({mismatch}); set no key of model that changes weights"
+            f"{checkpoint.path} holds the weights of another model ({mismatch}); leave out what changes weights"
         ) from error
 
 

@@ -32,9 +32,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from cpnet import results
     from cpnet.build import build_datamodule, build_module, instantiate, load_weights, refusals
     from cpnet.checkpoint import load_checkpoint
+    from cpnet.precision import check_precision
     from cpnet.predictions import PredictionWriter
 
     folder = Path(cfg.output_dir)
+    check_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     with refusals("seed"):
         seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = load_checkpoint(cfg.checkpoint)
@@ -42,7 +44,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     datamodule.prepare_data()
     datamodule.setup()
     module = build_module(cfg, datamodule.vocabulary, training=False)
-    load_weights(module, checkpoint, datamodule.vocabulary)
+    load_weights(module, checkpoint)
 
     evaluated = datamodule.dataset(cfg.split).moments
     folder.mkdir(parents=True, exist_ok=True)

@@ -174,7 +174,7 @@ def print_results(results: Mapping[str, Any], *, console: Console | None = None)
     )
     table.add_column("")
     for key in keys:
-        table.add_column(printed_name(key).replace(",", "\n"), justify="right", min_width=7, no_wrap=True)
+        table.add_column(printed_name(key).replace(",", "\n"), justify="right", min_width=7)
     blind = "" if rules["blind"] == "none" else f", without its {rules['blind']}"
     _add(table, f"{results['model']}{blind}", results["metrics"], keys, style="bold")
     for name, row in results["trivial"].items():
@@ -182,7 +182,7 @@ def print_results(results: Mapping[str, Any], *, console: Console | None = None)
         _add(table, f"{name} [{start:g}, {end:g}]", row["metrics"], keys)
     if results["paper"]:
         table.add_section()
-        _add(table, "the paper's CPNet, as printed there", results["paper"], keys, style="italic")
+        _add(table, f"the paper's {results['model']}, as printed there", results["paper"], keys, style="italic")
     (console or Console()).print(table)
 
 

@@ -53,7 +53,7 @@ def train(cfg: DictConfig) -> float:
         if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
             raise ConfigError("no epoch was validated, so none was chosen: see trainer.limit_val_batches and the like")
         with stopwatch.time("test"):
-            trainer.test(module, datamodule=datamodule, ckpt_path="best", verbose=False)
+            trainer.test(module, datamodule=datamodule, ckpt_path=best.best_model_path, verbose=False)
     if trainer.is_global_zero:
         measured = results.collect(
             cfg,

@@ -30,9 +30,14 @@ def test_replaces_a_file_only_when_the_new_one_is_whole(tmp_path: Path) -> None:
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "file"
     target.write_bytes(b"old")
-    with pytest.raises(error), replacing(target) as stream:
-        stream.write(b"half")
-        raise error
+
+    def fail() -> None:
+        with replacing(target) as stream:
+            stream.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"file": b"old"}
 
 

@@ -74,7 +74,9 @@ def test_a_query_of_zeros_is_still_masked_as_real() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, CLIPS), st.lists(st.integers(1, 9), min_size=1, max_size=6)), min_size=1, max_size=5)
+    st.lists(
+        st.tuples(st.integers(1, CLIPS), st.lists(st.integers(1, 9), min_size=1, max_size=6)), min_size=1, max_size=5
+    )
 )
 def test_batches_of_any_size(pairs: list[tuple[int, list[int]]]) -> None:
     batch = collate([sample(real=real, query=query, index=index) for index, (real, query) in enumerate(pairs)])

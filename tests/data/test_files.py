@@ -39,7 +39,10 @@ def tiny(folder: Path, *, subset: str | None = None) -> dict[str, object]:
 
 
 def test_lists_each_file_with_what_it_holds(tmp_path: Path) -> None:
-    files = [(str(file.path.relative_to(tmp_path)), file.key, file.holds, file.published) for file in needed_files(tiny(tmp_path))]
+    files = [
+        (str(file.path.relative_to(tmp_path)), file.key, file.holds, file.published)
+        for file in needed_files(tiny(tmp_path))
+    ]
     annotations = "example.org/annotations"
     assert files == [
         ("train.txt", "dataset.splits.train.annotations", "annotations of the train split", annotations),

@@ -98,10 +98,11 @@ def test_reversed_predictions_are_swapped_or_left() -> None:
         assert output.ranked[0, 0].tolist() == pytest.approx(expected)
 
 
-def test_word_vectors_are_kept_but_not_trained() -> None:
+def test_word_vectors_are_neither_trained_nor_kept_twice() -> None:
     model = small_model()
-    assert "words.vectors" in model.state_dict()
-    assert "words.vectors" not in dict(model.named_parameters())
+    assert "words.vectors" in dict(model.named_buffers())
+    assert "words.vectors" not in model.state_dict()  # they are the vocabulary's
+    assert "words.unknown" in dict(model.named_parameters())
 
 
 def test_dropout_is_there_in_training_only() -> None:

@@ -26,7 +26,8 @@ class WordEmbedding(nn.Module):
         if vectors.ndim != 2 or len(vectors) < 2:
             shape = tuple(vectors.shape)
             raise ValueError(f"word_vectors must be (2 + words, W), with padding and unknown first; got {shape}")
-        self.register_buffer("vectors", vectors)
+        # No part of the state: they are the vocabulary's, which a checkpoint carries and which may gain words.
+        self.register_buffer("vectors", vectors, persistent=False)
         self.unknown = nn.Parameter(torch.zeros(vectors.shape[1], dtype=vectors.dtype))
 
     def forward(self, query: Tensor) -> Tensor:

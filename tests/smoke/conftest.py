@@ -1,0 +1,19 @@
+"""One small training run that the tests of this folder look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from commands import TINY, call
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder in which ``python -m cpnet.train`` was called; the run's own is ``run`` in it."""
+    folder = tmp_path_factory.mktemp("place")
+    ended = call("train", *TINY, "hydra.run.dir=run", folder=folder)
+    assert ended.code == 0, ended.err
+    (folder / "printed.txt").write_text(ended.out, encoding="utf-8")
+    return folder

@@ -1,0 +1,48 @@
+"""The whole path learns: a handful of pairs can be learned by heart."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+from commands import call
+
+# Fifteen pairs of five videos in a single batch; what could keep a model from learning them by heart is turned off.
+OVERFIT = (
+    *("dataset=synthetic", "model=cpnet_small", "trainer=cpu", "trainer.enable_progress_bar=false"),
+    *("dataset.generate.videos=10", "dataset.holdout_fraction=0.4", "batch_size=32", "sampling.clips=16"),
+    *("model.hidden_dim=32", "model.dropout=0", "optimizer.lr=5e-3", "optimizer.weight_decay=0", "epochs=120"),
+    *("callbacks.early_stopping=null", "trainer.check_val_every_n_epoch=60"),
+)
+
+
+def attention_floor(rows: list[dict[str, list[float]]], clips: int) -> float:
+    """The least that Eq. 15 can be: attention even over the clips of each true span."""
+    total = 0.0
+    for row in rows:
+        start, end = (time / float(str(row["duration"])) for time in row["true"])
+        first = min(math.floor(start * clips), clips - 1)
+        total += math.log(max(math.ceil(end * clips), first + 1) - first)
+    return total / len(rows)
+
+
+def test_fifteen_pairs_are_learned_by_heart(tmp_path: Path) -> None:
+    ended = call("train", *OVERFIT, "hydra.run.dir=run", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    settings = ["checkpoint=run/checkpoints/last.ckpt", "split=train", "trainer=cpu", "hydra.run.dir=train"]
+    ended = call("evaluate", *settings, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    results = json.loads((tmp_path / "train/results.json").read_text(encoding="utf-8"))
+    rows = [
+        json.loads(line) for line in (tmp_path / "train/predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    assert results["pairs"] == len(rows) == 15
+    assert results["metrics"]["mIoU"] > 85
+    assert results["metrics"]["R1@0.7"] > 90
+    assert results["reversed"] == 0
+    with (tmp_path / "run/metrics.csv").open(newline="", encoding="utf-8") as stream:
+        last = [row for row in csv.DictReader(stream) if row["train/loss"]][-1]
+    assert float(last["train/regression"]) < 1e-3
+    assert float(last["train/attention"]) < attention_floor(rows, 16) + 0.1

@@ -1,0 +1,203 @@
+"""``python -m cpnet.train`` from end to end, on a corpus of twenty videos: what lies in the run's folder."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from commands import TINY, call
+from cpnet.data.synthetic import SyntheticCorpus
+
+THRESHOLDS = (0.3, 0.5, 0.7)
+METRICS = {f"{letter}1@{m}" for letter in ("R", "dR") for m in THRESHOLDS} | {"mIoU"}
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def read_csv(path: Path) -> dict[str, list[float]]:
+    """Values of each column, without its empty cells."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
+
+
+def iou_of(predicted: list[float], true: list[float]) -> float:
+    shared = max(0.0, min(predicted[1], true[1]) - max(predicted[0], true[0]))
+    return shared / (predicted[1] - predicted[0] + true[1] - true[0] - shared)
+
+
+def metrics_of(rows: list[Any]) -> dict[str, float]:
+    """Every metric by its definition, in per cent, out of rows of a predictions file."""
+    totals = dict.fromkeys(METRICS, 0.0)
+    for row in rows:
+        predicted, true = row["predicted"][0], row["true"]
+        iou = iou_of(predicted, true)
+        near = math.prod(1 - abs(p - t) / row["duration"] for p, t in zip(predicted, true, strict=True))
+        totals["mIoU"] += iou
+        for m in THRESHOLDS:
+            totals[f"R1@{m}"] += iou >= m
+            totals[f"dR1@{m}"] += near * (iou >= m)
+    return {name: 100 * total / len(rows) for name, total in totals.items()}
+
+
+def test_everything_lies_in_the_runs_folder(place: Path) -> None:
+    run = place / "run"
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    assert {file for file in files if not file.startswith(".hydra/")} == {
+        *("config.yaml", "results.json", "predictions.jsonl", "metrics.csv", "train.log"),
+        *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
+    }
+
+
+def test_the_saved_configuration_is_resolved(place: Path) -> None:
+    text = (place / "run/config.yaml").read_text(encoding="utf-8")
+    cfg = OmegaConf.create(text)
+    assert "${" not in text
+    assert (cfg.model.hidden_dim, cfg.model.video_dim, cfg.dataset.generate.videos) == (16, 64, 20)
+    assert cfg.model_name == "cpnet_small"
+
+
+def test_metrics_csv_has_losses_rate_norm_and_validation(place: Path) -> None:
+    columns = read_csv(place / "run/metrics.csv")
+    train = {"train/loss", "train/attention", "train/regression", "train/learning_rate", "train/gradient_norm"}
+    validation = {"val/loss", "val/attention", "val/regression", "val/reversed"} | {f"val/{name}" for name in METRICS}
+    test = {"test/reversed"} | {f"test/{name}" for name in METRICS}
+    assert set(columns) == {"epoch", "step"} | train | validation | test
+    assert all(columns[name] and all(map(math.isfinite, columns[name])) for name in columns)
+    assert columns["train/loss"][0] == pytest.approx(columns["train/attention"][0] + columns["train/regression"][0])
+    assert columns["train/gradient_norm"][0] > 0
+    # One cycle over three steps: the mean of the rate lies between its beginning, a 25th, and its height.
+    assert 4e-4 / 25 < columns["train/learning_rate"][0] < 4e-4
+
+
+def test_the_metrics_follow_from_the_predictions_alone(place: Path) -> None:
+    rows = read_jsonl(place / "run/predictions.jsonl")
+    results = read_json(place / "run/results.json")
+    assert results["metrics"] == pytest.approx(metrics_of(rows), abs=1e-9)
+    assert set(results["metrics"]) == METRICS
+    for row in rows:
+        assert row["iou"] == pytest.approx(iou_of(row["predicted"][0], row["true"]), abs=1e-12)
+    for trivial in results["trivial"].values():
+        constant = [{**row, "predicted": [[end * row["duration"] for end in trivial["span"]]]} for row in rows]
+        assert trivial["metrics"] == pytest.approx(metrics_of(constant), abs=1e-9)
+
+
+def test_the_predictions_are_the_test_split_in_its_order(place: Path) -> None:
+    rows = read_jsonl(place / "run/predictions.jsonl")
+    lines = (place / "data/synthetic/charades_sta_test.txt").read_text(encoding="utf-8").splitlines()
+    assert [f"{row['video']} {row['true'][0]:.2f} {row['true'][1]:.2f}##{row['query']}" for row in rows] == lines
+    assert len({row["qid"] for row in rows}) == len(rows) == 12
+    for row in rows:
+        assert list(row) == ["qid", "video", "query", "duration", "predicted", "true", "iou"]
+        start, end = row["predicted"][0]
+        assert 0 <= start <= end <= row["duration"]
+
+
+def test_results_json_says_all_that_a_number_depends_on(place: Path) -> None:
+    results = read_json(place / "run/results.json")
+    assert set(results) == {
+        *("model", "metrics", "reversed", "pairs", "trivial", "paper", "protocol", "parameters", "seed", "seconds"),
+        *("versions", "device", "git_commit"),
+    }
+    assert (results["model"], results["pairs"], results["seed"], results["paper"]) == ("cpnet_small", 12, 0, {})
+    assert set(results["trivial"]) == {"whole video", "best constant, R@1,IoU=0.5", "best constant, mIoU"}
+    assert results["trivial"]["whole video"]["span"] == [0, 1]
+    assert 0 <= results["reversed"] <= 100
+    assert set(results["seconds"]) == {"fit", "test"}
+    assert {"cpnet-grounding", "torch", "pytorch-lightning"} <= set(results["versions"])
+    assert results["git_commit"] is None or len(results["git_commit"].removesuffix("+changes")) == 40
+    rules = results["protocol"]
+    assert (rules["dataset"], rules["split"], rules["strict"], rules["blind"]) == ("synthetic", "test", False, "none")
+    assert rules["selection"] == "10% of the training videos, held out"
+    weights = torch.load(place / "run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    trained = sum(weight.numel() for weight in weights.values())
+    assert results["parameters"] == trained
+
+
+def test_the_table_is_printed_and_the_log_is_kept(place: Path) -> None:
+    printed = (place / "printed.txt").read_text(encoding="utf-8")
+    results = read_json(place / "run/results.json")
+    assert "synthetic, test split, 12 pairs" in printed
+    for row in (results, *results["trivial"].values()):
+        assert f" {row['metrics']['mIoU']:.2f} " in printed
+    assert f"outputs: {place / 'run'}" in printed
+    log = (place / "run/train.log").read_text(encoding="utf-8")
+    assert "train: read 48 pairs of 16 videos; clipped 0 starts" in log
+    assert "val: 6 pairs held out of train, which keeps 42" in log
+    assert "tokens unknown" in log
+
+
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_a_checkpoint_runs_no_code_when_it_is_loaded(name: str, place: Path) -> None:
+    path = place / f"run/checkpoints/{name}.ckpt"
+    assert torch.serialization.get_unsafe_globals_in_checkpoint(path) == []
+    content = torch.load(path, weights_only=True)
+    assert content["cpnet"]["config"]["model"]["hidden_dim"] == 16
+    vocabulary = content["cpnet"]["vocabulary"]
+    assert vocabulary["vectors"].shape == (len(vocabulary["words"]), 50)
+
+
+def test_a_seed_gives_the_same_numbers_again_and_another_seed_others(place: Path) -> None:
+    for seed in (0, 1):
+        call("train", *TINY, f"seed={seed}", f"hydra.run.dir=seed{seed}", "logger=none", folder=place)
+    first, again, other = (read_json(place / name / "results.json") for name in ("run", "seed0", "seed1"))
+    assert again["metrics"] == first["metrics"]
+    predictions = [(place / name / "predictions.jsonl").read_bytes() for name in ("run", "seed0", "seed1")]
+    assert predictions[0] == predictions[1] != predictions[2]
+    assert other["seed"] == 1
+    assert not (place / "seed0" / "metrics.csv").exists()
+
+
+def test_bfloat16_trains_on_finite_numbers(place: Path) -> None:
+    settings = ["trainer.precision=bf16-mixed", "hydra.run.dir=bf16"]
+    ended = call("train", *TINY, *settings, folder=place)
+    assert ended.code == 0, ended.err
+    columns = read_csv(place / "bf16/metrics.csv")
+    assert math.isfinite(columns["train/loss"][0])
+    full = read_csv(place / "run/metrics.csv")
+    assert columns["train/loss"][0] == pytest.approx(full["train/loss"][0], rel=0.05)
+    rows = read_jsonl(place / "bf16/predictions.jsonl")
+    assert all(0 <= end <= row["duration"] for row in rows for end in row["predicted"][0])
+
+
+# Names that the dataset's files have below data_dir, and what the corpus is written as.
+CORPORA = {
+    "charades_sta": ("charades_sta", "i3d_features.hdf5", 1024),
+    "activitynet_captions": ("activitynet_captions", "sub_activitynet_v1-3.c3d.hdf5", 500),
+    "tacos_2dtan": ("tacos_2dtan", "tall_c3d_features.hdf5", 4096),
+}
+
+
+@pytest.mark.parametrize("dataset", CORPORA)
+def test_a_published_corpus_needs_only_its_files(dataset: str, tmp_path: Path) -> None:
+    folder_name, features, dim = CORPORA[dataset]
+    folder = tmp_path / "data" / folder_name
+    annotations = "tacos" if dataset == "tacos_2dtan" else dataset
+    SyntheticCorpus(folder=folder, annotations=annotations, videos=20, dim=dim, word_dim=300).prepare()
+    (folder / "features.hdf5").rename(folder / features)
+    (tmp_path / "data/glove").mkdir()
+    (folder / "glove.txt").rename(tmp_path / "data/glove/glove.6B.300d.txt")
+    settings = [setting for setting in TINY if not setting.startswith("dataset")]
+    settings += [f"dataset={dataset}", "model=cpnet", "model.hidden_dim=16", "batch_size=8", "hydra.run.dir=run"]
+    ended = call("train", *settings, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    results = read_json(tmp_path / "run/results.json")
+    assert results["protocol"]["dataset"] == dataset
+    # The paper's row stands beside a model that the paper has, on a corpus that it has.
+    assert bool(results["paper"]) == ("the paper's" in ended.out) == (dataset != "tacos_2dtan")
+    again = call("evaluate", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again", folder=tmp_path)
+    assert again.code == 0, again.err
+    assert read_json(tmp_path / "again/results.json")["metrics"] == results["metrics"]

@@ -1,0 +1,267 @@
+"""Oracle: one pass over the pairs with plain numbers, whatever the batches; a model whose gradients are known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from corpora import CLIPS, ROWS, TEST, TRAIN, VAL, Table, ready, trainer, write_corpus
+from cpnet.data.datamodule import GroundingDataModule
+from cpnet.data.moment import Moment
+from cpnet.losses import GroundingLoss
+from cpnet.metrics import GroundingMetrics
+from cpnet.metrics.mean_iou import PairMean
+from cpnet.module import GroundingModule
+from metrics import reference
+
+TERMS = {"loss", "attention", "regression"}
+METRICS = {"R1@0.3", "R1@0.5", "R1@0.7", "dR1@0.3", "dR1@0.5", "dR1@0.7", "mIoU", "reversed"}
+
+
+@pytest.fixture
+def datamodule(tmp_path: Path) -> GroundingDataModule:
+    return ready(write_corpus(tmp_path))  # batches of 3: uneven ones for 20, 3 and 7 pairs
+
+
+def parameters(of: GroundingModule) -> Tensor:
+    (table,) = of.model.parameters()
+    return table.detach()
+
+
+def table(pairs: int, seed: int = 0) -> Tensor:
+    return torch.rand(pairs, 2, generator=torch.Generator().manual_seed(seed))
+
+
+def module(answers: Tensor, *, rate: float = 0.0, **changes: Any) -> GroundingModule:
+    arguments: dict[str, Any] = {
+        "model": Table(answers.clone()),
+        "loss": GroundingLoss(attention_weight=2.0, regression_weight=3.0),
+        "optimizer": lambda parameters: SGD(parameters, lr=rate),
+    }
+    return GroundingModule(**arguments | changes)
+
+
+def collection(of: GroundingModule, split: str) -> GroundingMetrics:
+    metrics = of.metrics[split]
+    assert isinstance(metrics, GroundingMetrics)
+    return metrics
+
+
+def terms(answers: Tensor, moments: list[Moment]) -> dict[str, float]:
+    """Mean loss over all pairs, of a table that attends to all real clips alike."""
+    attention = regression = 0.0
+    for answer, each in zip(answers.tolist(), moments, strict=True):
+        attention += math.log(min(ROWS[each.video], CLIPS)) / len(moments)
+        target = (each.start_sec / each.duration_sec, each.end_sec / each.duration_sec)
+        for predicted, true in zip(answer, target, strict=True):
+            error = abs(predicted - true)
+            regression += (error**2 / 2 if error < 1 else error - 0.5) / len(moments)
+    return {"attention": attention, "regression": regression, "loss": 2 * attention + 3 * regression}
+
+
+def measures(answers: Tensor, moments: list[Moment], *, strict: bool = False) -> dict[str, float]:
+    duration = np.array([each.duration_sec for each in moments])
+    ranked = np.sort(answers.double().numpy(), axis=1)[:, None] * duration[:, None, None]
+    target = np.array([(each.start_sec, each.end_sec) for each in moments])
+    values = {"mIoU": reference.mean_iou(ranked, target)}
+    for m in (0.3, 0.5, 0.7):
+        values[f"R1@{m}"] = reference.recall(ranked, target, n=1, threshold=m, strict=strict)
+        values[f"dR1@{m}"] = reference.discounted_recall(ranked, target, duration, n=1, threshold=m, strict=strict)
+    values["reversed"] = 100 * sum(start > end for start, end in answers.tolist()) / len(moments)
+    return values
+
+
+def logged(run: Trainer, split: str) -> dict[str, float]:
+    values = run.callback_metrics
+    return {key.removeprefix(f"{split}/"): value.item() for key, value in values.items() if key.startswith(f"{split}/")}
+
+
+def clipped(datamodule: GroundingDataModule, split: str) -> list[Moment]:
+    return list(datamodule.dataset(split).moments)
+
+
+def test_the_test_loop_measures_the_split(datamodule: GroundingDataModule) -> None:
+    answers = table(len(TEST))
+    run = trainer()
+    run.test(module(answers), datamodule=datamodule, verbose=False)
+    assert set(run.callback_metrics) == {f"test/{name}" for name in METRICS}
+    assert logged(run, "test") == pytest.approx(measures(answers, clipped(datamodule, "test")))
+
+
+def test_ties_fall_as_the_metrics_say(datamodule: GroundingDataModule) -> None:
+    answers = torch.tensor([[0.0, 0.25]] * len(TEST))  # IoU 1/2 with the first pair, whose span is [0, 0.5]
+    for strict in (False, True):
+        run = trainer()
+        run.test(module(answers, metrics={"strict": strict}), datamodule=datamodule, verbose=False)
+        expected = measures(answers, clipped(datamodule, "test"), strict=strict)
+        assert logged(run, "test") == pytest.approx(expected)
+
+
+def test_reversed_is_the_share_of_raw_predictions(datamodule: GroundingDataModule) -> None:
+    spans = [[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [0.2, 0.1], [0.1, 0.2], [0.3, 0.2], [0.0, 1.0]]
+    run = trainer()
+    run.test(module(torch.tensor(spans)), datamodule=datamodule, verbose=False)
+    assert logged(run, "test")["reversed"] == pytest.approx(100 * 3 / 7)
+
+
+def test_validation_logs_loss_and_metrics_over_all_pairs(datamodule: GroundingDataModule) -> None:
+    answers = table(len(TEST))
+    run = trainer()
+    run.validate(module(answers), dataloaders=datamodule.evaluation_dataloader("test"), verbose=False)
+    assert set(run.callback_metrics) == {f"val/{name}" for name in METRICS | TERMS}
+    moments = clipped(datamodule, "test")
+    assert logged(run, "val") == pytest.approx(measures(answers, moments) | terms(answers, moments))
+
+
+def test_training_logs_the_terms_the_rate_and_the_norm(datamodule: GroundingDataModule) -> None:
+    answers = table(len(TRAIN))
+    run = trainer(max_epochs=1)
+    run.fit(module(answers), datamodule=datamodule)  # at a rate of 0
+    names = {f"train/{name}" for name in TERMS | {"learning_rate", "gradient_norm"}}
+    assert set(run.callback_metrics) == names | {f"val/{name}" for name in METRICS | TERMS}
+    expected = terms(answers, clipped(datamodule, "train"))
+    found = logged(run, "train")
+    assert {name: found[name] for name in TERMS} == pytest.approx(expected)
+    assert found["learning_rate"] == 0
+
+
+def test_the_test_step_returns_the_predictions(datamodule: GroundingDataModule) -> None:
+    answers = table(len(TEST))
+    answered: list[Mapping[str, Tensor]] = []
+
+    class Keep(Callback):
+        def on_test_batch_end(self, *arguments: Any, **_: Any) -> None:
+            answered.append(arguments[2])
+
+    trainer(callbacks=[Keep()]).test(module(answers), datamodule=datamodule, verbose=False)
+    index, ranked_sec, iou = (torch.cat([step[key] for step in answered]) for key in ("index", "ranked_sec", "iou"))
+    assert index.tolist() == list(range(len(TEST)))
+    assert ranked_sec.dtype == torch.float64
+    for answer, seconds, score, each in zip(
+        answers.tolist(), ranked_sec, iou, clipped(datamodule, "test"), strict=True
+    ):
+        predicted = np.array(sorted(answer)) * each.duration_sec
+        assert seconds.numpy() == pytest.approx(predicted[None])
+        assert score.item() == pytest.approx(reference.iou(predicted, np.array([each.start_sec, each.end_sec])))
+
+
+class Watch(Callback):
+    """Keeps the rate and the table at each step."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+        self.tables: list[Tensor] = []
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        self.rates.append(optimizer.param_groups[0]["lr"])
+        self.tables.append(next(pl_module.parameters()).detach().clone())
+
+
+@pytest.mark.parametrize(("accumulate", "steps"), [(1, 14), (2, 8)])
+def test_the_schedule_steps_with_the_optimiser(accumulate: int, steps: int, datamodule: GroundingDataModule) -> None:
+    planned: list[int] = []
+
+    def schedule(optimizer: Optimizer, *, total_steps: int) -> LRScheduler:
+        planned.append(total_steps)
+        return LambdaLR(optimizer, lambda step: 1 / (step + 1))
+
+    watch = Watch()
+    run = trainer(max_epochs=2, accumulate_grad_batches=accumulate, callbacks=[watch])
+    run.fit(module(table(len(TRAIN)), rate=0.5, scheduler=schedule), datamodule=datamodule)
+    assert planned == [steps]  # 7 batches an epoch
+    assert watch.rates == pytest.approx([0.5 / (step + 1) for step in range(steps)])
+    last_epoch = watch.rates[steps // 2 :]
+    assert logged(run, "train")["learning_rate"] == pytest.approx(sum(last_epoch) / len(last_epoch))
+
+
+def test_the_norm_is_that_before_clipping(datamodule: GroundingDataModule) -> None:
+    start = table(len(TRAIN))
+    run = trainer(max_epochs=1, max_steps=1, limit_val_batches=0, gradient_clip_val=0.01)
+    trained = module(start, rate=1.0)
+    run.fit(trained, datamodule=datamodule)
+    moved = (parameters(trained) - start).double()
+    (pairs,) = moved.any(dim=1).nonzero(as_tuple=True)
+    assert len(pairs) == 3  # one batch
+    # Smooth L1 below 1: the gradient is the error; weight 3, mean over 3 pairs. The table does not move the attention.
+    targets = [(each.start_sec / each.duration_sec, each.end_sec / each.duration_sec) for each in TRAIN]
+    errors = [start[pair, end].item() - targets[pair][end] for pair in pairs.tolist() for end in (0, 1)]
+    norm = math.sqrt(sum(error**2 for error in errors))
+    assert norm > 0.01
+    assert logged(run, "train")["gradient_norm"] == pytest.approx(norm)
+    assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_a_rate_without_a_schedule_stays(datamodule: GroundingDataModule) -> None:
+    watch = Watch()
+    run = trainer(max_epochs=2, limit_val_batches=0, callbacks=[watch])
+    run.fit(module(table(len(TRAIN)), rate=0.1), datamodule=datamodule)
+    assert set(watch.rates) == {0.1}
+    assert not torch.equal(watch.tables[0], watch.tables[-1])
+
+
+def test_evaluation_needs_no_optimiser(datamodule: GroundingDataModule) -> None:
+    assert module(table(1), optimizer=None).configure_optimizers() is None
+
+
+def test_metrics_stay_exact_in_mixed_precision(datamodule: GroundingDataModule) -> None:
+    answers = table(len(TEST))
+    measured = module(answers)
+    run = trainer(precision="bf16-mixed")
+    run.test(measured, datamodule=datamodule, verbose=False)
+    for metric in collection(measured, "test").values():
+        assert isinstance(metric, PairMean)
+        assert metric.score_sum.dtype == torch.float64
+    expected = measures(answers, clipped(datamodule, "test"))
+    found = {key: value for key, value in logged(run, "test").items() if key != "reversed"}
+    assert found == {key: pytest.approx(expected[key], rel=1e-12) for key in found}
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_metrics_keep_their_type_when_the_module_changes_its_own(dtype: torch.dtype) -> None:
+    converted = module(table(2)).to(dtype)
+    assert parameters(converted).dtype == dtype
+    for split in ("val", "test"):
+        for metric in collection(converted, split).values():
+            assert isinstance(metric, PairMean)
+            assert (metric.score_sum.dtype, metric.total.dtype) == (torch.float64, torch.int64)
+
+
+def test_validation_and_test_count_apart(datamodule: GroundingDataModule) -> None:
+    answers, run = table(len(TEST)), trainer()
+    measured = module(answers)
+    run.validate(measured, datamodule=datamodule, verbose=False)
+    assert logged(run, "val") == pytest.approx(measures(answers[:3], VAL) | terms(answers[:3], VAL))
+    run.test(measured, datamodule=datamodule, verbose=False)
+    run.test(measured, datamodule=datamodule, verbose=False)  # the second begins anew
+    assert logged(run, "test") == pytest.approx(measures(answers, clipped(datamodule, "test")))
+
+
+def test_wrong_metrics_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"\(0, 1\], got 2"):
+        module(table(1), metrics={"thresholds": [2]})
+
+
+def test_provenance_goes_into_checkpoints_and_weights_come_back(
+    datamodule: GroundingDataModule, tmp_path: Path
+) -> None:
+    provenance = {"format": 1, "config": {"seed": 3}}
+    trained = module(table(len(TRAIN)), rate=0.1, provenance=provenance)
+    run = trainer(max_epochs=1, limit_val_batches=0)
+    run.fit(trained, datamodule=datamodule)
+    run.save_checkpoint(tmp_path / "file.ckpt")
+    content = torch.load(tmp_path / "file.ckpt", weights_only=True)
+    assert content["cpnet"] == provenance
+    assert set(content["state_dict"]) == {"model.table"}
+    fresh = module(torch.zeros(len(TRAIN), 2))
+    fresh.load_state_dict(content["state_dict"])
+    assert torch.equal(parameters(fresh), parameters(trained))
