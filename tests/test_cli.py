@@ -132,7 +132,7 @@ def test_a_wrong_key_or_type(override: str, said: str, tmp_path: Path) -> None:
         ("dataset.validation=x", r"dataset\.validation must be one of file, holdout, test; got 'x'"),
         ("dataset.on_defect=x", r"dataset\.on_defect must be error or drop, found 'x'"),
         ("dataset.ground_truth=x", r"dataset\.ground_truth must be one of clipped, raw; got 'x'"),
-        ("dataset.holdout_fraction=2", r".*fraction.* between 0 and 1, found 2"),
+        ("dataset.holdout_fraction=2", r"dataset\.holdout_fraction must lie between 0 and 1; got 2"),
         ("dataset.max_words=0", r"dataset\.max_words must be 1 or more; got 0"),
         ("dataset.features.layout=zip", r"dataset\.features\.layout=zip is none of auto, hdf5,"),
         ("dataset.generate.actions=99", r"dataset\.generate\.actions must be 5 to 12, found 99"),

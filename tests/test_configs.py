@@ -370,8 +370,8 @@ def test_every_logger_is_made_and_writes_below_the_run(name: str, tmp_path: Path
 
 
 def test_a_callback_set_to_null_is_left_out() -> None:
-    assert len(instantiate_all(compose().callbacks)) == 2
-    assert len(instantiate_all(compose("callbacks.early_stopping=null").callbacks)) == 1
+    assert len(instantiate_all(compose().callbacks)) == 3
+    assert len(instantiate_all(compose("callbacks.early_stopping=null").callbacks)) == 2
 
 
 def test_evaluation_refuses_unknown_keys_and_wrong_types() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -24,6 +25,8 @@ FROM_CHECKPOINT = (
     *("dataset", "model", "model_name", "loss", "sampling", "metrics"),
     *("data_dir", "batch_size", "num_workers", "seed"),
 )
+log = logging.getLogger(__name__)
+
 USER_ERRORS = (ConfigError, DataError, HydraException, OmegaConfBaseException)
 
 # Lightning's remarks on matters that are settled here
@@ -56,6 +59,7 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
         prepare()
         main()
     except USER_ERRORS as error:
+        log.debug("where it was raised", exc_info=error)  # hydra.verbose=true shows it
         sys.stderr.write(f"cpnet: {explain(error, config_name)}\n")
         raise SystemExit(1) from None
 

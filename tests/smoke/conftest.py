@@ -16,4 +16,5 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ended = call("train", *TINY, "hydra.run.dir=run", folder=folder)
     assert ended.code == 0, ended.err
     (folder / "printed.txt").write_text(ended.out, encoding="utf-8")
+    (folder / "complaints.txt").write_text(ended.err, encoding="utf-8")
     return folder

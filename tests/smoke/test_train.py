@@ -127,6 +127,10 @@ def test_results_json_says_all_that_a_number_depends_on(place: Path) -> None:
     assert results["parameters"] == trained
 
 
+def test_nothing_is_complained_about(place: Path) -> None:
+    assert (place / "complaints.txt").read_text(encoding="utf-8") == ""
+
+
 def test_the_table_is_printed_and_the_log_is_kept(place: Path) -> None:
     printed = (place / "printed.txt").read_text(encoding="utf-8")
     results = read_json(place / "run/results.json")

@@ -18,13 +18,13 @@ def hold_out(moments: Sequence[Moment], *, fraction: float = 0.1, seed: int) -> 
         DataError: the fraction is not between 0 and 1, or it leaves one of the two without a video.
     """
     if not 0 < fraction < 1:
-        raise DataError(f"the held-out fraction of videos must lie between 0 and 1, found {fraction}; try 0.1")
+        raise DataError(f"dataset.holdout_fraction must lie between 0 and 1; got {fraction}; try 0.1")
     videos = sorted({normalise_id(moment.video) for moment in moments}, key=lambda video: _rank(seed, video))
     count = round(fraction * len(videos))
     if not 0 < count < len(videos):
         raise DataError(
             f"holding out {fraction} of {len(videos)} videos leaves {len(videos) - count} for training and {count} for "
-            "validation; each needs one: change the fraction, or give a validation file of its own"
+            "validation; each needs one: change dataset.holdout_fraction, or give a file with dataset.validation=file"
         )
     held_out = set(videos[:count])
     train = [moment for moment in moments if normalise_id(moment.video) not in held_out]
