@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
-from cpnet import spans
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
@@ -159,6 +158,6 @@ class Table(nn.Module):
         even = -batch.video_mask.sum(dim=1, keepdim=True).float().log()
         return GroundingOutput(
             span=span,
-            ranked=spans.order(span)[:, None],
+            ranked=span.sort(dim=-1).values[:, None],
             log_attention=even.where(batch.video_mask, torch.finfo(torch.float32).min),
         )

@@ -57,6 +57,7 @@ def table(*, width: int = 80, **changes: Any) -> str:
             "best constant, mIoU": {"span": [0.025, 0.4], "metrics": {"R1@0.5": 2.5, "dR1@0.5": 1.0, "mIoU": 22.0}},
         },
         "paper": {"mIoU": 52.0},
+        "paper_model": "cpnet",
         "protocol": results.protocol(config(), "test"),
     }
     console = Console(width=width, record=True, file=io.StringIO())
@@ -158,8 +159,10 @@ def test_collect_gathers_everything_as_json(tmp_path: Path) -> None:
     assert 0 <= written["seconds"]["fit"] < 1
 
 
-@pytest.mark.parametrize(("split", "name"), [("val", "cpnet"), ("test", "cpnet_wo_cam")])
-def test_the_papers_numbers_are_those_of_the_test_split_and_model(split: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("split", "name", "paper"), [("val", "cpnet", {}), ("test", "my_model", {"R1@0.5": 60.27, "mIoU": 52.0})]
+)
+def test_the_papers_numbers_are_those_of_the_test_split(split: str, name: str, paper: dict[str, float]) -> None:
     cfg = config()
     cfg.model_name = name
     collected = results.collect(
@@ -172,7 +175,8 @@ def test_the_papers_numbers_are_those_of_the_test_split_and_model(split: str, na
         model=nn.Linear(1, 1),
         stopwatch=results.Stopwatch(),
     )
-    assert collected["paper"] == {}
+    assert collected["paper"] == paper
+    assert collected["paper_model"] == "cpnet"
 
 
 @pytest.mark.parametrize(

@@ -87,17 +87,6 @@ def test_length_is_end_minus_start_and_never_negative(span: tuple[float, float])
     assert spans.length(torch.tensor(span)).item() == expected
 
 
-@given(st.lists(SPAN, min_size=1, max_size=8))
-def test_order_sorts_each_span(given_spans: list[tuple[float, float]]) -> None:
-    assert spans.order(torch.tensor(given_spans)).tolist() == [sorted(span) for span in given_spans]
-
-
-def test_order_lets_gradients_through() -> None:
-    span = torch.tensor([[0.7, 0.2], [0.1, 0.4]], requires_grad=True)
-    (gradient,) = torch.autograd.grad((spans.order(span) * torch.tensor([1.0, 10.0])).sum(), span)
-    assert gradient.tolist() == [[10.0, 1.0], [1.0, 10.0]]
-
-
 @given(st.tuples(FRACTION | GRID, FRACTION | GRID), st.integers(1, 24), st.integers(0, 4))
 def test_clip_target_is_the_loop(ends: tuple[float, float], real: int, padded: int) -> None:
     start, end = sorted(ends)

@@ -27,6 +27,8 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
+PADDING, UNKNOWN = 0, 1  # the first two rows of every vocabulary
+
 
 @dataclass(frozen=True, kw_only=True)
 class GroundingBatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.losses import GroundingLoss
 from cpnet.module import GroundingModule
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -79,6 +82,9 @@ def build_datamodule(cfg: DictConfig, *, vocabulary: Vocabulary | None = None) -
     dataset: DictConfig = cfg.dataset
     words = dataset.word_vectors
     glove = [Path(path).expanduser() for path in (words.path, words.subset) if path]
+    chosen = next((path for path in glove if path.exists()), glove[0])
+    if chosen != glove[0]:
+        log.info("word vectors: %s is not there; %s serves instead", *glove)
     features = {key: dataset.features[key] for key in ("path", "layout", "key", "dim")}
     policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth", "blind", "max_words")
     try:
@@ -86,7 +92,7 @@ def build_datamodule(cfg: DictConfig, *, vocabulary: Vocabulary | None = None) -
             reader=hydra.utils.instantiate(dataset.reader, _partial_=True),
             splits=containers(dataset.splits),
             features=features,
-            glove=next((path for path in glove if path.exists()), glove[0]),
+            glove=chosen,
             word_dim=words.dim,
             sampling=instantiate(cfg.sampling),
             vocabulary=vocabulary,
@@ -146,6 +152,8 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback]) -> Trainer:
         if cfg.trainer[key] < 1:
             name = "epochs" if key == "max_epochs" else f"trainer.{key}"
             raise ConfigError(f"{name} must be 1 or more; got {cfg.trainer[key]}")
+    if str(cfg.trainer.strategy).startswith(("ddp_spawn", "ddp_fork", "ddp_notebook")):
+        raise ConfigError(f"trainer.strategy={cfg.trainer.strategy} loses what its processes measured; take ddp")
     callbacks = [*instantiate_all(cfg.callbacks), *callbacks]
     trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=instantiate_all(cfg.logger) or False)
     best = trainer.checkpoint_callback

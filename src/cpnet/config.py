@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import II, MISSING
+from omegaconf import II, MISSING, OmegaConf
 
 _PACKAGE = Path(__file__).resolve().parent
 _IN_WHEEL = _PACKAGE / "conf"
@@ -246,6 +246,7 @@ class EvaluateConfig:
 
 def register_schemas() -> None:
     """Store every schema where the yaml files of its group find it as ``base_...``."""
+    OmegaConf.register_new_resolver("max", max, replace=True)
     store = ConfigStore.instance()
     store.store(name="base_train", node=TrainConfig)
     store.store(name="base_evaluate", node=EvaluateConfig)

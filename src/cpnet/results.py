@@ -65,6 +65,8 @@ def collect(
         model: the network
         stopwatch: seconds of the run's stages
     """
+    # Presets and models of one's own stand beside the paper's full model, its ablations beside their own rows.
+    variant = cfg.model_name if cfg.model_name in cfg.dataset.paper else "cpnet"
     measured = {key.removeprefix("test/"): float(value) for key, value in logged.items() if key.startswith("test/")}
     return {
         "model": cfg.model_name,
@@ -72,7 +74,8 @@ def collect(
         "reversed": measured["reversed"],
         "pairs": pairs,
         "trivial": trivial_rows(train, evaluated, containers(cfg.metrics)),
-        "paper": dict(cfg.dataset.paper.get(cfg.model_name, {})) if split == "test" else {},
+        "paper": dict(cfg.dataset.paper.get(variant, {})) if split == "test" else {},
+        "paper_model": variant,
         "protocol": protocol(cfg, split),
         "parameters": parameter_count(model),
         "seed": cfg.seed,
@@ -182,7 +185,7 @@ def print_results(results: Mapping[str, Any], *, console: Console | None = None)
         _add(table, f"{name} [{start:g}, {end:g}]", row["metrics"], keys)
     if results["paper"]:
         table.add_section()
-        _add(table, f"the paper's {results['model']}, as printed there", results["paper"], keys, style="italic")
+        _add(table, f"the paper's {results['paper_model']}, as printed there", results["paper"], keys, style="italic")
     (console or Console()).print(table)
 
 

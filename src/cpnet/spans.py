@@ -39,17 +39,6 @@ def iou(predicted: Tensor, target: Tensor) -> Tensor:
     return torch.where(union > 0, intersection / union.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
 
 
-def order(span: Tensor) -> Tensor:
-    """Swap the ends of reversed spans, so that start <= end.
-
-    Shape: (..., 2) -> (..., 2)
-
-    >>> order(torch.tensor([0.7, 0.2])).tolist() == torch.tensor([0.2, 0.7]).tolist()
-    True
-    """
-    return torch.stack(span.aminmax(dim=-1), dim=-1)
-
-
 def clip_target(span: Tensor, video_mask: Tensor) -> Tensor:
     """Mark the clips of each true span: clips s..e-1 with s = min(floor(start n), n - 1), e = max(ceil(end n), s + 1).
 

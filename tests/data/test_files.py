@@ -30,7 +30,7 @@ def tiny(folder: Path, *, subset: str | None = None) -> dict[str, object]:
     return {
         "splits": {
             "train": {"annotations": f"{folder}/train.txt", "durations": f"{folder}/lengths.csv"},
-            "test": {"annotations": f"{folder}/test.json", "fps": "29.4"},
+            "test": {"annotations": f"{folder}/test.json"},
         },
         "published": "example.org/annotations",
         "features": {"path": f"{folder}/pack", "holds": "", "dim": 12, "published": "example.org/features"},

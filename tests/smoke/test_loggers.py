@@ -9,11 +9,11 @@ import pytest
 from commands import TINY, call
 
 
-def test_without_a_logger_the_results_are_still_there(tmp_path: Path) -> None:
+def test_without_a_logger_results_and_curves_are_still_there(tmp_path: Path) -> None:
     ended = call("train", *TINY, "logger=none", "hydra.run.dir=run", folder=tmp_path)
     assert ended.code == 0, ended.err
     assert (tmp_path / "run/results.json").exists()
-    assert not (tmp_path / "run/metrics.csv").exists()
+    assert (tmp_path / "run/metrics.csv").exists()
     assert not list(tmp_path.rglob("lightning_logs"))
 
 

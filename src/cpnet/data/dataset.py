@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
+from cpnet.batch import PADDING
 from cpnet.data.features import FeatureSource
 from cpnet.data.moment import Moment
 from cpnet.data.sampling import Sampling
@@ -64,7 +65,7 @@ class GroundingDataset(Dataset[Sample]):
         self.blind = blind
         self.queries = [vocabulary.encode(moment.query, max_words=max_words) for moment in moments]
         if blind == "query":
-            self.queries = [[0] * len(query) for query in self.queries]
+            self.queries = [[PADDING] * len(query) for query in self.queries]
 
     def __len__(self) -> int:
         return len(self.moments)

@@ -44,8 +44,8 @@ def needed_files(dataset: Mapping[str, object], *, words_known: bool = False) ->
             published=published,
         )
         for split in splits
+        if split != "val" or dataset["validation"] == "file"
         for argument, path in _mapping(splits, split).items()
-        if argument != "fps"
     ]
     files.append(
         NeededFile(

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cpnet.batch import UNKNOWN
 from cpnet.data.glove import read_glove
 from cpnet.data.moment import DataError
 
-UNKNOWN = 1
 SPECIAL = ("", "<unk>")  # the words of row 0, padding, and of row 1
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\uff07", "'"))

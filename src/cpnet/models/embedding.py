@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PADDING, UNKNOWN = 0, 1  # the first two rows of every vocabulary
+from cpnet.batch import UNKNOWN
 
 
 class WordEmbedding(nn.Module):

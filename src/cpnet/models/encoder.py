@@ -54,7 +54,7 @@ class PositionalEncoding(nn.Module):
         if kind == "learned":
             self.learned = nn.Parameter(torch.randn(max_length, width) * 0.02)
         else:
-            # A cache, made again from its formula whenever a longer sequence comes: no part of the checkpoint.
+            # A cache of what the formula gives, and no part of the checkpoint.
             self.register_buffer("table", sinusoidal_positions(max_length, width), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,9 +67,9 @@ class PositionalEncoding(nn.Module):
                     "raise model.max_length or take model.position=sinusoid"
                 )
             return x + self.learned[:steps]
-        if steps > len(self.table):
-            self.table = sinusoidal_positions(steps, x.shape[2]).to(self.table)
-        return x + self.table[:steps].to(x.dtype)
+        # Longer sequences do not grow the buffer: processes that train together must hold equal ones.
+        table = self.table if steps <= len(self.table) else sinusoidal_positions(steps, x.shape[2]).to(self.table)
+        return x + table[:steps].to(x.dtype)
 
 
 class ConvBlock(nn.Module):

@@ -56,7 +56,7 @@ class ContextAwareModule(nn.Module):
         self.convolution = TimeConv1d(width, 3)
 
     def forward(self, x: Tensor, mask: Tensor, *, return_map: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Replenish each clip with its context; the map costs memory, so it is made only where it is needed."""
+        """Replenish each clip with its context; with ``once`` and shared values, M is made only if it is asked for."""
         m = None
         if self.diagonal == "once" and self.g_future is None and not return_map:
             # M g is attention with one head: the kernel needs no T x T map.

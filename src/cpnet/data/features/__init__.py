@@ -17,7 +17,7 @@ LAYOUTS = ("auto", *HDF5_LAYOUTS, "npy")
 
 
 def open_features(
-    *, path: str | Path, layout: str = "hdf5", key: str | None = None, dim: int | None = None
+    *, path: str | Path, layout: str = "auto", key: str | None = None, dim: int | None = None
 ) -> FeatureSource:
     """Open a feature pack.
 
