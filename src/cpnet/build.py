@@ -142,6 +142,16 @@ def load_weights(module: GroundingModule, checkpoint: Checkpoint) -> None:
         ) from error
 
 
+def check_strategy(strategy: str) -> None:
+    """Refuse strategies whose processes start inside a run: the samplers are made, and metrics read, outside of them.
+
+    Raises:
+        ConfigError: such a strategy
+    """
+    if strategy.startswith(("ddp_spawn", "ddp_fork", "ddp_notebook")):
+        raise ConfigError(f"trainer.strategy={strategy} loses what its processes measure; take ddp")
+
+
 def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback]) -> Trainer:
     """Make the trainer of a run with the configuration's loggers and callbacks, and others.
 
@@ -152,8 +162,7 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback]) -> Trainer:
         if cfg.trainer[key] < 1:
             name = "epochs" if key == "max_epochs" else f"trainer.{key}"
             raise ConfigError(f"{name} must be 1 or more; got {cfg.trainer[key]}")
-    if str(cfg.trainer.strategy).startswith(("ddp_spawn", "ddp_fork", "ddp_notebook")):
-        raise ConfigError(f"trainer.strategy={cfg.trainer.strategy} loses what its processes measured; take ddp")
+    check_strategy(cfg.trainer.strategy)
     callbacks = [*instantiate_all(cfg.callbacks), *callbacks]
     trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=instantiate_all(cfg.logger) or False)
     best = trainer.checkpoint_callback

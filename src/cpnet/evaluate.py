@@ -30,13 +30,14 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from pytorch_lightning import Trainer, seed_everything
 
     from cpnet import results
-    from cpnet.build import build_datamodule, build_module, instantiate, load_weights, refusals
+    from cpnet.build import build_datamodule, build_module, check_strategy, instantiate, load_weights, refusals
     from cpnet.checkpoint import load_checkpoint
     from cpnet.precision import check_precision
     from cpnet.predictions import PredictionWriter
 
     folder = Path(cfg.output_dir)
     check_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    check_strategy(cfg.trainer.strategy)
     with refusals("seed"):
         seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = load_checkpoint(cfg.checkpoint)

@@ -26,7 +26,7 @@ def group(name: str, folder: Path) -> dict[str, object]:
 
 
 def tiny(folder: Path, *, subset: str | None = None) -> dict[str, object]:
-    """A group written by hand, with one reader's argument that is no file."""
+    """A group written by hand."""
     return {
         "splits": {
             "train": {"annotations": f"{folder}/train.txt", "durations": f"{folder}/lengths.csv"},
@@ -57,6 +57,16 @@ def test_known_words_need_no_vectors(tmp_path: Path) -> None:
     keys = [file.key for file in needed_files(tiny(tmp_path), words_known=True)]
     assert len(keys) == 4
     assert "dataset.word_vectors.path" not in keys
+
+
+@pytest.mark.parametrize(("validation", "expected"), [("file", True), ("holdout", False), ("test", False)])
+def test_a_validation_file_is_needed_where_it_is_read(validation: str, expected: bool, tmp_path: Path) -> None:
+    dataset = tiny(tmp_path)
+    splits = dataset["splits"]
+    assert isinstance(splits, dict)
+    splits["val"] = {"annotations": f"{tmp_path}/val.json"}
+    keys = [file.key for file in needed_files(dataset | {"validation": validation})]
+    assert ("dataset.splits.val.annotations" in keys) == expected
 
 
 def test_a_home_folder_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

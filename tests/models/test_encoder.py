@@ -38,6 +38,7 @@ def test_sinusoids_serve_sequences_longer_than_their_table() -> None:
         np.testing.assert_allclose(
             positions(torch.zeros(2, length, 6))[1].numpy(), oracles.sinusoids(length, 6), atol=1e-6
         )
+        assert positions.table.shape == (4, 6)  # equal on all processes, whatever each of them was given
 
 
 def test_sinusoids_are_no_part_of_a_checkpoint() -> None:

@@ -29,7 +29,8 @@ class TimeConv1d(nn.Module):
     """A convolution over time on (B, T, D), with padded time steps zeroed first, as if the sequence ended there.
 
     Computed as a 2-d convolution of height 1: (B, T, D) in memory is then the channels-last layout, which the kernels
-    of CPUs and GPUs read without a copy (forward of a depthwise k = 15 on a CPU: a tenth of ``nn.Conv1d``'s time).
+    of CPUs and GPUs read without a copy. On a CPU a depthwise k = 15 is 14 times as fast as ``nn.Conv1d`` forward, and
+    2.5 times with the backward pass.
 
     Args:
         width: D, in and out
