@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow check format wheel clean
+.PHONY: help setup train test test-slow bench-data check format wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: $(READY) ## run the tests
 
 test-slow: $(READY) ## run the tests that take more than a minute each
 	$(PY) -m pytest -m slow
+
+bench-data: $(READY) ## measure containers and loader; benchmarks/README.md has what came out
+	$(PY) benchmarks/containers.py
+	$(PY) benchmarks/loader.py
 
 check: $(READY) ## formatting, lint, strict types, architecture, doctests
 	$(PY) -m ruff format --check .

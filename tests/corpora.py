@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,6 +21,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor, nn
 
 from cpnet.batch import GroundingBatch, GroundingOutput
+from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
 from cpnet.data.readers import read_jsonl
@@ -100,7 +102,10 @@ def write_glove(path: Path, words: Sequence[str] = WORDS) -> None:
 
 
 def write_corpus(folder: Path, splits: Mapping[str, Sequence[Moment]] = SPLITS) -> dict[str, Any]:
-    """Write all files of a corpus, and give the arguments of its ``GroundingDataModule``."""
+    """Write all files of a corpus, and give the arguments of its ``GroundingDataModule``.
+
+    Those of ``Annotations`` are among them; ``make`` sorts them out.
+    """
     for split, moments in splits.items():
         write_jsonl(folder / f"{split}.jsonl", moments)
     write_features(folder / "features.hdf5")
@@ -117,9 +122,16 @@ def write_corpus(folder: Path, splits: Mapping[str, Sequence[Moment]] = SPLITS) 
     }
 
 
+def make(arguments: Mapping[str, Any]) -> GroundingDataModule:
+    """Make a DataModule."""
+    keys = {field.name for field in fields(Annotations)} & arguments.keys()
+    others = {key: value for key, value in arguments.items() if key not in keys}
+    return GroundingDataModule(annotations=Annotations(**{key: arguments[key] for key in keys}), **others)
+
+
 def ready(arguments: Mapping[str, Any]) -> GroundingDataModule:
     """Make a DataModule and set it up."""
-    datamodule = GroundingDataModule(**arguments)
+    datamodule = make(arguments)
     datamodule.prepare_data()
     datamodule.setup()
     return datamodule

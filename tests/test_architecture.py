@@ -39,6 +39,8 @@ ROOMS = {
     "data.splits": Room(("data.moment", "data.identity")),
     "data.cleaning": Room(("data.moment",)),
     "data.atomic": Room(("data.moment",)),
+    "data.annotations": Room(("data.moment", "data.cleaning", "data.identity", "data.splits")),
+    "data.residence": Room(("data",), ("torch", "psutil")),
     "data.datamodule": Room(("batch", "spans", "data"), ("torch", "numpy", "h5py", "pytorch_lightning")),
     "models": Room(("batch", "models"), ("torch",)),
     "losses": Room(("batch", "spans"), ("torch",)),
@@ -48,7 +50,10 @@ ROOMS = {
     "config": Room((), ("hydra", "omegaconf")),
 }
 # The entry points and what joins the rooms for them.
-ANYTHING = {"", "train", "evaluate", "build", "cli", "checkpoint", "predictions", "results", "precision", "schedules"}
+ANYTHING = {
+    *("", "train", "evaluate", "prepare", "build", "cli", "checkpoint", "predictions", "results", "precision"),
+    *("schedules", "diagnosis", "progress"),
+}
 
 
 def module_names(package: Path) -> dict[str, Path]:

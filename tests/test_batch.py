@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def batch() -> GroundingBatch:
 
 
 def tensors(of: GroundingBatch) -> dict[str, Tensor]:
-    return {field.name: getattr(of, field.name) for field in fields(of)}
+    return {field.name: value for field in fields(of) if (value := getattr(of, field.name)) is not None}
 
 
 def test_length_is_the_number_of_pairs() -> None:
@@ -38,6 +38,21 @@ def test_to_moves_every_tensor_and_keeps_its_type() -> None:
     for name, tensor in tensors(here).items():
         assert (there[name].device.type, there[name].dtype, there[name].shape) == ("meta", tensor.dtype, tensor.shape)
         assert tensor.device.type == "cpu"
+
+
+def test_features_become_float32_on_their_way() -> None:
+    half = replace(batch(), video=torch.full((2, 4, 3), 0.1, dtype=torch.float16))
+    assert half.to("cpu").video.dtype == torch.float32
+    assert torch.equal(half.to("cpu").video, half.video.float())
+
+
+def test_a_shared_video_is_given_to_each_of_its_pairs() -> None:
+    shared = replace(batch(), video_index=torch.tensor([1, 1]))
+    alone = shared.to("cpu").per_pair()
+    assert alone.video_index is None
+    assert torch.equal(alone.video, shared.video[[1, 1]])
+    assert torch.equal(alone.video_mask, shared.video_mask[[1, 1]])
+    assert batch().per_pair().video_index is None
 
 
 def test_pin_memory_pins_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_every_file_is_counted(group: str) -> None:
 def test_every_group_is_known() -> None:
     groups = {file.parent.relative_to(CONFIG_DIR).as_posix() for file in CONFIG_DIR.glob("*/**/*.yaml")}
     assert groups == {*SHIPPED, "hydra/job_logging"}
-    assert {file.stem for file in CONFIG_DIR.glob("*.yaml")} == {"train", "evaluate"}
+    assert {file.stem for file in CONFIG_DIR.glob("*.yaml")} == {"train", "evaluate", "prepare"}
     assert len(CHOICES) == sum(SHIPPED[group] for group in GROUPS)
 
 
@@ -344,8 +344,8 @@ def test_every_optimizer_runs_under_every_schedule(name: str, schedule: str) -> 
 @pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "sampling"])
 def test_every_sampling_makes_its_clips(name: str) -> None:
     policy = instantiate(compose(f"sampling={name}", "sampling.clips=5").sampling)
-    clips, real = policy(torch.ones(9, 2).numpy())
-    assert (clips.shape, real) == ((5, 2), 5)
+    clips, real = policy(torch.ones(10, 2), torch.tensor([0]), torch.tensor([9]))
+    assert (clips.shape, real.tolist()) == ((1, 5, 2), [5])
 
 
 @pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "trainer"])

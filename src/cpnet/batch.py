@@ -22,6 +22,7 @@ fractions of its video, a ``span_sec`` the same in seconds.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -35,7 +36,8 @@ class GroundingBatch:
     """Pairs of a video and a query, as a model sees them.
 
     Shape:
-        - video: (B, T, V) features of the clips, 0 where padded
+        - video: (B, T, V) features of the clips, 0 where padded; from a loader float16 where they are stored so, which
+          ``to`` makes float32
         - video_mask: (B, T) bool, True = a real clip; real clips come first
         - query: (B, L) int64 rows of the vocabulary's word vectors, 0 where padded
         - query_mask: (B, L) bool, True = a real word; real words come first
@@ -43,6 +45,8 @@ class GroundingBatch:
         - span_sec: (B, 2) float64, the same in seconds
         - duration_sec: (B,) float64 length of each video
         - index: (B,) int64 row of each pair in its split
+        - video_index: None, or (B,) int64 where pairs share videos: ``video`` and ``video_mask`` then hold each video
+          once, and pair b has row ``video_index[b]`` of them
     """
 
     video: Tensor
@@ -53,18 +57,30 @@ class GroundingBatch:
     span_sec: Tensor
     duration_sec: Tensor
     index: Tensor
+    video_index: Tensor | None = None
 
     def __len__(self) -> int:
-        return self.video.shape[0]
+        return self.query.shape[0]
 
-    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> GroundingBatch:
-        """Copy every tensor to ``device``."""
-        moved = {f.name: getattr(self, f.name).to(device, non_blocking=non_blocking) for f in fields(self)}
-        return replace(self, **moved)
+    def per_pair(self) -> GroundingBatch:
+        """Give each pair a row of ``video`` of its own, as models take it."""
+        if self.video_index is None:
+            return self
+        video, video_mask = self.video[self.video_index], self.video_mask[self.video_index]
+        return replace(self, video=video, video_mask=video_mask, video_index=None)
+
+    def to(self, device: torch.device | str) -> GroundingBatch:
+        """Copy every tensor to ``device``, without waiting where its memory is page-locked; features become float32."""
+        moved = self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+        return replace(moved, video=moved.video.float())
 
     def pin_memory(self) -> GroundingBatch:
         """Copy every tensor to page-locked memory, as a ``DataLoader`` asks for it."""
-        return replace(self, **{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, copy: Callable[[Tensor], Tensor]) -> GroundingBatch:
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: copy(value) for name, value in values.items() if value is not None})
 
 
 @dataclass(frozen=True, kw_only=True)

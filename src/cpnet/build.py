@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import torch
 from hydra.errors import InstantiationException
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
@@ -18,10 +19,13 @@ from torch import nn
 
 from cpnet.checkpoint import Checkpoint
 from cpnet.config import ConfigError
+from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule
+from cpnet.data.features import default_store
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.losses import GroundingLoss
 from cpnet.module import GroundingModule
+from cpnet.progress import track
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +81,35 @@ def containers(node: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in plain.items()}
 
 
-def build_datamodule(cfg: DictConfig, *, vocabulary: Vocabulary | None = None) -> GroundingDataModule:
+def build_annotations(cfg: DictConfig) -> Annotations:
+    """Say where the annotations lie and what is done about their defects."""
+    dataset: DictConfig = cfg.dataset
+    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth")
+    try:
+        return Annotations(
+            reader=hydra.utils.instantiate(dataset.reader, _partial_=True),
+            splits=containers(dataset.splits),
+            **{key: dataset[key] for key in policy},
+        )
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def feature_arguments(cfg: DictConfig) -> dict[str, Any]:
+    """Give the arguments of ``open_features``."""
+    features = containers(cfg.dataset.features)
+    return {key: features[key] for key in ("path", "layout", "key", "window", "normalise", "concat", "dim")}
+
+
+def packed_store(cfg: DictConfig) -> Path:
+    """Say where the packed store of the features lies, or would lie."""
+    packed = cfg.dataset.features.packed
+    return Path(packed).expanduser() if packed else default_store(cfg.dataset.features.path)
+
+
+def build_datamodule(
+    cfg: DictConfig, *, vocabulary: Vocabulary | None = None, tested: str = "test"
+) -> GroundingDataModule:
     """Make the DataModule; with a checkpoint's vocabulary, word vectors are looked up only for words it lacks."""
     dataset: DictConfig = cfg.dataset
     words = dataset.word_vectors
@@ -85,22 +117,26 @@ def build_datamodule(cfg: DictConfig, *, vocabulary: Vocabulary | None = None) -
     chosen = next((path for path in glove if path.exists()), glove[0])
     if chosen != glove[0]:
         log.info("word vectors: %s is not there; %s serves instead", *glove)
-    features = {key: dataset.features[key] for key in ("path", "layout", "key", "dim")}
-    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth", "blind", "max_words")
     try:
         return GroundingDataModule(
-            reader=hydra.utils.instantiate(dataset.reader, _partial_=True),
-            splits=containers(dataset.splits),
-            features=features,
+            annotations=build_annotations(cfg),
+            features=feature_arguments(cfg),
+            packed=packed_store(cfg),
+            residence=dataset.features.residence,
+            gpu=cfg.trainer.get("accelerator") in ("auto", "gpu", "cuda") and torch.cuda.is_available(),
             glove=chosen,
             word_dim=words.dim,
             sampling=instantiate(cfg.sampling),
             vocabulary=vocabulary,
+            blind=dataset.blind,
+            max_words=dataset.max_words,
             batch_size=cfg.batch_size,
             num_workers=cfg.num_workers,
             seed=cfg.seed,
+            evaluation_order=cfg.evaluation_order,
+            tested=tested,
             corpus=instantiate(dataset.generate) if dataset.generate else None,
-            **{key: dataset[key] for key in policy},
+            progress=track,
         )
     except ValueError as error:
         raise ConfigError(str(error)) from error

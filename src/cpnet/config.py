@@ -23,13 +23,24 @@ class ConfigError(ValueError):
 
 
 @dataclass
-class FeaturesConfig:
-    """Where a corpus's video features lie and what they are."""
+class SourceConfig:
+    """One source of features: a pack as somebody published it."""
 
     path: str = MISSING  # an HDF5 file or a folder
-    layout: str = "auto"
-    key: str | None = None  # inner dataset of each group of an HDF5 file
-    dim: int = MISSING  # V
+    layout: str = "auto"  # hdf5 | hdf5_flat | hdf5_group | npy | npz | pt | windows | packed
+    key: str | None = None  # inner dataset of each group of an HDF5 file, or array of each .npz
+    window: int = 64  # frames, of the windows that are taken
+    normalise: bool = False  # each row divided by its L2 norm
+
+
+@dataclass
+class FeaturesConfig(SourceConfig):
+    """Where a corpus's video features lie and what they are."""
+
+    concat: list[SourceConfig] = field(default_factory=list)  # further sources, whose columns follow
+    dim: int = MISSING  # V, of all sources together
+    packed: str | None = None  # the packed store; beside path unless set
+    residence: str = "auto"  # auto | disk | memory | device
     holds: str = ""  # what the file must hold, for whoever has to find it
     published: str = ""  # where it is published
 
@@ -221,7 +232,19 @@ class TrainConfig:
     epochs: int = 100
     batch_size: int = 100
     num_workers: int = 0
+    evaluation_order: str = "split"  # split | length | video
     seed: int = 0
+
+
+@dataclass
+class PrepareConfig:
+    """Keys at the root of ``python -m cpnet.prepare``."""
+
+    action: str = "inspect"  # inspect | pack
+    dtype: str = "float16"  # float16 | float32, of a packed store
+    output_dir: str = MISSING
+    dataset: DatasetConfig = MISSING
+    data_dir: str = MISSING
 
 
 @dataclass
@@ -241,6 +264,7 @@ class EvaluateConfig:
     data_dir: str = MISSING
     batch_size: int = MISSING
     num_workers: int = MISSING
+    evaluation_order: str = "split"
     seed: int = MISSING
 
 
@@ -250,6 +274,7 @@ def register_schemas() -> None:
     store = ConfigStore.instance()
     store.store(name="base_train", node=TrainConfig)
     store.store(name="base_evaluate", node=EvaluateConfig)
+    store.store(name="base_prepare", node=PrepareConfig)
     for group, name, node in (
         ("dataset", "base_dataset", DatasetConfig),
         ("model", "base_cpnet", CPNetConfig),

@@ -41,7 +41,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     with refusals("seed"):
         seed_everything(cfg.seed, workers=True, verbose=False)
     checkpoint = load_checkpoint(cfg.checkpoint)
-    datamodule = build_datamodule(cfg, vocabulary=checkpoint.vocabulary)
+    datamodule = build_datamodule(cfg, vocabulary=checkpoint.vocabulary, tested=cfg.split)
     datamodule.prepare_data()
     datamodule.setup()
     module = build_module(cfg, datamodule.vocabulary, training=False)
@@ -53,8 +53,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer], logger=False, enable_checkpointing=False)
     stopwatch = results.Stopwatch()
     with stopwatch.time("test"):
-        datamodule.trainer = trainer
-        trainer.test(module, dataloaders=datamodule.evaluation_dataloader(cfg.split), verbose=False)
+        trainer.test(module, datamodule=datamodule, verbose=False)
     measured = results.collect(
         cfg,
         split=cfg.split,

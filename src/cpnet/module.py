@@ -70,18 +70,21 @@ class GroundingModule(LightningModule):
 
     def training_step(self, batch: GroundingBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
+        batch = batch.per_pair()
         terms = self.loss(self(batch), batch)
         self._log("train", terms, batch)
         return terms["loss"]
 
     def validation_step(self, batch: GroundingBatch, batch_idx: int) -> None:
         """Measure a batch of the validation split."""
+        batch = batch.per_pair()
         output = self(batch)
         self._log("val", self.loss(output, batch), batch)
         self._measure("val", output, batch)
 
     def test_step(self, batch: GroundingBatch, batch_idx: int) -> Mapping[str, Any]:
         """Measure a batch of the test split, and return the predictions."""
+        batch = batch.per_pair()
         return self._measure("test", self(batch), batch)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

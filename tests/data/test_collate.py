@@ -1,91 +1,128 @@
-"""Oracle: a batch worked out by hand, and a slow loop over samples of any size."""
+"""Oracle: a batch worked out by hand, and a slow loop over pairs of any size."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
 from corpora import moment
-from cpnet.data.collate import collate
-from cpnet.data.dataset import Sample
+from cpnet.data.collate import Draw, Pairs, collate
+from cpnet.data.rows import Fetched, Rows
+from cpnet.data.sampling import MeanPool, Pick
 
 CLIPS, WIDTH = 3, 2
 
 
-def sample(
-    *,
-    real: int,
-    query: list[int],
-    index: int = 0,
-    span_sec: tuple[float, float] = (1.0, 4.0),
-    duration_sec: float = 10.0,
-) -> Sample:
-    """The features of clip t are t + 1 plus the sample's number, where it is real."""
-    video = np.zeros((CLIPS, WIDTH), np.float32)
-    video[:real] = np.arange(1, real + 1)[:, None] + index
-    return Sample(video, real, query, moment(str(index), "v", span_sec, duration_sec=duration_sec), index)
+class Ladder(Rows):
+    """Row r of video v is [100 v + r, 1]; video v has v + 1 rows."""
+
+    def __init__(self, videos: int, dtype: torch.dtype = torch.float32) -> None:
+        self.counts = torch.arange(1, videos + 1)
+        self.starts = self.counts.cumsum(0) - self.counts
+        rows = [[100.0 * video + row, 1.0] for video in range(videos) for row in range(video + 1)]
+        self.rows = torch.tensor([*rows, [0.0, 0.0]], dtype=dtype)
+        self.asked: list[int] = []
+
+    def fetch(self, videos: Tensor) -> Fetched:
+        self.asked += videos.tolist()
+        return Fetched(rows=self.rows, starts=self.starts[videos], counts=self.counts[videos])
+
+
+def pairs_of(
+    queries: list[list[int]],
+    videos: list[int],
+    spans_sec: list[tuple[float, float]] | None = None,
+    durations_sec: list[float] | None = None,
+) -> Pairs:
+    spans_sec = spans_sec or [(1.0, 4.0)] * len(queries)
+    durations_sec = durations_sec or [10.0] * len(queries)
+    moments = [
+        moment(str(number), "v", span_sec, duration_sec=duration_sec)
+        for number, (span_sec, duration_sec) in enumerate(zip(spans_sec, durations_sec, strict=True))
+    ]
+    return Pairs.of(moments, queries=queries, videos=videos)
+
+
+def draw(*index: int, words: int, share_videos: bool = False) -> Draw:
+    return Draw(split="test", words=words, index=torch.tensor(index), share_videos=share_videos)
 
 
 def test_every_field_of_a_batch() -> None:
-    batch = collate(
-        [
-            sample(real=2, query=[5], index=7, span_sec=(2.5, 7.5), duration_sec=10.0),
-            sample(real=3, query=[4, 1, 6], index=3, span_sec=(0.0, 1.0), duration_sec=4.0),
-            sample(real=1, query=[2, 2], index=0, span_sec=(6.0, 9.0), duration_sec=6.5),
-        ]
+    pairs = pairs_of(
+        [[5], [9] * 7, [4, 1, 6], [2, 2]],
+        [1, 3, 2, 0],
+        [(2.5, 7.5), (0.0, 1.0), (0.0, 1.0), (6.0, 9.0)],
+        [10.0, 1.0, 4.0, 6.5],
     )
+    batch = collate(pairs, draw(0, 2, 3, words=3), rows=Ladder(4), sampling=Pick(clips=CLIPS))
     assert len(batch) == 3
     assert batch.video.tolist() == [
-        [[8, 8], [9, 9], [0, 0]],
-        [[4, 4], [5, 5], [6, 6]],
-        [[1, 1], [0, 0], [0, 0]],
+        [[100, 1], [101, 1], [0, 0]],
+        [[200, 1], [201, 1], [202, 1]],
+        [[0, 1], [0, 0], [0, 0]],
     ]
     assert batch.video_mask.tolist() == [[True, True, False], [True, True, True], [True, False, False]]
     assert batch.query.tolist() == [[5, 0, 0], [4, 1, 6], [2, 2, 0]]
     assert batch.query_mask.tolist() == [[True, False, False], [True, True, True], [True, True, False]]
     assert batch.span_sec.tolist() == [[2.5, 7.5], [0.0, 1.0], [6.0, 9.0]]
     assert batch.duration_sec.tolist() == [10.0, 4.0, 6.5]
-    assert batch.index.tolist() == [7, 3, 0]
+    assert batch.index.tolist() == [0, 2, 3]
+    assert batch.video_index is None
     # The last one leaves its video: cut in fractions, as annotated in seconds.
     assert batch.span.flatten().tolist() == pytest.approx([0.25, 0.75, 0.0, 0.25, 6 / 6.5, 1.0])
 
 
-def test_types_are_those_of_the_contract() -> None:
-    batch = collate([sample(real=1, query=[3])])
-    assert (batch.video.dtype, batch.span.dtype) == (torch.float32, torch.float32)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_types_are_those_of_the_contract(dtype: torch.dtype) -> None:
+    batch = collate(pairs_of([[3]], [0]), draw(0, words=1), rows=Ladder(1, dtype), sampling=Pick(clips=CLIPS))
+    assert (batch.video.dtype, batch.span.dtype) == (dtype, torch.float32)
     assert (batch.span_sec.dtype, batch.duration_sec.dtype) == (torch.float64, torch.float64)
     assert (batch.video_mask.dtype, batch.query_mask.dtype) == (torch.bool, torch.bool)
     assert (batch.query.dtype, batch.index.dtype) == (torch.int64, torch.int64)
+    assert batch.to("cpu").video.dtype == torch.float32
 
 
 def test_seconds_keep_all_their_digits() -> None:
-    batch = collate([sample(real=1, query=[3], span_sec=(0.1, 1234.56), duration_sec=2000.7)])
+    pairs = pairs_of([[3]], [0], [(0.1, 1234.56)], [2000.7])
+    batch = collate(pairs, draw(0, words=1), rows=Ladder(1), sampling=Pick(clips=CLIPS))
     assert batch.span_sec.tolist() == [[0.1, 1234.56]]
     assert batch.duration_sec.tolist() == [2000.7]
 
 
 def test_a_query_of_zeros_is_still_masked_as_real() -> None:
-    batch = collate([sample(real=1, query=[0, 0]), sample(real=1, query=[0])])
+    batch = collate(pairs_of([[0, 0], [0]], [0, 0]), draw(0, 1, words=2), rows=Ladder(1), sampling=Pick(clips=CLIPS))
     assert batch.query.tolist() == [[0, 0], [0, 0]]
     assert batch.query_mask.tolist() == [[True, True], [True, False]]
 
 
+def test_a_shared_video_is_fetched_and_carried_once() -> None:
+    pairs, rows = pairs_of([[1], [2], [3], [4]], [2, 0, 2, 2]), Ladder(3)
+    batch = collate(pairs, draw(0, 1, 2, 3, words=1, share_videos=True), rows=rows, sampling=MeanPool(clips=1))
+    assert rows.asked == [0, 2]
+    assert batch.video[..., 0].tolist() == [[0], [201]]
+    assert batch.video_index is not None
+    assert batch.video_index.tolist() == [1, 0, 1, 1]
+    assert len(batch) == 4
+    assert batch.per_pair().video[..., 0].tolist() == [[201], [0], [201], [201]]
+    assert batch.per_pair().video_mask.shape == (4, 1)
+
+
 @given(
-    st.lists(
-        st.tuples(st.integers(1, CLIPS), st.lists(st.integers(1, 9), min_size=1, max_size=6)), min_size=1, max_size=5
-    )
+    st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(1, 9), min_size=1, max_size=6)), min_size=1, max_size=5)
 )
 def test_batches_of_any_size(pairs: list[tuple[int, list[int]]]) -> None:
-    batch = collate([sample(real=real, query=query, index=index) for index, (real, query) in enumerate(pairs)])
+    tensors = pairs_of([query for _, query in pairs], [video for video, _ in pairs])
     longest = max(len(query) for _, query in pairs)
+    every = draw(*range(len(pairs)), words=longest)
+    batch = collate(tensors, every, rows=Ladder(5), sampling=Pick(clips=5))
     assert batch.query.shape == (len(pairs), longest)
-    for row, (real, query) in enumerate(pairs):
-        for t in range(CLIPS):
-            assert batch.video_mask[row, t].item() == (t < real)
-            assert batch.video[row, t].tolist() == ([t + 1 + row] * WIDTH if t < real else [0] * WIDTH)
+    for row, (video, query) in enumerate(pairs):
+        for t in range(5):
+            assert batch.video_mask[row, t].item() == (t < video + 1)
+            assert batch.video[row, t].tolist() == ([100 * video + t, 1] if t < video + 1 else [0, 0])
         for word in range(longest):
             assert batch.query_mask[row, word].item() == (word < len(query))
             assert batch.query[row, word].item() == (query[word] if word < len(query) else 0)

@@ -18,6 +18,7 @@ from corpora import (
     UNKNOWN_WORD,
     VAL,
     WORDS,
+    make,
     moment,
     process,
     ready,
@@ -27,9 +28,13 @@ from corpora import (
     write_jsonl,
 )
 from cpnet.batch import GroundingBatch
+from cpnet.data.collate import Draw
 from cpnet.data.datamodule import GroundingDataModule
+from cpnet.data.features import open_features
+from cpnet.data.features.pack import pack
 from cpnet.data.moment import DataError
 from cpnet.data.readers import read_jsonl
+from cpnet.data.sampling import Pick
 from cpnet.data.vocabulary import Vocabulary
 
 
@@ -47,7 +52,14 @@ def videos(datamodule: GroundingDataModule, split: str) -> set[str]:
 
 
 def equal(first: GroundingBatch, second: GroundingBatch) -> bool:
-    return all(torch.equal(value, vars(second)[name]) for name, value in vars(first).items())
+    here, there = ({k: v for k, v in vars(batch).items() if v is not None} for batch in (first, second))
+    return here.keys() == there.keys() and all(torch.equal(value, there[name]) for name, value in here.items())
+
+
+def batches(datamodule: GroundingDataModule, split: str) -> list[GroundingBatch]:
+    """What the model gets of a split on a CPU."""
+    loader = datamodule.evaluation_dataloader(split)
+    return [datamodule.transfer_batch_to_device(batch, torch.device("cpu"), 0) for batch in loader]
 
 
 def test_validation_from_a_file(arguments: dict[str, Any]) -> None:
@@ -168,7 +180,10 @@ def test_a_known_vocabulary_serves_without_the_file(glove: str | None, arguments
     path = arguments["glove"].with_name(glove) if glove else None
     datamodule = ready(arguments | {"vocabulary": known(), "glove": path})
     assert datamodule.vocabulary.words == known().words
-    assert datamodule.dataset("train").queries[:2] == [[3, 1, 1], [1, 1, 2]]  # open the door, close a window
+    assert datamodule.dataset("train").pairs.query[:2].tolist() == [
+        [3, 1, 1],
+        [1, 1, 2],
+    ]  # of 3 words
 
 
 def test_a_file_of_another_width_is_refused(arguments: dict[str, Any]) -> None:
@@ -299,12 +314,14 @@ def test_a_split_that_there_is_not(arguments: dict[str, Any]) -> None:
         ("batch_size", 0, "batch_size must be 1 or more; got 0"),
         ("num_workers", -1, "num_workers must be 0 or more; got -1"),
         ("max_words", 0, r"dataset\.max_words must be 1 or more; got 0"),
+        ("residence", "cloud", r"dataset\.features\.residence must be one of auto, disk, memory, device; got 'cloud'"),
+        ("evaluation_order", "age", r"evaluation_order must be one of split, length, video; got 'age'"),
         ("splits", {"train": {}, "test": {}}, r"dataset\.splits must hold test, train, val; got train, test"),
     ],
 )
 def test_impossible_values_are_named(key: str, value: object, message: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=message):
-        GroundingDataModule(**arguments | {key: value})
+        make(arguments | {key: value})
 
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, 0.01])
@@ -317,3 +334,122 @@ def test_a_file_that_is_absent_is_named(arguments: dict[str, Any]) -> None:
     Path(arguments["splits"]["test"]["annotations"]).unlink()
     with pytest.raises(DataError, match=r"test\.jsonl"):
         ready(arguments)
+
+
+RESIDENCES = ("disk", "memory", "device")
+
+
+@pytest.mark.parametrize("residence", RESIDENCES)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_batch_does_not_hang_on_where_the_features_are(
+    residence: str, packed: bool, arguments: dict[str, Any]
+) -> None:
+    expected = batches(ready(arguments | {"residence": "disk"}), "test")
+    if packed:
+        source = open_features(**arguments["features"])
+        durations = dict.fromkeys(source.ids(), 10.0)
+        pack(source, Path(f"{arguments['features']['path']}.packed"), durations=durations)
+    found = batches(ready(arguments | {"residence": residence}), "test")
+    for before, after in zip(expected, found, strict=True):
+        assert equal(before, after)
+        assert after.video.dtype == torch.float32
+
+
+def test_a_packed_store_is_preferred(arguments: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+    source = open_features(**arguments["features"])
+    pack(source, Path(f"{arguments['features']['path']}.packed"), durations=dict.fromkeys(source.ids(), 10.0))
+    with caplog.at_level(logging.INFO):
+        datamodule = ready(arguments)
+        Path(arguments["features"]["path"]).unlink()
+        assert len(batches(datamodule, "test")) == 3
+        ready(arguments | {"residence": "disk"})  # the pack is gone, its store is enough
+    assert "features.hdf5.packed (packed, float16, 14 videos, 3 wide; from" in caplog.text
+    assert "is gone; its packed store serves" in caplog.text
+
+
+@pytest.mark.parametrize("residence", RESIDENCES)
+def test_the_phase_of_training_is_drawn_from_torchs_seed(residence: str, arguments: dict[str, Any]) -> None:
+    datamodule = ready(arguments | {"residence": residence, "sampling": Pick(clips=2)})
+
+    def draw(seed: int) -> list[float]:
+        torch.manual_seed(seed)
+        loader = datamodule.train_dataloader()
+        made = [datamodule.transfer_batch_to_device(batch, torch.device("cpu"), 0) for batch in loader]
+        return [row for batch in made for row in batch.video[:, 0, 1].tolist()]
+
+    assert draw(0) == draw(0) != draw(1)
+    assert set(draw(0)) == {0, 1}  # 3 rows for 2 clips: the first is 0 or 1, each of which may be asked for
+
+
+def test_on_a_device_only_draws_come_from_the_loader(arguments: dict[str, Any]) -> None:
+    datamodule = ready(arguments | {"residence": "device", "num_workers": 2})
+    loader = datamodule.train_dataloader()
+    assert loader.num_workers == 0
+    draw = next(iter(loader))
+    assert isinstance(draw, Draw)
+    assert (draw.split, len(draw.index), draw.phase is None) == ("train", 3, False)
+
+
+def test_batches_by_length_of_the_query(arguments: dict[str, Any]) -> None:
+    found = batches(ready(arguments | {"evaluation_order": "length"}), "test")
+    words = [row for batch in found for row in batch.query_mask.sum(dim=1).tolist()]
+    assert words == sorted(words) == [1, 1, 2, 3, 3, 3, 4]
+    assert [batch.query.shape[1] for batch in found] == [2, 3, 4]
+    assert sorted(index for batch in found for index in batch.index.tolist()) == list(range(len(TEST)))
+
+
+def test_batches_by_video_carry_each_video_once(arguments: dict[str, Any]) -> None:
+    order = [4, 0, 6, 1, 5, 2, 3]  # so that pairs of one video lie apart
+    write_jsonl(Path(arguments["splits"]["test"]["annotations"]), [TEST[place] for place in order])
+    plain = {int(i): b for b in batches(ready(arguments), "test") for i in b.index}
+    found = batches(ready(arguments | {"evaluation_order": "video", "batch_size": 4}), "test")
+    assert [(len(batch), len(batch.video)) for batch in found] == [(4, 2), (3, 2)]
+    for batch in found:
+        pairwise = batch.per_pair()
+        assert pairwise.video_index is None
+        for row, index in enumerate(batch.index.tolist()):
+            other = plain[index]
+            place = other.index.tolist().index(index)
+            assert torch.equal(pairwise.video[row], other.video[place])
+            assert torch.equal(pairwise.video_mask[row], other.video_mask[place])
+            assert torch.equal(pairwise.span_sec[row], other.span_sec[place])
+    videos_of = [[TEST[order[i]].video for i in batch.index.tolist()] for batch in found]
+    assert videos_of == [["e02", "e02", "e02", "e00"], ["e00", "e01", "e01"]]
+
+
+@pytest.mark.parametrize("order", ["length", "video"])
+@pytest.mark.parametrize("world", [2, 3])
+def test_processes_share_out_any_order(order: str, world: int, arguments: dict[str, Any]) -> None:
+    datamodule = ready(arguments | {"evaluation_order": order})
+    seen = []
+    for rank in range(world):
+        datamodule.trainer = process(rank, world)
+        seen += indices(datamodule.evaluation_dataloader("test"))
+    assert sorted(seen) == list(range(len(TEST)))
+
+
+def test_the_training_split_is_evaluated_without_a_random_phase(arguments: dict[str, Any]) -> None:
+    datamodule = ready(arguments | {"sampling": Pick(clips=2)})
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    batches(datamodule, "train")
+    # The loader draws a seed for workers that it might have; two evaluations are the same all the same.
+    torch.set_rng_state(before)
+    first = batches(datamodule, "train")
+    torch.manual_seed(99)
+    assert all(equal(one, other) for one, other in zip(first, batches(datamodule, "train"), strict=True))
+
+
+def test_another_split_can_be_tested(arguments: dict[str, Any]) -> None:
+    datamodule = ready(arguments | {"tested": "val"})
+    assert indices(datamodule.test_dataloader()) == [0, 1, 2]
+    with pytest.raises(DataError, match="split must be one of train, val, test; got 'dev'"):
+        make(arguments | {"tested": "dev"})
+
+
+def test_a_batch_that_is_kept_is_not_written_to_again(arguments: dict[str, Any]) -> None:
+    loader = ready(arguments | {"batch_size": 1}).test_dataloader()
+    kept = list(loader)
+    for batch, again in zip(kept, loader, strict=True):
+        assert equal(batch, again)
+    assert len({batch.video.data_ptr() for batch in kept}) == len(kept)

@@ -1,18 +1,21 @@
-"""Oracle: samples of the tiny corpus, worked out by hand."""
+"""Oracle: pairs of the tiny corpus, worked out by hand."""
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from corpora import CLIPS, TEST, VAL, WORDS, moment, rows, write_corpus
+from corpora import CLIPS, ROWS, TEST, VAL, WORDS, moment, rows, write_corpus
+from cpnet.batch import GroundingBatch
+from cpnet.data.collate import Draw
 from cpnet.data.dataset import GroundingDataset
 from cpnet.data.features import open_features
 from cpnet.data.moment import DataError
+from cpnet.data.rows import SourceRows
 from cpnet.data.sampling import Pick
 from cpnet.data.vocabulary import Vocabulary
 
@@ -24,7 +27,9 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
     files = write_corpus(tmp_path)
     queries = [each.query for each in TEST]
     return {
-        "features": open_features(**files["features"]),
+        "split": "test",
+        "rows": SourceRows(open_features(**files["features"]), [*ROWS]),
+        "videos": {video: number for number, video in enumerate(ROWS)},
         "sampling": Pick(clips=CLIPS),
         "vocabulary": Vocabulary.build([*queries, "window"], glove=files["glove"]),
         "max_words": 4,
@@ -32,25 +37,38 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
     }
 
 
+def take(dataset: GroundingDataset, *index: int) -> GroundingBatch:
+    batch = dataset.__getitems__(index)
+    assert isinstance(batch, GroundingBatch)
+    return batch
+
+
 def test_a_short_video_is_padded(arguments: dict[str, Any]) -> None:
     dataset = GroundingDataset(TEST, **arguments)
-    sample = dataset[1]
-    assert (len(dataset), sample.index, sample.moment, sample.real) == (7, 1, TEST[1], 2)
-    assert sample.video.tolist() == [[11, 0, 1], [11, 1, 1], [0, 0, 0], [0, 0, 0]]
-    assert sample.video.dtype == np.float32
-    assert sample.query == [NUMBER[word] for word in ("close", "the", "window")]
+    batch = take(dataset, 1)
+    assert (len(dataset), len(batch), batch.index.tolist()) == (7, 1, [1])
+    assert batch.video.tolist() == [[[11, 0, 1], [11, 1, 1], [0, 0, 0], [0, 0, 0]]]
+    assert batch.video_mask.tolist() == [[True, True, False, False]]
+    assert batch.query.tolist() == [[NUMBER[word] for word in ("close", "the", "window")]]
 
 
 def test_a_long_video_is_sampled_in_the_middle_of_each_clip(arguments: dict[str, Any]) -> None:
-    sample = GroundingDataset(TEST, **arguments)[3]
-    assert sample.real == CLIPS
-    assert sample.video.tolist() == [[12, 1, 1], [12, 3, 1], [12, 5, 1], [12, 7, 1]]  # 8 rows, 2 a clip
+    batch = take(GroundingDataset(TEST, **arguments), 3)
+    assert batch.video_mask.all()
+    assert batch.video.tolist() == [[[12, 1, 1], [12, 3, 1], [12, 5, 1], [12, 7, 1]]]  # 8 rows, 2 a clip
+
+
+def test_one_pair_is_a_batch_of_one(arguments: dict[str, Any]) -> None:
+    batch = GroundingDataset(TEST, **arguments)[3]
+    assert isinstance(batch, GroundingBatch)
+    assert batch.index.tolist() == [3]
 
 
 def test_unknown_words_are_row_1_and_long_queries_are_cut(arguments: dict[str, Any]) -> None:
-    dataset = GroundingDataset(TEST, **arguments)
-    assert dataset[2].query == [NUMBER["open"], NUMBER["the"], 1]
-    assert dataset[3].query == [NUMBER["the"], 1, NUMBER["door"], 1]  # behind them: opens, and the closing quote
+    batch = take(GroundingDataset(TEST, **arguments), 2, 3)
+    assert batch.query[0].tolist() == [NUMBER["open"], NUMBER["the"], 1, 0]
+    assert batch.query[1].tolist() == [NUMBER["the"], 1, NUMBER["door"], 1]  # behind: opens, and the closing quote
+    assert batch.query_mask.tolist() == [[True, True, True, False], [True] * 4]
 
 
 def test_a_query_without_a_word_is_an_error_at_once(arguments: dict[str, Any]) -> None:
@@ -61,17 +79,18 @@ def test_a_query_without_a_word_is_an_error_at_once(arguments: dict[str, Any]) -
 def test_blind_to_the_video(arguments: dict[str, Any]) -> None:
     seeing, blind = GroundingDataset(TEST, **arguments), GroundingDataset(TEST, blind="video", **arguments)
     for index in range(len(TEST)):
-        assert not blind[index].video.any()
-        assert blind[index].video.shape == seeing[index].video.shape
-        assert (blind[index].real, blind[index].query) == (seeing[index].real, seeing[index].query)
+        assert not take(blind, index).video.any()
+        assert take(seeing, index).video.any()
+        assert torch.equal(take(blind, index).video_mask, take(seeing, index).video_mask)
+        assert torch.equal(take(blind, index).query, take(seeing, index).query)
 
 
 def test_blind_to_the_query(arguments: dict[str, Any]) -> None:
     seeing, blind = GroundingDataset(TEST, **arguments), GroundingDataset(TEST, blind="query", **arguments)
     for index in range(len(TEST)):
-        assert blind[index].query == [0] * len(seeing[index].query)
-        assert np.array_equal(blind[index].video, seeing[index].video)
-        assert blind[index].real == seeing[index].real
+        assert not take(blind, index).query.any()
+        assert torch.equal(take(blind, index).query_mask, take(seeing, index).query_mask)
+        assert torch.equal(take(blind, index).video, take(seeing, index).video)
 
 
 def test_training_draws_the_phase_from_torchs_seed(arguments: dict[str, Any]) -> None:
@@ -79,20 +98,54 @@ def test_training_draws_the_phase_from_torchs_seed(arguments: dict[str, Any]) ->
 
     def draw(seed: int) -> list[tuple[int, ...]]:
         torch.manual_seed(seed)
-        return [tuple(int(row) for row in dataset[3].video[:, 1]) for _ in range(40)]
+        return [tuple(int(row) for row in take(dataset, 3).video[0, :, 1]) for _ in range(40)]
 
     drawn = draw(0)
     assert drawn == draw(0)
     assert drawn != draw(1)
     # Two rows a clip and one phase for all clips.
     assert set(drawn) == {(0, 2, 4, 6), (1, 3, 5, 7)}
-    assert all(np.array_equal(dataset[0].video[:2], rows("e00")) for _ in range(5))  # nothing to choose from
+    # Nothing to choose from
+    assert all(torch.equal(take(dataset, 0).video[0, :2], torch.from_numpy(rows("e00"))) for _ in range(5))
+
+
+def test_pairs_of_a_batch_have_phases_of_their_own(arguments: dict[str, Any]) -> None:
+    dataset = GroundingDataset(TEST, **arguments | {"training": True})
+    torch.manual_seed(0)
+    firsts = take(dataset, *[3] * 60).video[:, 0, 1].tolist()
+    assert set(firsts) == {0, 1}
 
 
 def test_evaluation_draws_nothing(arguments: dict[str, Any]) -> None:
+    for dataset in (
+        GroundingDataset(TEST, **arguments),
+        GroundingDataset(TEST, **arguments | {"training": True}).evaluating(),
+    ):
+        torch.manual_seed(0)
+        before = torch.get_rng_state()
+        first, second = take(dataset, 3), take(dataset, 3)
+        assert torch.equal(torch.get_rng_state(), before)
+        assert torch.equal(first.video, second.video)
+
+
+def test_a_draw_makes_the_same_batch(arguments: dict[str, Any]) -> None:
+    here = GroundingDataset(TEST, **arguments)
+    draw = GroundingDataset(TEST, on_device=True, **arguments).__getitems__([5, 1])
+    assert isinstance(draw, Draw)
+    made, expected = here.batch(draw), take(here, 5, 1)
+    for name, value in vars(expected).items():
+        assert value is None or torch.equal(value, vars(made)[name]), name
+
+
+def test_orders(arguments: dict[str, Any]) -> None:
+    dataset = GroundingDataset([TEST[4], TEST[0], TEST[6], TEST[1], TEST[3]], **arguments)
+    assert dataset.order("split").tolist() == [0, 1, 2, 3, 4]
+    assert dataset.order("length").tolist() == [0, 2, 1, 3, 4]  # 1, 2, 3, 3, 4 words
+    assert dataset.order("video").tolist() == [1, 3, 4, 0, 2]  # e00, e00, e01, e02, e02
+
+
+def test_a_dataset_goes_to_workers_without_its_memory(arguments: dict[str, Any]) -> None:
     dataset = GroundingDataset(TEST, **arguments)
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    first, second = dataset[3], dataset[3]
-    assert torch.equal(torch.get_rng_state(), before)
-    assert np.array_equal(first.video, second.video)
+    kept = take(dataset, 0, 1)
+    copied = pickle.loads(pickle.dumps(dataset))
+    assert torch.equal(take(copied, 0, 1).video, kept.video)

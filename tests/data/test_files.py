@@ -33,7 +33,13 @@ def tiny(folder: Path, *, subset: str | None = None) -> dict[str, object]:
             "test": {"annotations": f"{folder}/test.json"},
         },
         "published": "example.org/annotations",
-        "features": {"path": f"{folder}/pack", "holds": "", "dim": 12, "published": "example.org/features"},
+        "features": {
+            "path": f"{folder}/pack",
+            "packed": None,
+            "holds": "",
+            "dim": 12,
+            "published": "example.org/features",
+        },
         "word_vectors": {"path": f"{folder}/glove.txt", "subset": subset, "dim": 5, "published": "example.org/glove"},
     }
 

@@ -1,37 +1,130 @@
-"""From samples to a batch."""
+"""From the pairs of a split to a batch of some of them, as one operation on tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cpnet.batch import GroundingBatch
-from cpnet.data.dataset import Sample
+from cpnet.data.gathering import Allocate, fresh
+from cpnet.data.moment import Moment
+from cpnet.data.rows import Rows
+from cpnet.data.sampling import Sampling
 
 
-def collate(samples: Sequence[Sample]) -> GroundingBatch:
-    """Stack samples, with queries padded to the longest of them."""
-    moments = [sample.moment for sample in samples]
-    span_sec = torch.tensor([(m.start_sec, m.end_sec) for m in moments], dtype=torch.float64)
-    duration_sec = torch.tensor([m.duration_sec for m in moments], dtype=torch.float64)
-    video = torch.from_numpy(np.stack([sample.video for sample in samples]))
-    query = pad_sequence([torch.tensor(sample.query) for sample in samples], batch_first=True)
+@dataclass(frozen=True, kw_only=True)
+class Draw:
+    """Which pairs make a batch; the batch itself is made on the device of these tensors.
+
+    Shape: index (B,) int64 rows of the split; phase (B,) float64 in [0, 1), None in evaluation
+
+    Attributes:
+        split: name of the split
+        words: L, of the longest query
+        share_videos: the batch carries each video once, and ``video_index`` tells which one a pair has
+    """
+
+    split: str
+    words: int
+    index: Tensor
+    phase: Tensor | None = None
+    share_videos: bool = False
+
+    def to(self, device: torch.device | str) -> Draw:
+        """Copy the tensors to a device, without waiting for it."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Draw:
+        """Copy the tensors to page-locked memory, as a ``DataLoader`` asks for it."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, copy: Callable[[Tensor], Tensor]) -> Draw:
+        return replace(self, index=copy(self.index), phase=None if self.phase is None else copy(self.phase))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """All pairs of a split as tensors.
+
+    Shape:
+        - video: (pairs,) int64 number of each pair's video
+        - query: (pairs, longest) int64 rows of the vocabulary, 0 where padded
+        - words: (pairs,) int64 words of each query
+        - span: (pairs, 2) in fractions of the video, cut to it
+        - span_sec: (pairs, 2) float64
+        - duration_sec: (pairs,) float64
+    """
+
+    video: Tensor
+    query: Tensor
+    words: Tensor
+    span: Tensor
+    span_sec: Tensor
+    duration_sec: Tensor
+
+    @classmethod
+    def of(cls, moments: Sequence[Moment], *, queries: Sequence[Sequence[int]], videos: Sequence[int]) -> Pairs:
+        """Make the tensors from the moments, the rows of their words, and the numbers of their videos."""
+        span_sec = torch.tensor([(m.start_sec, m.end_sec) for m in moments], dtype=torch.float64)
+        duration_sec = torch.tensor([m.duration_sec for m in moments], dtype=torch.float64)
+        return cls(
+            video=torch.tensor(videos),
+            query=pad_sequence([torch.tensor(query) for query in queries], batch_first=True),
+            words=torch.tensor([len(query) for query in queries]),
+            span=(span_sec / duration_sec[:, None]).clamp(0, 1).float(),
+            span_sec=span_sec,
+            duration_sec=duration_sec,
+        )
+
+    def to(self, device: torch.device | str) -> Pairs:
+        """Copy every tensor to a device."""
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def collate(
+    pairs: Pairs,
+    draw: Draw,
+    *,
+    rows: Rows,
+    sampling: Sampling,
+    blind_to_video: bool = False,
+    allocate: Allocate = fresh,
+) -> GroundingBatch:
+    """Make the batch of a draw, on the device of its tensors and of the pairs.
+
+    Args:
+        pairs: the pairs of the split
+        draw: which of them, and at which phase
+        rows: where the features lie
+        sampling: from rows to T clips
+        blind_to_video: gives zeros instead of the features, with their mask
+        allocate: where the features of the batch go
+
+    Raises:
+        DataError: features cannot be read.
+    """
+    index, videos, video_index = draw.index, pairs.video[draw.index], None
+    if draw.share_videos:
+        videos, video_index = torch.unique(videos, return_inverse=True)
+    fetched = rows.fetch(videos)
+    video, real = sampling(fetched.rows, fetched.starts, fetched.counts, phase=draw.phase, allocate=allocate)
     return GroundingBatch(
-        video=video,
-        video_mask=_first(torch.tensor([sample.real for sample in samples]), video.shape[1]),
-        query=query,
-        query_mask=_first(torch.tensor([len(sample.query) for sample in samples]), query.shape[1]),
-        span=(span_sec / duration_sec[:, None]).clamp(0, 1).float(),
-        span_sec=span_sec,
-        duration_sec=duration_sec,
-        index=torch.tensor([sample.index for sample in samples]),
+        video=torch.zeros_like(video) if blind_to_video else video,
+        video_mask=_first(real, video.shape[1]),
+        query=pairs.query[index, : draw.words],
+        query_mask=_first(pairs.words[index], draw.words),
+        span=pairs.span[index],
+        span_sec=pairs.span_sec[index],
+        duration_sec=pairs.duration_sec[index],
+        index=index,
+        video_index=video_index,
     )
 
 
 def _first(counts: Tensor, size: int) -> Tensor:
     """Mask (B, size) that is True on the first ``counts`` places."""
-    return torch.arange(size) < counts[:, None]
+    return torch.arange(size, device=counts.device) < counts[:, None]

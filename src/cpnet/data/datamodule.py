@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
+import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from cpnet.batch import GroundingBatch
-from cpnet.data.cleaning import clean
-from cpnet.data.collate import collate
-from cpnet.data.dataset import Blind, GroundingDataset
-from cpnet.data.features import FeatureSource, check_coverage, open_features
-from cpnet.data.moment import DataError, Moment
+from cpnet.data.annotations import Annotations, check_split
+from cpnet.data.collate import Draw
+from cpnet.data.dataset import Blind, GroundingDataset, Order
+from cpnet.data.features import FeatureSource, check_coverage, default_store, open_store
+from cpnet.data.features.pack import Progress, silent
+from cpnet.data.identity import normalise_id
+from cpnet.data.residence import Residence, place_rows
+from cpnet.data.rows import DeviceRows
 from cpnet.data.sampling import Sampling
-from cpnet.data.splits import hold_out
 from cpnet.data.vocabulary import Vocabulary
 
 log = logging.getLogger(__name__)
-
-Reader = Callable[..., list[Moment]]
-Validation = Literal["file", "holdout", "test"]
-SPLITS = ("train", "val", "test")
 
 
 class Corpus(Protocol):
@@ -38,14 +36,23 @@ class Corpus(Protocol):
 
 
 class ShardSampler(DistributedSampler[Any]):
-    """Every ``world``-th pair from ``rank`` on: no pair is given twice, so that metrics are those of one process.
+    """The share of one process in an order: no pair is given twice, so that metrics are those of one process.
 
     Lightning puts a sampler of its own around every other kind, which would share out the share again.
+
+    Args:
+        dataset: what is sampled
+        order: its pairs; every ``world``-th of them from ``rank`` on is taken
+        rank: of the process
+        world: number of processes
+        together: takes neighbours in the order instead
     """
 
-    def __init__(self, dataset: GroundingDataset, *, rank: int, world: int) -> None:
+    def __init__(
+        self, dataset: GroundingDataset, *, order: Sequence[int], rank: int, world: int, together: bool = False
+    ) -> None:
         super().__init__(dataset, num_replicas=world, rank=rank, shuffle=False)
-        self.rows = range(rank, len(dataset), world)
+        self.rows: list[int] = np.array_split(order, world)[rank].tolist() if together else list(order[rank::world])
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.rows)
@@ -55,27 +62,28 @@ class ShardSampler(DistributedSampler[Any]):
 
 
 class GroundingDataModule(LightningDataModule):
-    """Reads, cleans and splits a corpus, checks that its features are all there, and serves batches.
+    """Reads a corpus, checks that its features are all there, puts them where they are to be, and serves batches.
 
     Args:
-        reader: from the files of a split to its moments
-        splits: arguments of the reader by split: train, test and, where validation is ``file``, val
+        annotations: the moments of every split
         features: arguments of ``open_features``
+        packed: the packed store, which is preferred where it fits; None looks for it beside the features
+        residence: where the features are, see ``place_rows``
+        gpu: whether the model will be on a GPU
         glove: text file of word vectors; None gives every word a random one
         sampling: from rows to T clips
         vocabulary: words of a checkpoint, which then serve; those it lacks are looked up in the file, where it exists
         word_dim: the width W of the word vectors; None takes the file's
-        validation: ``file`` reads the split val, ``holdout`` takes training videos, ``test`` selects on the test split
-        holdout_fraction: share of the training videos that is held out
-        holdout_seed: which of them
-        on_defect: what is done about reversed and empty pairs of evaluation splits
-        ground_truth: ``raw`` leaves the true spans of evaluation splits as annotated, beyond the video too
         blind: what the model is not given
         max_words: longer queries are cut
         batch_size: pairs of a batch, on each process
         num_workers: processes that read ahead
         seed: of the order of training pairs
+        evaluation_order: pairs of an evaluation in the order of the ``split``, by ``length`` of the query, or by
+            ``video``, where a batch carries each video once
+        tested: the split that ``test_dataloader`` serves
         corpus: makes the files first
+        progress: wraps the ids of videos while their features are read
 
     Raises:
         DataError: see ``setup``.
@@ -85,30 +93,30 @@ class GroundingDataModule(LightningDataModule):
     def __init__(
         self,
         *,
-        reader: Reader,
-        splits: Mapping[str, Mapping[str, str]],
+        annotations: Annotations,
         features: Mapping[str, Any],
+        packed: Path | None = None,
+        residence: Residence = "auto",
+        gpu: bool = False,
         glove: Path | None,
         sampling: Sampling,
         vocabulary: Vocabulary | None = None,
         word_dim: int | None = None,
-        validation: Validation = "holdout",
-        holdout_fraction: float = 0.1,
-        holdout_seed: int = 0,
-        on_defect: Literal["error", "drop"] = "error",
-        ground_truth: Literal["clipped", "raw"] = "clipped",
         blind: Blind = "none",
         max_words: int = 50,
         batch_size: int = 100,
         num_workers: int = 0,
         seed: int = 0,
+        evaluation_order: Order = "split",
+        tested: str = "test",
         corpus: Corpus | None = None,
+        progress: Progress = silent,
     ) -> None:
         super().__init__()
         for key, value, allowed in (
-            ("dataset.validation", validation, get_args(Validation)),
-            ("dataset.ground_truth", ground_truth, ("clipped", "raw")),
+            ("dataset.features.residence", residence, get_args(Residence)),
             ("dataset.blind", blind, get_args(Blind)),
+            ("evaluation_order", evaluation_order, get_args(Order)),
         ):
             if value not in allowed:
                 raise ValueError(f"{key} must be one of {', '.join(allowed)}; got {value!r}")
@@ -119,17 +127,16 @@ class GroundingDataModule(LightningDataModule):
         ):
             if number < least:
                 raise ValueError(f"{key} must be {least} or more; got {number}")
-        wanted = {"train", "test"} | ({"val"} if validation == "file" else set())
-        if wanted - splits.keys():
-            raise ValueError(f"dataset.splits must hold {', '.join(sorted(wanted))}; got {', '.join(splits)}")
-        self.reader, self.splits, self.validation = reader, splits, validation
-        self.holdout_fraction, self.holdout_seed = holdout_fraction, holdout_seed
-        self.on_defect, self.ground_truth = on_defect, ground_truth
-        self.open_features: Callable[[], FeatureSource] = partial(open_features, **features)
+        check_split(tested)
+        self.annotations = annotations
+        self.features, self.packed = dict(features), packed or default_store(features["path"])
+        self.residence, self.gpu = residence, gpu
         self.glove, self.word_dim, self.sampling = glove, word_dim, sampling
         self.known_vocabulary = vocabulary
         self.blind, self.max_words = blind, max_words
-        self.batch_size, self.num_workers, self.seed, self.corpus = batch_size, num_workers, seed, corpus
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.evaluation_order, self.tested = evaluation_order, tested
+        self.corpus, self.progress = corpus, progress
         self._datasets: dict[str, GroundingDataset] = {}
 
     def prepare_data(self) -> None:
@@ -145,23 +152,30 @@ class GroundingDataModule(LightningDataModule):
         """
         if self._datasets:
             return
-        moments = self._read()
+        moments, _ = self.annotations.read()
         queries = [moment.query for split in moments.values() for moment in split]
         self.vocabulary = self._vocabulary(queries)
         log.info("words: %s", self.vocabulary.coverage(queries, max_words=self.max_words).describe())
-        features = self.open_features()
+        spellings = {normalise_id(moment.video): moment.video for split in moments.values() for moment in split}
+        features: FeatureSource = open_store(self.packed, videos=spellings.values(), features=self.features)
         for split, kept in moments.items():
             check_coverage(features, split=split, videos=[moment.video for moment in kept])
-        log.info("features: %s, %d videos, %d wide", features.path, len(features), features.dim)
+        log.info("features: %s", features.describe())
+        rows = place_rows(
+            features, [*spellings.values()], residence=self.residence, gpu=self.gpu, progress=self.progress
+        )
         self._datasets = {
             split: GroundingDataset(
                 kept,
-                features=features,
+                split=split,
+                rows=rows,
+                videos={video: number for number, video in enumerate(spellings)},
                 sampling=self.sampling,
                 vocabulary=self.vocabulary,
                 max_words=self.max_words,
                 training=split == "train",
                 blind=self.blind,
+                on_device=isinstance(rows, DeviceRows),
             )
             for split, kept in moments.items()
         }
@@ -172,73 +186,57 @@ class GroundingDataModule(LightningDataModule):
         Raises:
             DataError: there is no such split
         """
-        if split not in self._datasets:
-            raise DataError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
+        check_split(split)
         return self._datasets[split]
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Batches in an order that follows from seed and epoch."""
         rank, world = self._rank_and_world()
+        dataset = self.dataset("train")
         order: DistributedSampler[Any] = DistributedSampler(
-            self.dataset("train"), num_replicas=world, rank=rank, shuffle=True, seed=self.seed, drop_last=False
+            dataset, num_replicas=world, rank=rank, shuffle=True, seed=self.seed, drop_last=False
         )
-        return self._loader("train", order)
+        return self._loader(dataset, order)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Batches of the validation split, every pair once."""
         return self.evaluation_dataloader("val")
 
     def test_dataloader(self) -> DataLoader[Any]:
-        """Batches of the test split, every pair once."""
-        return self.evaluation_dataloader("test")
+        """Batches of the split that is tested, every pair once."""
+        return self.evaluation_dataloader(self.tested)
 
     def evaluation_dataloader(self, split: str) -> DataLoader[Any]:
-        """Batches of any split in its own order, every pair once over all processes."""
+        """Batches of any split in the order of evaluation, every pair once over all processes, without random phase."""
         rank, world = self._rank_and_world()
-        return self._loader(split, ShardSampler(self.dataset(split), rank=rank, world=world))
+        by_video = self.evaluation_order == "video"
+        dataset = self.dataset(split).evaluating(share_videos=by_video)
+        order = dataset.order(self.evaluation_order).tolist()
+        return self._loader(dataset, ShardSampler(dataset, order=order, rank=rank, world=world, together=by_video))
 
-    def _loader(self, split: str, sampler: Sampler[Any]) -> DataLoader[Any]:
-        collate_samples: Callable[[Sequence[Any]], GroundingBatch] = collate
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> GroundingBatch:
+        """Move a batch to the device, or make it there from what was drawn."""
+        if isinstance(batch, Draw):
+            batch = self.dataset(batch.split).batch(batch.to(device))
+        moved: GroundingBatch = batch.to(device)
+        return moved
+
+    def _loader(self, dataset: GroundingDataset, sampler: Sampler[Any]) -> DataLoader[Any]:
+        # What was drawn is too little to be worth a process.
+        workers = 0 if dataset.on_device else self.num_workers
+        collate: Callable[[Any], Any] = _as_it_is
         return DataLoader(
-            self.dataset(split),
+            dataset,
             batch_size=self.batch_size,
             sampler=sampler,
-            num_workers=self.num_workers,
-            collate_fn=collate_samples,
+            num_workers=workers,
+            collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=workers > 0,
         )
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-
-    def _read(self) -> dict[str, list[Moment]]:
-        moments = {}
-        for split in SPLITS:
-            if split == "val" and self.validation != "file":
-                continue
-            training = split == "train"
-            moments[split], report = clean(
-                self.reader(**self.splits[split]),
-                split=split,
-                training=training,
-                on_defect=self.on_defect,
-                clip=training or self.ground_truth == "clipped",
-            )
-            log.info(report.describe())
-        if self.validation == "holdout":
-            moments["train"], moments["val"] = hold_out(
-                moments["train"], fraction=self.holdout_fraction, seed=self.holdout_seed
-            )
-            log.info(
-                "val: %d pairs held out of train, which keeps %d (dataset.validation=holdout)",
-                len(moments["val"]),
-                len(moments["train"]),
-            )
-        elif self.validation == "test":
-            moments["val"] = moments["test"]
-            log.warning("val: is the test split (dataset.validation=test): the checkpoint is selected on test")
-        return moments
 
     def _vocabulary(self, queries: Sequence[str]) -> Vocabulary:
         if self.known_vocabulary is None:
@@ -246,3 +244,8 @@ class GroundingDataModule(LightningDataModule):
         if self.glove is not None and self.glove.exists():
             return self.known_vocabulary.extend(queries, glove=self.glove)
         return self.known_vocabulary
+
+
+def _as_it_is(batch: GroundingBatch | Draw) -> GroundingBatch | Draw:
+    """Collate nothing: the dataset gives whole batches."""
+    return batch

@@ -47,12 +47,14 @@ def needed_files(dataset: Mapping[str, object], *, words_known: bool = False) ->
         if split != "val" or dataset["validation"] == "file"
         for argument, path in _mapping(splits, split).items()
     ]
+    path = Path(str(features["path"])).expanduser()
     files.append(
         NeededFile(
-            path=Path(str(features["path"])).expanduser(),
+            path=path,
             key="dataset.features.path",
             holds=str(features["holds"]) or f"video features, {features['dim']} wide",
             published=str(features["published"]),
+            instead=Path(str(features["packed"] or f"{path}.packed")).expanduser(),
         )
     )
     if not words_known:

@@ -1,23 +1,25 @@
-"""From the N rows of a feature pack to the T clips of a model; the policy belongs to a checkpoint."""
+"""From the N rows of a video to the T clips of a model, a whole batch at once; the policy belongs to a checkpoint."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
+from torch import Tensor
 
-Rows = NDArray[np.floating]
-Clips = NDArray[np.float32]
+from cpnet.data.gathering import Allocate, fresh, gather_between, gather_means, gather_rows
 
 
 class Sampling(Protocol):
     """Turns rows into clips: row r covers [r, r + 1) of N, clip i covers [i N/T, (i + 1) N/T).
 
-    ``rng`` is given in training, None in evaluation. Returns the clips and how many of them are real, which come first.
+    The rows of all videos lie in one table, whose last row is 0, for padding; those of pair b are ``starts[b]`` up to
+    ``starts[b] + counts[b]``. A ``phase`` in [0, 1) a pair is given in training, None in evaluation. Real clips come
+    first.
 
-    Shape: rows (N, V) -> clips (T, V) float32, 0 where padded
+    Shape: rows (R, V), starts, counts, phase (B,) -> clips (B, T, V) in the type of the rows or in float32, 0 where
+    padded, and how many are real (B,) int64; all on the device of the rows
     """
 
     @property
@@ -25,8 +27,10 @@ class Sampling(Protocol):
         """The number of clips T."""
         ...
 
-    def __call__(self, rows: Rows, *, rng: np.random.Generator | None = None) -> tuple[Clips, int]:
-        """Sample the clips of one video."""
+    def __call__(
+        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None, allocate: Allocate = fresh
+    ) -> tuple[Tensor, Tensor]:
+        """Sample the clips of a batch, into memory of ``allocate``'s."""
         ...
 
 
@@ -39,11 +43,12 @@ class Pick:
     N = T is the identity.
 
     Raises:
-        ValueError: fewer than one clip, or no rows.
+        ValueError: fewer than one clip.
 
-    >>> clips, real = Pick(clips=2)(np.arange(6.0).reshape(6, 1))
-    >>> clips.ravel().tolist(), real
-    ([1.0, 4.0], 2)
+    >>> rows = torch.tensor([[0.0], [1], [2], [3], [4], [5], [0]])
+    >>> clips, real = Pick(clips=2)(rows, torch.tensor([0]), torch.tensor([6]))
+    >>> clips.flatten().tolist(), real.tolist()
+    ([1.0, 4.0], [2])
     """
 
     clips: int = 128
@@ -51,21 +56,19 @@ class Pick:
     def __post_init__(self) -> None:
         _check_clips(self.clips)
 
-    def __call__(self, rows: Rows, *, rng: np.random.Generator | None = None) -> tuple[Clips, int]:
-        """Sample the clips of one video; see ``Sampling``."""
-        count = _count(rows)
-        if count <= self.clips:
-            padded = np.zeros((self.clips, rows.shape[1]), np.float32)
-            padded[:count] = rows
-            return padded, count
-        i = np.arange(self.clips)
-        if rng is None:
-            picked = (2 * i + 1) * count // (2 * self.clips)
+    def __call__(
+        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None, allocate: Allocate = fresh
+    ) -> tuple[Tensor, Tensor]:
+        """Sample the clips of a batch; see ``Sampling``."""
+        i, size = torch.arange(self.clips, device=counts.device), counts[:, None]
+        if phase is None:
+            picked = (2 * i + 1) * size // (2 * self.clips)
         else:
             # floor(x + 1/2) rounds, and the phase starts at -1/2.
-            starts = i * count / self.clips
-            picked = np.minimum((starts + rng.uniform(0, count / self.clips)).astype(np.int64), count - 1)
-        return rows[picked].astype(np.float32, copy=False), self.clips
+            picked = ((i + phase.double()[:, None]) * size / self.clips).long()
+        picked = torch.where(size <= self.clips, i, picked.minimum(size - 1))
+        place = torch.where(picked < size, starts[:, None] + picked, len(rows) - 1)
+        return gather_rows(rows, place, allocate=allocate), counts.clamp_max(self.clips)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +79,12 @@ class MeanPool:
     a row, which only N < T has, repeats the row nearest to its centre, so all T are real.
 
     Raises:
-        ValueError: fewer than one clip, or no rows.
+        ValueError: fewer than one clip.
 
-    >>> clips, real = MeanPool(clips=2)(np.arange(6.0).reshape(6, 1))
-    >>> clips.ravel().tolist(), real
-    ([1.0, 4.0], 2)
+    >>> rows = torch.tensor([[0.0], [1], [2], [3], [4], [5], [0]])
+    >>> clips, real = MeanPool(clips=2)(rows, torch.tensor([0]), torch.tensor([6]))
+    >>> clips.flatten().tolist(), real.tolist()
+    ([1.0, 4.0], [2])
     """
 
     clips: int = 128
@@ -88,23 +92,17 @@ class MeanPool:
     def __post_init__(self) -> None:
         _check_clips(self.clips)
 
-    def __call__(self, rows: Rows, *, rng: np.random.Generator | None = None) -> tuple[Clips, int]:
-        """Sample the clips of one video; see ``Sampling``."""
-        count = _count(rows)
-        if count <= self.clips:
-            # A clip no wider than a row holds one row at most, and that one is the nearest.
-            nearest = (2 * np.arange(self.clips) + 1) * count // (2 * self.clips)
-            return rows[nearest].astype(np.float32, copy=False), self.clips
-        bounds = (2 * count * np.arange(self.clips + 1) + self.clips - 1) // (2 * self.clips)
-        first, sizes = bounds[:-1], np.diff(bounds)
-        pooled = rows[first].astype(np.float32, copy=False)
-        # Sizes differ by one at most; row by row of all clips at once is several times faster than add.reduceat.
-        for offset in range(1, count // self.clips):
-            pooled += rows[first + offset]
-        longer = np.flatnonzero(sizes > count // self.clips)
-        pooled[longer] += rows[bounds[longer + 1] - 1]
-        pooled /= sizes[:, None].astype(np.float32)
-        return pooled, self.clips
+    def __call__(
+        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None, allocate: Allocate = fresh
+    ) -> tuple[Tensor, Tensor]:
+        """Sample the clips of a batch; see ``Sampling``."""
+        edges, size = torch.arange(self.clips + 1, device=counts.device), counts[:, None]
+        bounds = (2 * size * edges + self.clips - 1) // (2 * self.clips)
+        # A clip no wider than a row holds one row at most, and that one is the nearest.
+        nearest = (2 * edges[:-1] + 1) * size // (2 * self.clips)
+        first = torch.where(size <= self.clips, nearest, bounds[:, :-1])
+        sizes = torch.where(size <= self.clips, 1, bounds.diff())
+        return gather_means(rows, starts[:, None] + first, sizes, allocate=allocate), _all_real(counts, self.clips)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +113,12 @@ class Linear:
     without ``align_corners``). For N much larger than T rows between are skipped; ``MeanPool`` takes them all.
 
     Raises:
-        ValueError: fewer than one clip, or no rows.
+        ValueError: fewer than one clip.
 
-    >>> clips, real = Linear(clips=2)(np.arange(6.0).reshape(6, 1))
-    >>> clips.ravel().tolist(), real
-    ([1.0, 4.0], 2)
+    >>> rows = torch.tensor([[0.0], [1], [2], [3], [4], [5], [0]])
+    >>> clips, real = Linear(clips=2)(rows, torch.tensor([0]), torch.tensor([6]))
+    >>> clips.flatten().tolist(), real.tolist()
+    ([1.0, 4.0], [2])
     """
 
     clips: int = 128
@@ -127,16 +126,17 @@ class Linear:
     def __post_init__(self) -> None:
         _check_clips(self.clips)
 
-    def __call__(self, rows: Rows, *, rng: np.random.Generator | None = None) -> tuple[Clips, int]:
-        """Sample the clips of one video; see ``Sampling``."""
-        count = _count(rows)
-        place = ((2 * np.arange(self.clips) + 1) * count / (2 * self.clips) - 0.5).clip(0, count - 1)
-        lower = place.astype(np.int64)
-        upper = np.minimum(lower + 1, count - 1)
-        weight = (place - lower).astype(np.float32)[:, None]
-        below, above = rows[lower].astype(np.float32, copy=False), rows[upper].astype(np.float32, copy=False)
-        # This form gives back a constant exactly.
-        return below + weight * (above - below), self.clips
+    def __call__(
+        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None, allocate: Allocate = fresh
+    ) -> tuple[Tensor, Tensor]:
+        """Sample the clips of a batch; see ``Sampling``."""
+        i, last = torch.arange(self.clips, device=counts.device), (counts - 1)[:, None]
+        place = ((2 * i + 1) * counts[:, None] / (2 * self.clips) - 0.5).clamp_min(0).minimum(last)
+        lower = place.long()
+        upper = torch.minimum(lower + 1, last)
+        starts, weight = starts[:, None], (place - lower).float()
+        clips = gather_between(rows, starts + lower, starts + upper, weight, allocate=allocate)
+        return clips, _all_real(counts, self.clips)
 
 
 def _check_clips(clips: int) -> None:
@@ -144,7 +144,5 @@ def _check_clips(clips: int) -> None:
         raise ValueError(f"sampling.clips={clips}: a video needs at least one clip")
 
 
-def _count(rows: Rows) -> int:
-    if rows.ndim != 2 or len(rows) == 0:
-        raise ValueError(f"rows of shape {rows.shape}: (N, V) with N >= 1 is wanted")
-    return len(rows)
+def _all_real(counts: Tensor, clips: int) -> Tensor:
+    return torch.full_like(counts, clips)

@@ -5,53 +5,33 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from cpnet.data.features import FeatureSource, check_coverage, open_features
 from cpnet.data.moment import DataError
-
-Arrays = dict[str, NDArray[Any]]
-Writer = Callable[[Path, Arrays], Path]
+from packs import ROW_WRITERS, WRITERS, Writer, random, write_npy
 
 
-def write_npy(folder: Path, arrays: Arrays) -> Path:
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-    return folder
-
-
-def write_flat(folder: Path, arrays: Arrays) -> Path:
-    with h5py.File(folder / "pack.hdf5", "w") as file:
-        for name, array in arrays.items():
-            file[name] = array
-    return folder / "pack.hdf5"
-
-
-def write_group(folder: Path, arrays: Arrays) -> Path:
-    return write_flat(folder, {f"{name}/c3d_features": array for name, array in arrays.items()})
-
-
-@pytest.fixture(params=[write_npy, write_flat, write_group], ids=["npy", "hdf5_flat", "hdf5_group"])
+@pytest.fixture(params=WRITERS)
 def write(request: pytest.FixtureRequest) -> Writer:
-    writer: Writer = request.param
-    return writer
+    """Layouts that keep an array of any shape."""
+    return WRITERS[request.param]
 
 
-def random(*shape: int, dtype: str = "float32") -> NDArray[Any]:
-    return np.random.default_rng(sum(shape)).normal(size=shape).astype(dtype)
+@pytest.fixture(params=ROW_WRITERS)
+def write_rows(request: pytest.FixtureRequest) -> Writer:
+    """All layouts, of which TALL's windows keep rows only."""
+    return ROW_WRITERS[request.param]
 
 
-def test_rows_are_the_stored_ones(write: Writer, tmp_path: Path) -> None:
+def test_rows_are_the_stored_ones(write_rows: Writer, tmp_path: Path) -> None:
     arrays = {"b": random(5, 4), "a": random(3, 4, dtype="float16"), "c": random(2, 4, dtype=">f8")}
-    source = open_features(path=write(tmp_path, arrays), layout="auto", dim=4)
+    source = open_features(path=write_rows(tmp_path, arrays), layout="auto", dim=4)
     assert list(source.ids()) == ["a", "b", "c"]
     assert (source.dim, len(source)) == (4, 3)
     for name, array in arrays.items():
@@ -71,9 +51,9 @@ def test_singleton_dimensions_are_squeezed_but_a_single_row_stays(write: Writer,
     assert source.rows("one").shape == (1, 4)
 
 
-def test_any_spelling_of_an_id_matches(write: Writer, tmp_path: Path) -> None:
+def test_any_spelling_of_an_id_matches(write_rows: Writer, tmp_path: Path) -> None:
     arrays = {"v_QOlSCBRmfWY": random(2, 3), "s30-d52.avi": random(4, 3), "00607": random(1, 3)}
-    source = open_features(path=write(tmp_path, arrays), layout="auto")
+    source = open_features(path=write_rows(tmp_path, arrays), layout="auto")
     assert set(source.ids()) == set(arrays)
     assert "QOlSCBRmfWY" in source
     assert source.length("QOlSCBRmfWY") == 2
@@ -82,14 +62,14 @@ def test_any_spelling_of_an_id_matches(write: Writer, tmp_path: Path) -> None:
     assert source.missing(["x", "00607", "y", "x"]) == ["x", "y"]
 
 
-def test_two_spellings_of_one_video_are_refused(write: Writer, tmp_path: Path) -> None:
-    path = write(tmp_path, {"s30-d52.avi": random(2, 3), "s30-d52": random(2, 3)})
+def test_two_spellings_of_one_video_are_refused(write_rows: Writer, tmp_path: Path) -> None:
+    path = write_rows(tmp_path, {"s30-d52.avi": random(2, 3), "s30-d52": random(2, 3)})
     with pytest.raises(DataError, match=r"'s30-d52' and 's30-d52\.avi'"):
         open_features(path=path, layout="auto")
 
 
-def test_coverage_counts_distinct_videos_and_names_ten(write: Writer, tmp_path: Path) -> None:
-    source = open_features(path=write(tmp_path, {"here": random(2, 3)}), layout="auto")
+def test_coverage_counts_distinct_videos_and_names_ten(write_rows: Writer, tmp_path: Path) -> None:
+    source = open_features(path=write_rows(tmp_path, {"here": random(2, 3)}), layout="auto")
     check_coverage(source, split="test", videos=["here", "here"])
     absent = [f"gone{i:02}" for i in range(12)]
     with pytest.raises(
@@ -123,13 +103,13 @@ def test_a_defect_names_its_video(write: Writer, tmp_path: Path, array: NDArray[
         source.rows("bad")
 
 
-def test_an_unexpected_width_is_refused_on_opening(write: Writer, tmp_path: Path) -> None:
+def test_an_unexpected_width_is_refused_on_opening(write_rows: Writer, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"4 wide, not 1024; .*dataset\.features\.dim=4 \(model\.video_dim"):
-        open_features(path=write(tmp_path, {"a": random(2, 4)}), layout="auto", dim=1024)
+        open_features(path=write_rows(tmp_path, {"a": random(2, 4)}), layout="auto", dim=1024)
 
 
-def test_an_absent_video_is_named(write: Writer, tmp_path: Path) -> None:
-    source = open_features(path=write(tmp_path, {"a": random(2, 4)}), layout="auto")
+def test_an_absent_video_is_named(write_rows: Writer, tmp_path: Path) -> None:
+    source = open_features(path=write_rows(tmp_path, {"a": random(2, 4)}), layout="auto")
     for read in (source.rows, source.length):
         with pytest.raises(DataError, match=r"no features of video 'b' .*'a'"):
             read("b")
@@ -151,14 +131,7 @@ def read_in_child(source: FeatureSource, results: Any) -> None:
     results.put((os.getpid(), source.rows("a")))
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_a_source_in_use_goes_to_another_process(write: Writer, tmp_path: Path, method: str) -> None:
-    if method not in multiprocessing.get_all_start_methods():
-        pytest.skip(f"this system cannot {method} a process")
-    arrays = {"a": random(300, 40), "b": random(50, 40)}
-    source = open_features(path=write(tmp_path, arrays), layout="auto")
-    source.rows("b")
+def check_in_child(source: FeatureSource, method: str, expected: NDArray[Any]) -> None:
     context: Any = multiprocessing.get_context(method)
     results = context.Queue()
     child = context.Process(target=read_in_child, args=(source, results))
@@ -167,20 +140,27 @@ def test_a_source_in_use_goes_to_another_process(write: Writer, tmp_path: Path, 
     child.join()
     assert child.exitcode == 0
     assert pid != os.getpid()
-    np.testing.assert_array_equal(rows, arrays["a"])
-    np.testing.assert_array_equal(source.rows("a"), arrays["a"])
+    np.testing.assert_array_equal(rows, expected)
+    np.testing.assert_array_equal(source.rows("a"), expected)
 
 
-def test_a_pickle_holds_no_handle(write: Writer, tmp_path: Path) -> None:
-    source = open_features(path=write(tmp_path, {"a": random(2, 4)}), layout="auto")
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
+def test_a_source_in_use_survives_a_fork(write_rows: Writer, tmp_path: Path) -> None:
+    arrays = {"a": random(300, 40), "b": random(50, 40)}
+    source = open_features(path=write_rows(tmp_path, arrays), layout="auto")
+    source.rows("b")
+    check_in_child(source, "fork", arrays["a"])
+
+
+@pytest.mark.parametrize("layout", ["npy", "hdf5_group"])  # each child imports torch anew, which takes seconds
+def test_a_source_in_use_goes_to_a_new_process(tmp_path: Path, layout: str) -> None:
+    arrays = {"a": random(300, 40), "b": random(50, 40)}
+    source = open_features(path=WRITERS[layout](tmp_path, arrays), layout="auto")
+    source.rows("b")
+    check_in_child(source, "spawn", arrays["a"])
+
+
+def test_a_pickle_holds_no_handle(write_rows: Writer, tmp_path: Path) -> None:
+    source = open_features(path=write_rows(tmp_path, {"a": random(2, 4)}), layout="auto")
     rows = source.rows("a")
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(source)).rows("a"), rows)
-
-
-def test_listing_many_files_is_quick(tmp_path: Path) -> None:
-    np.save(tmp_path / "0.npy", random(2, 4))
-    for i in range(1, 3000):
-        (tmp_path / f"{i}.npy").touch()
-    began = time.perf_counter()
-    assert len(open_features(path=tmp_path, layout="npy")) == 3000
-    assert time.perf_counter() - began < 1

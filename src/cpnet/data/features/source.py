@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +16,27 @@ from numpy.typing import NDArray
 from cpnet.data.identity import normalise_id
 from cpnet.data.moment import DataError
 
+TRIED = 10  # videos that are looked at for one whose array will do
 SHOWN = 10  # names that an error quotes before it ends in "..."
+
+
+def stamp_of(files: Iterable[os.DirEntry[str] | Path], *how: object) -> str:
+    """Hash over names, sizes and times of files and how they are read.
+
+    Raises:
+        DataError: a file is gone.
+
+    >>> stamp_of([], "npy") == stamp_of([], "npy") != stamp_of([], "npz")
+    True
+    """
+    digest = hashlib.sha256(repr(how).encode())
+    for file in sorted(files, key=lambda file: file.name):
+        try:
+            status = file.stat()
+        except OSError as error:
+            raise DataError(f"{os.fspath(file)} cannot be read ({error}); remove it, or copy it again") from error
+        digest.update(os.fsencode(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\n"))
+    return digest.hexdigest()
 
 
 def quote(names: Iterable[str]) -> str:
@@ -29,16 +53,24 @@ class FeatureSource(ABC):
     """Features of videos in one pack; a subclass reads one layout and knows nothing of ids, widths or defects.
 
     Ids match by ``normalise_id``. A subclass sets its own fields before it calls ``super().__init__``, which looks at
-    the first video. Instances can be pickled and survive a fork.
+    the first video that has a matrix. Instances can be pickled and survive a fork.
+
+    Attributes:
+        path: the file or folder
+        layout: the layout that is read, as ``dataset.features.layout`` spells it
+        dim: the width V
+        sampled: a video that was looked at
 
     Args:
         path: the file or folder, for errors
         names: ids of the videos as spelled on disk
-        dim: the width V that the pack must have; None takes the width of the first video
+        dim: the width V that the pack must have; None takes the width of the first video that has a matrix
 
     Raises:
         DataError: no video, two names for one video, or a width other than ``dim``.
     """
+
+    layout: str
 
     def __init__(self, *, path: Path, names: Iterable[str], dim: int | None) -> None:
         self.path = path
@@ -49,9 +81,10 @@ class FeatureSource(ABC):
                 raise DataError(f"{path}: {known!r} and {name!r} are ids of the same video; remove one of them")
         if not self._names:
             raise DataError(f"{path} holds no video features; set dataset.features.path to a pack that does")
-        first = next(iter(self._names.values()))
-        self.dim = dim if dim is not None else self._matrix(first, self._shape(first))[1]
-        self.length(first)
+        self.sampled, shape = self._sample()
+        width = self._matrix(self.sampled, shape)[1]
+        self.dim = dim if dim is not None else width
+        self._size(self.sampled, shape)
 
     @abstractmethod
     def _shape(self, name: str) -> tuple[int, ...]:
@@ -64,6 +97,18 @@ class FeatureSource(ABC):
     @abstractmethod
     def close(self) -> None:
         """Let go of open files; a later read opens them again."""
+
+    @abstractmethod
+    def stamp(self) -> str:
+        """What changes when the pack does: a hash over the sizes and times of its files and how they are read.
+
+        Raises:
+            DataError: a file is gone.
+        """
+
+    def describe(self) -> str:
+        """Say in a line what is read."""
+        return f"{self.path} (layout {self.layout}, {len(self)} videos, {self.dim} wide)"
 
     def ids(self) -> Collection[str]:
         """Ids of the videos as spelled on disk."""
@@ -97,14 +142,11 @@ class FeatureSource(ABC):
             DataError: no such video, no rows, rows of another width than ``dim``, no floats, or values not finite.
         """
         name = self._name(video)
-        stored = self._read(name)
-        size = self._size(name, stored.shape)
-        if stored.dtype.kind != "f":
-            raise DataError(
-                f"{self.path}: features of {name!r} are {stored.dtype}, not floats; convert them to float32"
-            )
+        stored = self.stored(video)
+        self._size(name, stored.shape)
         dtype = np.float16 if stored.dtype.itemsize == 2 else np.float32
-        rows = np.ascontiguousarray(stored.reshape(size), dtype=dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # what is NaN or too large for 32 bits is found below
+            rows = np.ascontiguousarray(stored, dtype=dtype)
         finite = np.isfinite(rows)
         if not finite.all():
             bad = np.flatnonzero(~finite.all(axis=1))
@@ -113,6 +155,21 @@ class FeatureSource(ABC):
                 f"row {bad[0]}; extract them again"
             )
         return rows
+
+    def stored(self, video: str) -> NDArray[np.floating]:
+        """Read the features of a video as they are stored, whatever their width and values.
+
+        Shape: (N, V)
+
+        Raises:
+            DataError: no such video, no matrix, no rows, or no floats.
+        """
+        name = self._name(video)
+        array: NDArray[Any] = self._read(name)
+        size = self._matrix(name, array.shape)
+        self._check_floats(name, array.dtype)
+        matrix: NDArray[np.floating] = array.reshape(size)
+        return matrix
 
     def _name(self, video: str) -> str:
         name = self._names.get(normalise_id(video))
@@ -123,6 +180,14 @@ class FeatureSource(ABC):
             )
         return name
 
+    def _sample(self) -> tuple[str, tuple[int, ...]]:
+        """Give a video and its shape: one whose array will not do is no reason to refuse all others."""
+        shapes = ((name, self._shape(name)) for name in islice(self._names.values(), TRIED))
+        first, shape = next(shapes)
+        if _is_matrix(shape):
+            return first, shape
+        return next((pair for pair in shapes if _is_matrix(pair[1])), (first, shape))
+
     def _matrix(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
         """Leave out the singleton dimensions between N and V, as in (N, 1, 1, V)."""
         if len(shape) < 2 or any(between != 1 for between in shape[1:-1]):
@@ -130,6 +195,10 @@ class FeatureSource(ABC):
         if shape[0] == 0 or shape[-1] == 0:
             raise DataError(f"{self.path}: features of {name!r} are empty, shape {shape}; extract them again")
         return shape[0], shape[-1]
+
+    def _check_floats(self, name: str, dtype: np.dtype[Any]) -> None:
+        if dtype.kind != "f":
+            raise DataError(f"{self.path}: features of {name!r} are {dtype}, not floats; convert them to float32")
 
     def _size(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
         size = self._matrix(name, shape)
@@ -139,3 +208,8 @@ class FeatureSource(ABC):
                 f"set dataset.features.dim={size[1]} (model.video_dim follows it)"
             )
         return size
+
+
+def _is_matrix(shape: tuple[int, ...]) -> bool:
+    """Whether there are rows and columns, and nothing between them, as in (N, 1, 1, V)."""
+    return len(shape) >= 2 and shape[0] > 0 and shape[-1] > 0 and all(between == 1 for between in shape[1:-1])

@@ -44,13 +44,19 @@ def read_charades_sta(*, annotations: Path | str, durations: Path | str) -> list
     if missing:
         raise DataError(
             f"{durations}: no duration for {len(missing)} videos of {annotations}, the first ones "
-            f"{', '.join(list(missing)[:10])}; is this the csv file of the same split?"
+            f"{', '.join(map(_visible, list(missing)[:10]))}; is this the csv file of the same split?"
         )
     return moments
 
 
+def _visible(video: str) -> str:
+    """An id in which, say, a byte-order mark amid the file can be seen."""
+    return video if video.isprintable() else repr(video)
+
+
 def _read_durations(path: Path | str) -> dict[str, float]:
-    rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+    # Not strict, a quote that nobody closes would make one value of all the lines that follow.
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     duration_secs: dict[str, float] = {}
     try:
         if not {"id", "length"} <= set(rows.fieldnames or ()):
@@ -59,6 +65,8 @@ def _read_durations(path: Path | str) -> dict[str, float]:
             )
         for row in rows:
             where = f"{path}: line {rows.line_num}"
+            if len(row) > len(rows.fieldnames or ()):
+                raise DataError(f"{where}: more values than columns; quote the values that hold a comma")
             video, length = row["id"], row["length"]
             # A blank length is a video without a duration, which only matters where a pair needs it.
             if not length or not length.strip():

@@ -8,30 +8,33 @@ from __future__ import annotations
 import codecs
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 from cpnet.data.moment import DataError, Moment
 
 
 def read_text(path: Path | str) -> str:
-    """Text of a file in UTF-8, without byte-order mark and with ``\\n`` as line end.
+    """Text of a file in UTF-8, without byte-order mark and with ``\\n`` as line end, also where it has ``\\r`` alone.
 
     Raises:
         DataError: the file cannot be read, is not UTF-8, or is empty.
     """
     try:
-        raw = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); check the path in the dataset's config") from error
+        raw = Path(path).expanduser().read_bytes().removeprefix(codecs.BOM_UTF8)
+    except (OSError, ValueError, RuntimeError) as error:
+        # A ValueError is a path with a null character, a RuntimeError the home of a user that there is not.
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise DataError(f"{path}: cannot be read ({reason}); check the path in the dataset's config") from error
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        byte = error.start - raw.rfind(b"\n", 0, error.start)
+        before = raw[: error.start].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        line, byte = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
         raise DataError(f"{path}: line {line}: byte {byte} is not UTF-8; save the file as UTF-8") from error
     if not text.strip():
         raise DataError(f"{path}: the file is empty; download or copy it again")
-    return text.replace("\r\n", "\n")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: Path | str) -> list[tuple[int, str]]:
@@ -60,9 +63,10 @@ def parse_object(text: str, where: str) -> dict[str, object]:
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     entry = dict(pairs)
     if len(entry) < len(pairs):
-        keys = [key for key, _ in pairs]
-        repeated = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key {repeated!r} appears twice in one object")
+        counts = Counter(key for key, _ in pairs)
+        repeated = next(key for key in entry if counts[key] > 1)
+        values = " and ".join([_shown(value) for key, value in pairs if key == repeated][:2])
+        raise ValueError(f"the key {_shown(repeated)} appears twice in one object, with {values}")
     return entry
 
 
@@ -86,7 +90,7 @@ def member(entry: dict[str, object], key: str, where: str) -> object:
         DataError: there is no such key.
     """
     if key not in entry:
-        found = ", ".join(map(repr, list(entry)[:10])) or "no keys"
+        found = ", ".join(map(_shown, list(entry)[:10])) or "no keys"
         raise DataError(f"{where}: the key {key!r} is missing, found {found}; add it, or choose another reader")
     return entry[key]
 
@@ -156,7 +160,8 @@ def parse_number(text: str, name: str, where: str) -> float:
         DataError: the text spells none.
     """
     try:
-        number = float(text)
+        # Python's own digit separator: "1_5" is a slip of the pen, not fifteen.
+        number = float(text.replace("_", "?"))
     except ValueError as error:
         raise DataError(f"{where}: {name!r} must be a number, found {_shown(text)}; correct the file") from error
     return as_number(number, name, where)
@@ -197,5 +202,8 @@ def not_empty(moments: list[Moment], path: Path | str) -> list[Moment]:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        text = f"a {type(value).__name__} of very many levels"
     return text if len(text) <= 80 else f"{text[:80]}..."

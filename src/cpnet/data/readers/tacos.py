@@ -20,7 +20,9 @@ def read_tacos(*, annotations: Path | str, fps: float | None = None) -> list[Mom
     """
     moments: list[Moment] = []
     for where, video, entry in read_videos(annotations):
-        rate = entry.get("fps", fps)
+        rate = entry.get("fps")
+        if rate is None:
+            rate = fps
         if rate is None:
             raise DataError(f"{where}: no frame rate in the file; set fps in the dataset's config (29.4 for TACoS)")
         frames = entry["num_frames"] if "num_frames" in entry else member(entry, "duration", where)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cpnet.data.moment import DataError, Moment
 from cpnet.data.readers.checks import (
+    as_number,
     as_object,
     as_positive,
     as_query,
@@ -40,9 +41,10 @@ def video_moments(
     timestamps, sentences = list_member(entry, "timestamps", where), list_member(entry, "sentences", where)
     if len(timestamps) != len(sentences):
         raise DataError(
-            f"{where}: {len(timestamps)} timestamps but {len(sentences)} sentences; each pair needs one of both"
+            f"{where}: {len(timestamps)} timestamps but {len(sentences)} sentences; give each pair one of both"
         )
-    duration_sec = as_positive(duration, "duration", where) / units_per_sec
+    # A division can leave the range of floats, so what it gives is checked too.
+    duration_sec = as_positive(as_positive(duration, "duration", where) / units_per_sec, "duration", where)
     moments = []
     for index, (timestamp, sentence) in enumerate(zip(timestamps, sentences, strict=True)):
         place = f"{where}, pair {index}"
@@ -52,8 +54,8 @@ def video_moments(
                 qid=f"{video}:{index}",
                 video=video,
                 query=as_query(sentence, "sentence", place),
-                start_sec=start / units_per_sec,
-                end_sec=end / units_per_sec,
+                start_sec=as_number(start / units_per_sec, "start", place),
+                end_sec=as_number(end / units_per_sec, "end", place),
                 duration_sec=duration_sec,
             )
         )

@@ -1,0 +1,75 @@
+"""Feature packs of real sizes with made-up values, and pairs to ask of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from cpnet.data.annotations import Annotations
+from cpnet.data.datamodule import GroundingDataModule
+from cpnet.data.moment import Moment
+
+ROWS_A_SECOND = 4.0
+QUERY = "a person opens the door and walks over to the other side of the room while someone is watching"
+
+
+def name(video: int) -> str:
+    """Id of a video."""
+    return f"video{video:06d}"
+
+
+def counts(videos: int, rows: int) -> NDArray[np.int64]:
+    """Rows of each video: ``rows`` on average, from half to one and a half times as many."""
+    drawn = np.random.default_rng(0).integers(rows // 2, rows + rows // 2, videos, endpoint=True)
+    return np.asarray(drawn, dtype=np.int64)
+
+
+def write_pack(path: Path, *, videos: int, rows: int, width: int, dtype: str = "float32") -> None:
+    """Write a pack as they are delivered: HDF5, a dataset a video."""
+    noise = np.random.default_rng(1).standard_normal((2 * rows, width), np.float32).astype(dtype)
+    with h5py.File(path, "w") as file:
+        for video, count in enumerate(counts(videos, rows).tolist()):
+            noise[0, 0] = video % 1000
+            file[name(video)] = noise[:count]
+
+
+def read_pairs(*, split: str, pairs: Mapping[str, int], videos: int, rows: int) -> list[Moment]:
+    """Pairs of a split, spread evenly over all videos; what ``Annotations`` takes for a reader."""
+    durations = counts(videos, rows) / ROWS_A_SECOND
+    words = QUERY.split()
+    return [
+        Moment(
+            qid=f"{split}:{pair}",
+            video=name(pair % videos),
+            query=" ".join(words[: 5 + pair % 13]),
+            start_sec=0.0,
+            end_sec=float(durations[pair % videos]) / 2,
+            duration_sec=float(durations[pair % videos]),
+        )
+        for pair in range(pairs[split])
+    ]
+
+
+def datamodule(
+    path: Path, *, pairs: Mapping[str, int], videos: int, rows: int, **arguments: Any
+) -> GroundingDataModule:
+    """Make the DataModule of a pack, and set it up."""
+    module = GroundingDataModule(
+        annotations=Annotations(
+            reader=partial(read_pairs, pairs=pairs, videos=videos, rows=rows),
+            splits={split: {"split": split} for split in ("train", "val", "test")},
+            validation="file",
+        ),
+        features={"path": path},
+        glove=None,
+        word_dim=50,
+        **arguments,
+    )
+    module.setup()
+    return module

@@ -1,0 +1,81 @@
+"""Every command of ``docs/own-data.md``, in its order, in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from commands import call, spawn
+
+PAGE = Path(__file__).parents[2] / "docs/own-data.md"
+
+
+def blocks(kind: str) -> list[str]:
+    """Contents of the page's code blocks of a kind."""
+    return re.findall(rf"^```{kind}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def run(line: str, folder: Path) -> str:
+    """Run a line as a shell would; the package's own commands in this process."""
+    words = shlex.split(line)
+    if words[:2] == ["python", "-m"]:
+        quiet = ["trainer.enable_progress_bar=false"] if "prepare" not in line else []
+        ended = call(words[2].removeprefix("cpnet."), *words[3:], *quiet, folder=folder)
+    elif words[0] == "python":
+        ended = spawn(*words[1:], folder=folder)
+    else:
+        subprocess.run(line, shell=True, check=True, cwd=folder)
+        return ""
+    assert ended.code == 0, f"{line}\n{ended.err}"
+    return ended.out
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the page was followed; ``printed.txt`` is what its commands printed."""
+    folder = tmp_path_factory.mktemp("own")
+    (yaml,) = blocks("yaml")
+    (folder / "conf/dataset").mkdir(parents=True)
+    (folder / "conf/dataset/my_data.yaml").write_text(yaml, encoding="utf-8")
+    lines = [line for block in blocks("sh") for line in block.splitlines()]
+    assert len(lines) == 7
+    (folder / "printed.txt").write_text("\n".join(run(line, folder) for line in lines), encoding="utf-8")
+    return folder
+
+
+def test_the_page_leads_to_a_model_that_has_learnt(folder: Path) -> None:
+    results = json.loads((folder / "outputs/my_data/results.json").read_text(encoding="utf-8"))
+    best = max(row["metrics"]["mIoU"] for row in results["trivial"].values())
+    assert results["metrics"]["mIoU"] > best + 5
+    assert results["pairs"] == 150  # 3 queries on each of a fifth of 250 videos
+
+
+def test_the_packed_store_was_found(folder: Path) -> None:
+    assert "features.packed (packed, float16, 250 videos" in (folder / "outputs/my_data/train.log").read_text("utf-8")
+
+
+def test_the_new_query_has_an_answer(folder: Path) -> None:
+    (row,) = (folder / "outputs/new/predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    answer = json.loads(row)
+    ((start, end),) = answer["predicted"]
+    assert (answer["qid"], answer["video"]) == ("new", "video_00001")
+    assert 0 <= start < end <= 30
+
+
+def test_the_example_line_is_one_that_is_read(tmp_path: Path) -> None:
+    from cpnet.data.readers import read_jsonl
+
+    (line,) = re.findall(r"^ +(\{.*\})$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    (tmp_path / "one.jsonl").write_text(line, encoding="utf-8")
+    (moment,) = read_jsonl(annotations=tmp_path / "one.jsonl")
+    assert (moment.video, moment.start_sec, moment.end_sec) == ("kitchen_07", 4.0, 9.5)
+
+
+def test_its_yaml_is_short() -> None:
+    (yaml,) = blocks("yaml")
+    assert len([line for line in yaml.splitlines() if line.strip()]) <= 20
