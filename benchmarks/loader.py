@@ -113,7 +113,7 @@ class PairByPair(torch.utils.data.Dataset[torch.Tensor]):
         return len(self.videos)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        self.file = self.file or h5py.File(self.path)
+        self.file = self.file or h5py.File(self.path, locking=False)
         rows = self.file[self.videos[index]][()]
         clips = np.zeros((CLIPS, rows.shape[1]), rows.dtype)
         picked = np.arange(min(CLIPS, len(rows))) * max(len(rows), CLIPS) // CLIPS

@@ -52,11 +52,11 @@ def test_the_page_leads_to_a_model_that_has_learnt(folder: Path) -> None:
     results = json.loads((folder / "outputs/my_data/results.json").read_text(encoding="utf-8"))
     best = max(row["metrics"]["mIoU"] for row in results["trivial"].values())
     assert results["metrics"]["mIoU"] > best + 5
-    assert results["pairs"] == 150  # 3 queries on each of a fifth of 250 videos
+    assert results["pairs"] == 108  # 3 queries on each of a fifth of 180 videos
 
 
 def test_the_packed_store_was_found(folder: Path) -> None:
-    assert "features.packed (packed, float16, 250 videos" in (folder / "outputs/my_data/train.log").read_text("utf-8")
+    assert "features.packed (packed, float16, 180 videos" in (folder / "outputs/my_data/train.log").read_text("utf-8")
 
 
 def test_the_new_query_has_an_answer(folder: Path) -> None:

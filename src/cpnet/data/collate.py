@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -107,7 +108,8 @@ def collate(
     Raises:
         DataError: features cannot be read.
     """
-    index, videos, video_index = draw.index, pairs.video[draw.index], None
+    index, video_index = draw.index, None
+    videos = pairs.video.index_select(0, index)
     if draw.share_videos:
         videos, video_index = torch.unique(videos, return_inverse=True)
     fetched = rows.fetch(videos)
@@ -115,11 +117,11 @@ def collate(
     return GroundingBatch(
         video=torch.zeros_like(video) if blind_to_video else video,
         video_mask=_first(real, video.shape[1]),
-        query=pairs.query[index, : draw.words],
-        query_mask=_first(pairs.words[index], draw.words),
-        span=pairs.span[index],
-        span_sec=pairs.span_sec[index],
-        duration_sec=pairs.duration_sec[index],
+        query=pairs.query[:, : draw.words].index_select(0, index),
+        query_mask=_first(pairs.words.index_select(0, index), draw.words),
+        span=pairs.span.index_select(0, index),
+        span_sec=pairs.span_sec.index_select(0, index),
+        duration_sec=pairs.duration_sec.index_select(0, index),
         index=index,
         video_index=video_index,
     )
@@ -127,4 +129,10 @@ def collate(
 
 def _first(counts: Tensor, size: int) -> Tensor:
     """Mask (B, size) that is True on the first ``counts`` places."""
-    return torch.arange(size, device=counts.device) < counts[:, None]
+    return _masks(size, counts.device).index_select(0, counts)
+
+
+@cache
+def _masks(size: int, device: torch.device) -> Tensor:
+    """Mask (size + 1, size) of every count; taking rows of it is quicker than comparing anew for each batch."""
+    return torch.ones(size + 1, size, dtype=torch.bool, device=device).tril(-1)

@@ -84,7 +84,7 @@ class GroundingDataset(Dataset[GroundingBatch | Draw]):
         chosen = torch.tensor(index)
         draw = Draw(
             split=self.split,
-            words=int(self.pairs.words[chosen].max()),
+            words=int(self.pairs.words.index_select(0, chosen).max()),
             index=chosen,
             phase=torch.rand(len(chosen), dtype=torch.float64) if self.training else None,
             share_videos=self.share_videos,

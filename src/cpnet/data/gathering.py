@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -31,7 +32,8 @@ class RecycledMemory:
     >>> memory = RecycledMemory()
     >>> batch = memory((1000, 300), torch.float32, torch.device("cpu"))
     >>> place = batch.data_ptr()
-    >>> memory((1000, 300), torch.float32, torch.device("cpu")).data_ptr() == place
+    >>> other = memory((1000, 300), torch.float32, torch.device("cpu"))
+    >>> other.data_ptr() == place
     False
     >>> del batch
     >>> memory((1000, 300), torch.float32, torch.device("cpu")).data_ptr() == place
@@ -49,8 +51,8 @@ class RecycledMemory:
         """Give uninitialised memory; on another device than the CPU, whose allocator keeps its own, fresh one."""
         if device.type != "cpu":
             return fresh(shape, dtype, device)
-        size = int(np.prod(shape)) * dtype.itemsize
-        for place in range(len(self._kept)):
+        size = math.prod(shape) * dtype.itemsize
+        for place in reversed(range(len(self._kept))):  # what was used last may be in a cache still
             if self._kept[place].nbytes >= size and _references(self._kept, place) == UNUSED:
                 memory = self._kept.pop(place)
                 break

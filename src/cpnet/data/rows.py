@@ -16,6 +16,7 @@ from torch import Tensor
 from cpnet.data.features.pack import Progress, silent
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
+from cpnet.data.gathering import RecycledMemory
 from cpnet.data.moment import DataError
 from cpnet.data.shared import SharedArray, shared_path
 
@@ -76,15 +77,18 @@ class SourceRows(Rows):
 
     def __init__(self, source: FeatureSource, videos: Sequence[str]) -> None:
         self.source, self.videos = source, list(videos)
+        self._memory = RecycledMemory()
 
     def fetch(self, videos: Tensor) -> Fetched:
         """See ``Rows``."""
         distinct, places = torch.unique(videos, return_inverse=True)
         tables = [torch.from_numpy(self.source.rows(self.videos[video])) for video in distinct.tolist()]
+        tables.append(torch.zeros(1, self.source.dim, dtype=tables[0].dtype))
         counts = torch.tensor([len(table) for table in tables])
+        dtype = max((table.dtype for table in tables), key=lambda dtype: dtype.itemsize)
+        rows = self._memory((int(counts.sum()), self.source.dim), dtype, torch.device("cpu"))
         starts = counts.cumsum(0) - counts
-        rows = torch.cat([*tables, torch.zeros(1, self.source.dim, dtype=tables[0].dtype)])
-        return Fetched(rows=rows, starts=starts[places], counts=counts[places])
+        return Fetched(rows=torch.cat(tables, out=rows), starts=starts[places], counts=counts[places])
 
 
 class StoreRows(Rows):
@@ -135,7 +139,9 @@ class SharedRows(Rows):
     def fetch(self, videos: Tensor) -> Fetched:
         """See ``Rows``."""
         rows = torch.from_numpy(self.shared.array())
-        return Fetched(rows=rows, starts=self.starts[videos], counts=self.counts[videos])
+        return Fetched(
+            rows=rows, starts=self.starts.index_select(0, videos), counts=self.counts.index_select(0, videos)
+        )
 
 
 class DeviceRows(Rows):
@@ -162,7 +168,9 @@ class DeviceRows(Rows):
             self.rows, self.starts, self.counts = (
                 tensor.to(videos.device) for tensor in (self.rows, self.starts, self.counts)
             )
-        return Fetched(rows=self.rows, starts=self.starts[videos], counts=self.counts[videos])
+        return Fetched(
+            rows=self.rows, starts=self.starts.index_select(0, videos), counts=self.counts.index_select(0, videos)
+        )
 
 
 def measure(source: FeatureSource, videos: Sequence[str]) -> Extent:
@@ -182,6 +190,10 @@ def shared_bytes(source: FeatureSource, videos: Sequence[str], extent: Extent) -
         return shared_path(_key(source, videos, extent)).stat().st_blocks * 512
     except FileNotFoundError:
         return 0
+
+
+def _of(rows: Tensor, starts: Tensor, counts: Tensor, videos: Tensor) -> Fetched:
+    return Fetched(rows=rows, starts=starts.index_select(0, videos), counts=counts.index_select(0, videos))
 
 
 def _key(source: FeatureSource, videos: Sequence[str], extent: Extent) -> str:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from cpnet.data.gathering import Allocate, fresh, gather_between, gather_means, gather_rows
 
+LAST_PHASE = 1 - 2**-30  # a phase nearer to 1 could be rounded up to the next clip
+
 
 class Sampling(Protocol):
     """Turns rows into clips: row r covers [r, r + 1) of N, clip i covers [i N/T, (i + 1) N/T).
@@ -61,12 +63,11 @@ class Pick:
     ) -> tuple[Tensor, Tensor]:
         """Sample the clips of a batch; see ``Sampling``."""
         i, size = torch.arange(self.clips, device=counts.device), counts[:, None]
-        if phase is None:
-            picked = (2 * i + 1) * size // (2 * self.clips)
-        else:
-            # floor(x + 1/2) rounds, and the phase starts at -1/2.
-            picked = ((i + phase.double()[:, None]) * size / self.clips).long()
-        picked = torch.where(size <= self.clips, i, picked.minimum(size - 1))
+        # floor(x + 1/2) rounds, and the phase starts at -1/2. Halves and whole numbers are exact in float64, and so is
+        # the row where the quotient is whole; where N < T the stride is 1, and the phase has no effect.
+        shift = torch.full_like(size, 0.5, dtype=torch.float64) if phase is None else phase.double()[:, None]
+        stretched = (i + shift.clamp_max(LAST_PHASE)).mul_(size.clamp_min(self.clips).double())
+        picked = stretched.div_(self.clips).long()
         place = torch.where(picked < size, starts[:, None] + picked, len(rows) - 1)
         return gather_rows(rows, place, allocate=allocate), counts.clamp_max(self.clips)
 

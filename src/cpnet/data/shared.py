@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import math
 import mmap
 import os
 import stat
@@ -57,7 +58,7 @@ class SharedArray:
     def __init__(self, key: str, *, shape: tuple[int, ...], dtype: np.dtype[Any], fill: Fill) -> None:
         self.path = shared_path(key)
         self.shape, self.dtype = shape, np.dtype(dtype)
-        self.nbytes = int(np.prod(shape)) * self.dtype.itemsize
+        self.nbytes = math.prod(shape) * self.dtype.itemsize
         remove_abandoned()
         self._attach(fill)
 
@@ -77,7 +78,7 @@ class SharedArray:
         self._attach(None)
 
     def _array(self, mapping: mmap.mmap) -> NDArray[Any]:
-        return np.frombuffer(mapping, self.dtype, int(np.prod(self.shape))).reshape(self.shape)
+        return np.frombuffer(mapping, self.dtype, math.prod(self.shape)).reshape(self.shape)
 
     def _attach(self, fill: Fill | None) -> None:
         try:
@@ -95,7 +96,9 @@ class SharedArray:
             lock = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             try:
                 if self._join(lock, fill):
-                    self._mapping = mmap.mmap(lock, self.nbytes + len(COMPLETE))
+                    # All pages at once, where the system can: one by one they would hold up the first epoch.
+                    flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+                    self._mapping = mmap.mmap(lock, self.nbytes + len(COMPLETE), flags)
                     return lock
             except BaseException:
                 os.close(lock)

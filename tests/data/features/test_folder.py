@@ -149,11 +149,11 @@ def test_many_files_are_no_burden(tmp_path: Path, layout: str) -> None:
     WRITERS[layout](tmp_path, {"00000": ROWS})
     for number in range(1, MANY):
         (tmp_path / f"{number:05}.{layout}").touch()
-    began = time.perf_counter()
+    began = time.process_time()
     source = open_features(path=tmp_path)
     source.stamp()
     assert source.missing([f"{number:05}" for number in range(MANY + 1)]) == [str(MANY)]
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
     assert len(source) == MANY
 
 
@@ -163,8 +163,8 @@ def test_many_windows_are_no_burden(tmp_path: Path) -> None:
         (tmp_path / f"v{number % 4}.avi_{start}_{start + 64}.npy").touch()
     for number in range(4):
         np.save(tmp_path / f"v{number}.avi_1_65.npy", ROWS[0])
-    began = time.perf_counter()
+    began = time.process_time()
     source = open_features(path=tmp_path)
     source.stamp()
     assert [source.length(f"v{number}") for number in range(4)] == [MANY // 4] * 4
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5

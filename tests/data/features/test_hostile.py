@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
 import pickle
 import struct
@@ -32,10 +33,10 @@ HUGE = 10**12  # rows
 def bounded() -> Iterator[None]:
     """Neither memory nor time goes with what a file claims to hold."""
     tracemalloc.start()
-    began = time.perf_counter()
+    began = time.process_time()
     try:
         yield
-        assert time.perf_counter() - began < 5
+        assert time.process_time() - began < 5
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()
@@ -599,15 +600,24 @@ def test_floats_of_a_kind_that_numpy_lacks_are_refused(tmp_path: Path) -> None:
             read("bad")
 
 
-@pytest.mark.timeout(30)
+def read_text(path: Path) -> None:
+    with pytest.raises(DataError, match="features of 'text' are object, not floats"):
+        open_features(path=path).rows("text")
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 def test_text_is_not_read_from_a_damaged_heap(tmp_path: Path) -> None:
     path = write_flat(tmp_path, {"a": ROWS})
     with h5py.File(path, "a") as file:
         file["text"] = [["one", "two"]]
     content = bytearray(path.read_bytes())
     heap = content.index(b"GCOL")
-    content[heap + 16 : heap + 48] = bytes(32)  # the first item, in which the library then looks for the next for ever
+    content[heap + 16 : heap + 48] = bytes(32)  # the first item, from which the library looks for the next for ever
     path.write_bytes(content)
-    source = open_features(path=path)
-    with pytest.raises(DataError, match="features of 'text' are object, not floats"):
-        source.rows("text")
+    child = multiprocessing.get_context("fork").Process(target=read_text, args=(path,))
+    child.start()
+    child.join(20)
+    try:
+        assert child.exitcode == 0
+    finally:
+        child.kill()  # nothing else ends a loop inside the library

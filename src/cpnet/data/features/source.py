@@ -147,9 +147,8 @@ class FeatureSource(ABC):
         dtype = np.float16 if stored.dtype.itemsize == 2 else np.float32
         with np.errstate(over="ignore", invalid="ignore"):  # what is NaN or too large for 32 bits is found below
             rows = np.ascontiguousarray(stored, dtype=dtype)
-        finite = np.isfinite(rows)
-        if not finite.all():
-            bad = np.flatnonzero(~finite.all(axis=1))
+        if not _all_finite(rows):
+            bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
             raise DataError(
                 f"{self.path}: features of {name!r} hold NaN or infinity in {len(bad)} of {len(rows)} rows, first in "
                 f"row {bad[0]}; extract them again"
@@ -213,3 +212,9 @@ class FeatureSource(ABC):
 def _is_matrix(shape: tuple[int, ...]) -> bool:
     """Whether there are rows and columns, and nothing between them, as in (N, 1, 1, V)."""
     return len(shape) >= 2 and shape[0] > 0 and shape[-1] > 0 and all(between == 1 for between in shape[1:-1])
+
+
+def _all_finite(rows: NDArray[np.floating]) -> bool:
+    if rows.dtype == np.float16:  # numpy would convert each value; all bits of the exponent are set in NaN and infinity
+        return not ((rows.view(np.uint16) & 0x7C00) == 0x7C00).any()
+    return bool(np.isfinite(rows).all())
