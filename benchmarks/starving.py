@@ -21,8 +21,9 @@ import torch
 
 from cpnet.batch import GroundingBatch
 from cpnet.data.datamodule import GroundingDataModule
-from cpnet.data.features import default_store, open_features
+from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
+from cpnet.data.files import default_store
 from cpnet.data.sampling import Pick
 from cpnet.losses import GroundingLoss
 from cpnet.models import CPNet
@@ -46,7 +47,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pack.hdf5"
         write_pack(path, videos=VIDEOS, rows=ROWS, width=WIDTH, dtype="float16")
-        pack(open_features(path=path), default_store(path), durations=dict.fromkeys(map(name, range(VIDEOS)), 1.0))
+        durations = dict.fromkeys(map(name, range(VIDEOS)), 1.0)
+        pack(open_features(path=path), default_store({"path": path}), durations=durations)
         for residence in arguments.residences:
             module = datamodule(
                 path,

@@ -66,6 +66,7 @@ def inspection(**changes: Any) -> Inspection:
         "shared": {},
         "near_duplicates": (),
         "annotations": (),
+        "on_defect": "error",
         "fingerprint": "0123456789abcdef",
         "looks_like": (),
         "but": (),
@@ -85,7 +86,7 @@ def defective() -> Inspection:
         unreadable={"e": "/data/pack.hdf5: features of 'e' are int32, not floats; convert them to float32"},
         rates={"a": 1.0, "b": 2.0, "c": 2.0, "d": 5.0},
         coverage={"train": covered(videos=4), "test": covered(videos=3, pairs=8, missing=("x", "y"), missing_pairs=5)},
-        surplus=("d", "e"),
+        surplus=("s", "t"),
         shared={"train and test": ("c",)},
         near_duplicates=(("train", "a", "test", "c", 0.995),),
         annotations=(report("train", read=5, kept=4, reversed=1, dropped=(("q1", "reversed"),)),),
@@ -150,7 +151,7 @@ def test_inspect_json_holds_what_was_found(tmp_path: Path) -> None:
             "train": {"videos": 4, "pairs": 4, "missing_videos": [], "missing_pairs": 0},
             "test": {"videos": 3, "pairs": 8, "missing_videos": ["x", "y"], "missing_pairs": 5},
         },
-        "surplus": ["d", "e"],
+        "surplus": ["s", "t"],
         "unreadable": {"e": "/data/pack.hdf5: features of 'e' are int32, not floats; convert them to float32"},
         "unusual_rates": {"a": 1.0, "d": 5.0},
         "short": {"a": 1},
@@ -198,7 +199,7 @@ def test_the_table_names_what_is_wrong(tmp_path: Path) -> None:
     assert table["rows with NaN or infinity"] == "3 in 1 videos: b (3)"
     assert table["coverage of train"] == "4 of 4 videos, 4 of 4 pairs"
     assert table["coverage of test"] == "1 of 3 videos, 3 of 8 pairs; missing: 'x', 'y'"
-    assert table["videos of no split"] == "2: 'd', 'e'"
+    assert table["videos of no split"] == "2: 's', 't'"
     assert table["in two splits"] == "train and test: 1 videos"
     assert table["near-duplicates"] == "1: a (train) ~ c (test)"
     assert "dropped 1 (1 reversed, 0 empty)" in table["annotations"]
@@ -224,7 +225,7 @@ def test_names_are_printed_as_they_are(tmp_path: Path) -> None:
         description="/data/[red]pack[/red] (npy)",
         videos=shown,
         unreadable=dict.fromkeys(ODD, "[/] is broken"),
-        surplus=ODD,
+        surplus=tuple(f"{name}2" for name in ODD),
         coverage={"test": covered(videos=9, missing=ODD, missing_pairs=4)},
         near_duplicates=(("train", ODD[0], "test", ODD[1], 1.0),),
     )
@@ -232,7 +233,7 @@ def test_names_are_printed_as_they_are(tmp_path: Path) -> None:
     table = rows(text)
     assert table["pack"] == "/data/[red]pack[/red] (npy)"
     assert table["videos below 2 rows"] == "3 videos: [bold]x[/] (1), [/nonsense] (1), :car: (1)"
-    assert table["videos of no split"] == r"5: '[bold]x[/]', '[/nonsense]', ':car:', 'a\\', '[link=b]'"
+    assert table["videos of no split"] == r"5: '[bold]x[/]2', '[/nonsense]2', ':car:2', 'a\\2', '[link=b]2'"
     assert table["near-duplicates"] == "1: [bold]x[/] (train) ~ [/nonsense] (test)"
     assert "; the first: [/] is broken" in text
     assert list(written(tmp_path)["unreadable"]) == list(ODD)

@@ -21,7 +21,7 @@ from cpnet.checkpoint import Checkpoint
 from cpnet.config import ConfigError
 from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule
-from cpnet.data.features import default_store
+from cpnet.data.files import default_store
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.losses import GroundingLoss
 from cpnet.module import GroundingModule
@@ -104,7 +104,7 @@ def feature_arguments(cfg: DictConfig) -> dict[str, Any]:
 def packed_store(cfg: DictConfig) -> Path:
     """Say where the packed store of the features lies, or would lie."""
     packed = cfg.dataset.features.packed
-    return Path(packed).expanduser() if packed else default_store(cfg.dataset.features.path)
+    return Path(packed).expanduser() if packed else default_store(feature_arguments(cfg))
 
 
 def build_datamodule(

@@ -50,6 +50,7 @@ def inspect(cfg: DictConfig) -> None:
         dataset=cfg.dataset.name,
         dim=cfg.dataset.features.dim,
         annotations=reports,
+        on_defect=cfg.dataset.on_defect,
         progress=progress.track,
     )
     diagnosis.publish(found, Path(cfg.output_dir))

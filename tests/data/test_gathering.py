@@ -312,3 +312,12 @@ def test_pickles_and_copies_keep_nothing() -> None:
         assert (other.most, other._kept) == (3, [])
         make(other, 2, (1000, 10))
     assert (batch == 1).all()
+
+
+def test_memory_that_is_free_but_too_small_goes() -> None:
+    memory, cpu = RecycledMemory(), torch.device("cpu")
+    held = memory((7,), torch.uint8, cpu)
+    for size in (440, 480, 520, 560):
+        memory((size,), torch.uint8, cpu)
+    assert [each.nbytes for each in memory._kept] == [7, 560]
+    assert len(held) == 7

@@ -144,7 +144,9 @@ def test_rows_are_where_they_are_told_to_be(
 @pytest.mark.parametrize(
     ("gpu", "memory", "chosen", "kind", "reason"),
     [
-        (2 * SIZE, 0, "device", DeviceRows, "0.0 GB free on the GPU"),
+        (2 * SIZE, 2 * SIZE, "device", DeviceRows, "0.0 GB free on the GPU"),
+        # Rows are read into memory on their way to the GPU.
+        (2 * SIZE, 2 * SIZE - 1, "disk", StoreRows, "0.0 GB free on the GPU, 0.0 GB of memory free for {folder}"),
         (2 * SIZE - 1, 2 * SIZE, "memory", SharedRows, "0.0 GB free on the GPU, 0.0 GB of memory free for {folder}"),
         (0, 2 * SIZE - 1, "disk", StoreRows, "0.0 GB free on the GPU, 0.0 GB of memory free for {folder}"),
     ],
@@ -244,7 +246,7 @@ V1 = {
         ({**V2, "memory.current": "10500"}, 200),
         ({**V2, "memory.current": "11000"}, 0),
         ({**V2, "memory.stat": ""}, 4000),
-        ({"memory.max": "10000", "memory.current": "6000"}, 5000),
+        ({"memory.max": "10000", "memory.current": "6000"}, 4000),  # no more is known to be forgettable
         ({**V2, "memory.current": "six"}, 5000),
     ],
 )
@@ -255,8 +257,33 @@ def test_a_containers_limit_counts(
         (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "cgroup" / name).write_text(content)
     monkeypatch.setattr(module, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(module, "MEMBERSHIP", tmp_path / "none")
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=5000))
     assert available_memory() == wanted
+
+
+@pytest.mark.parametrize(
+    ("membership", "group", "names"),
+    [
+        ("0::/slurm/job7/step0\n", "slurm/job7", ("memory.max", "memory.current")),
+        ("3:cpu:/x\n9:memory:/slurm/job7\n", "memory/slurm", ("memory.limit_in_bytes", "memory.usage_in_bytes")),
+    ],
+)
+def test_the_limit_of_a_job_is_seen_in_any_group_above_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, membership: str, group: str, names: tuple[str, str]
+) -> None:
+    place = tmp_path / "cgroup" / group
+    place.mkdir(parents=True)
+    for name, value in zip(names, ("3000", "1000"), strict=True):
+        (place / name).write_text(value)
+    (place / "memory.stat").write_text("inactive_file 200\n")
+    (tmp_path / "membership").write_text(membership)
+    monkeypatch.setattr(module, "CGROUP", tmp_path / "cgroup")
+    monkeypatch.setattr(module, "MEMBERSHIP", tmp_path / "membership")
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=5000))
+    assert available_memory() == 2200
+    (tmp_path / "membership").write_text("0::/elsewhere\n")
+    assert available_memory() == 5000
 
 
 def test_this_machine_has_memory() -> None:

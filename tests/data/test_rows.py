@@ -289,3 +289,15 @@ def test_a_table_of_a_device_stays_where_it_is(tmp_path: Path) -> None:
     there = rows.fetch(torch.tensor([1, 2], device="meta"))  # the only other device that every machine has
     assert {tensor.device.type for tensor in (there.rows, there.starts, there.counts)} == {"meta"}
     assert there.rows.shape == first.rows.shape
+
+
+def test_rows_that_do_not_fit_on_a_device_say_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "pack.hdf5")
+    rows = DeviceRows(source, VIDEOS, measure(source, VIDEOS))
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch.Tensor, "to", full)
+    with pytest.raises(DataError, match=r"features do not fit on meta; set dataset\.features\.residence=memory"):
+        rows.fetch(torch.tensor([0], device="meta"))

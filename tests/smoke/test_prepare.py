@@ -152,18 +152,20 @@ def test_another_width_says_which_override_to_set(place: Path) -> None:
     assert not (place / STORE).exists()
 
 
-def test_a_reversed_pair_of_the_test_split_is_counted_but_not_packed(place: Path) -> None:
+def test_a_reversed_pair_of_the_test_split_is_counted_and_keeps_from_training(place: Path) -> None:
     path = place / "data/synthetic/charades_sta_test.txt"
     first, *others = path.read_text(encoding="utf-8").splitlines()
     head, _, query = first.partition("##")
     video, start, end = head.split()
     path.write_text("\n".join([f"{video} {end} {start}##{query}", *others]), encoding="utf-8")
     ended = prepare(place)
-    assert ended.code == 0
+    assert ended.code == 1
+    assert "1 pairs of split test are reversed or empty: " in ended.out
     report = {each["split"]: each for each in found(place)["annotations"]}["test"]
     assert (report["read"], report["kept"], report["reversed"]) == (12, 11, 1)
     assert "(1 reversed, 0 empty)" in ended.out
     assert "dataset.on_defect=drop" in complaint(prepare(place, "action=pack"))
+    assert prepare(place, "dataset.on_defect=drop").code == 0
 
 
 def test_a_packed_store_lies_beside_the_pack_and_serves(place: Path) -> None:

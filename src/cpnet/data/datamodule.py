@@ -16,8 +16,9 @@ from cpnet.batch import GroundingBatch
 from cpnet.data.annotations import Annotations, check_split
 from cpnet.data.collate import Draw
 from cpnet.data.dataset import Blind, GroundingDataset, Order
-from cpnet.data.features import FeatureSource, check_coverage, default_store, open_store
+from cpnet.data.features import FeatureSource, check_coverage, open_store
 from cpnet.data.features.pack import Progress, silent
+from cpnet.data.files import default_store
 from cpnet.data.identity import normalise_id
 from cpnet.data.residence import Residence, place_rows
 from cpnet.data.rows import DeviceRows
@@ -129,7 +130,7 @@ class GroundingDataModule(LightningDataModule):
                 raise ValueError(f"{key} must be {least} or more; got {number}")
         check_split(tested)
         self.annotations = annotations
-        self.features, self.packed = dict(features), packed or default_store(features["path"])
+        self.features, self.packed = dict(features), packed or default_store(features)
         self.residence, self.gpu = residence, gpu
         self.glove, self.word_dim, self.sampling = glove, word_dim, sampling
         self.known_vocabulary = vocabulary
@@ -157,7 +158,9 @@ class GroundingDataModule(LightningDataModule):
         self.vocabulary = self._vocabulary(queries)
         log.info("words: %s", self.vocabulary.coverage(queries, max_words=self.max_words).describe())
         spellings = {normalise_id(moment.video): moment.video for split in moments.values() for moment in split}
-        features: FeatureSource = open_store(self.packed, videos=spellings.values(), features=self.features)
+        features: FeatureSource = open_store(
+            self.packed, videos=spellings.values(), features=self.features, progress=self.progress
+        )
         for split, kept in moments.items():
             check_coverage(features, split=split, videos=[moment.video for moment in kept])
         log.info("features: %s", features.describe())

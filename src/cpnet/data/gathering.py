@@ -57,6 +57,9 @@ class RecycledMemory:
                 memory = self._kept.pop(place)
                 break
         else:
+            # What is free but too small goes: a pack's batches vary in size, and the largest will do for all.
+            kept = range(len(self._kept))
+            self._kept = [self._kept[place] for place in kept if _references(self._kept, place) > UNUSED]
             memory = np.empty(max(size, 1), np.uint8)
         self._kept = [*self._kept, memory][-self.most :]
         return torch.from_numpy(memory)[:size].view(dtype).view(shape)

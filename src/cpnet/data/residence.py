@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -21,7 +22,7 @@ Residence = Literal["auto", "disk", "memory", "device"]
 
 SHARE = 0.5  # of what is free that ``auto`` takes; the rest is the model's, and other people's
 
-CGROUP = Path("/sys/fs/cgroup")
+CGROUP, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def choose(extent: Extent, *, gpu: bool, shared: int = 0) -> tuple[Residence, st
     if gpu:
         free = torch.cuda.mem_get_info()[0]
         reasons.append(f"{free / 1e9:.1f} GB free on the GPU")
-        if extent.nbytes <= SHARE * free:
+        if extent.nbytes <= SHARE * min(free, available_memory()):  # it is read into memory first
             return "device", reasons[-1]
     folder = shared_folder()
     free = shared + min(available_memory(), shutil.disk_usage(folder).free)
@@ -97,19 +98,42 @@ def choose(extent: Extent, *, gpu: bool, shared: int = 0) -> tuple[Residence, st
 
 
 def available_memory() -> int:
-    """Bytes that can be taken without swapping, within the limit of a container where there is one."""
-    free = int(psutil.virtual_memory().available)
-    for limit, usage, statistics in (
-        ("memory.max", "memory.current", "memory.stat"),  # cgroup v2
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),  # v1
-    ):
-        try:
-            allowed, used = (int((CGROUP / name).read_text()) for name in (limit, usage))
-            pairs = (line.split() for line in (CGROUP / statistics).read_text().splitlines())
-            cached = {name: int(count) for name, count in pairs}
-        except (OSError, ValueError):  # another system, no limit ("max"), or no right to look
-            continue
-        # Files that the container has read and could forget count as used there.
-        forgettable = cached.get("total_inactive_file", cached.get("inactive_file", 0))  # v1 counts usage in total
-        free = min(free, max(0, allowed - used + forgettable))
-    return free
+    """Bytes that can be taken without swapping, within the limits of the container or job where there are some."""
+    return int(min([psutil.virtual_memory().available, *(_left_of(*files) for files in _limits())]))
+
+
+def _limits() -> Iterator[tuple[Path, Path, Path]]:
+    """Files with the limit, the usage and its parts of each control group that this process may be in.
+
+    A container sees its own group at the root; a job of SLURM or systemd is in one further down, and every group above
+    it counts too.
+    """
+    groups = {CGROUP: "memory", CGROUP / "memory": "memory.limit"}
+    for line in _read(MEMBERSHIP).splitlines():
+        _, controllers, path = line.split(":", 2)
+        root = CGROUP / "memory" if controllers == "memory" else CGROUP
+        if controllers in ("", "memory"):
+            inside = root / path.lstrip("/")
+            groups |= {group: groups[root] for group in (inside, *inside.parents) if group.is_relative_to(root)}
+    for group, kind in groups.items():
+        v1 = kind == "memory.limit"
+        limit, usage = ("memory.limit_in_bytes", "memory.usage_in_bytes") if v1 else ("memory.max", "memory.current")
+        yield group / limit, group / usage, group / "memory.stat"
+
+
+def _left_of(limit: Path, usage: Path, statistics: Path) -> float:
+    try:
+        allowed, used = int(_read(limit)), int(_read(usage))
+        cached = {name: int(count) for name, count in (line.split() for line in _read(statistics).splitlines())}
+    except ValueError:  # another system, no limit ("max"), or no right to look
+        return math.inf
+    # Files that the group has read and could forget count as used there; v1 counts usage in total.
+    forgettable = cached.get("total_inactive_file", cached.get("inactive_file", 0))
+    return max(0, allowed - used + forgettable)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii")
+    except OSError:
+        return ""

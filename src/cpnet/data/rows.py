@@ -139,9 +139,7 @@ class SharedRows(Rows):
     def fetch(self, videos: Tensor) -> Fetched:
         """See ``Rows``."""
         rows = torch.from_numpy(self.shared.array())
-        return Fetched(
-            rows=rows, starts=self.starts.index_select(0, videos), counts=self.counts.index_select(0, videos)
-        )
+        return _of(rows, self.starts, self.counts, videos)
 
 
 class DeviceRows(Rows):
@@ -163,14 +161,22 @@ class DeviceRows(Rows):
         self.rows = torch.from_numpy(table)
 
     def fetch(self, videos: Tensor) -> Fetched:
-        """See ``Rows``; the table moves to the device of ``videos``, and stays there."""
+        """See ``Rows``; the table moves to the device of ``videos``, and stays there.
+
+        Raises:
+            DataError: it does not fit there.
+        """
         if videos.device != self.rows.device:
-            self.rows, self.starts, self.counts = (
-                tensor.to(videos.device) for tensor in (self.rows, self.starts, self.counts)
-            )
-        return Fetched(
-            rows=self.rows, starts=self.starts.index_select(0, videos), counts=self.counts.index_select(0, videos)
-        )
+            try:
+                self.rows, self.starts, self.counts = (
+                    tensor.to(videos.device) for tensor in (self.rows, self.starts, self.counts)
+                )
+            except torch.OutOfMemoryError as error:
+                raise DataError(
+                    f"{self.rows.nbytes / 1e9:.1f} GB of features do not fit on {videos.device}; set "
+                    "dataset.features.residence=memory"
+                ) from error
+        return _of(self.rows, self.starts, self.counts, videos)
 
 
 def measure(source: FeatureSource, videos: Sequence[str]) -> Extent:

@@ -256,6 +256,15 @@ def test_zero_rows_or_columns_are_refused(tmp_path: Path, layout: str, first: bo
         refused(source, name, rf"features of '{name}' are empty, shape \(\d, \d\); extract them again")
 
 
+@pytest.mark.parametrize("suffix", ["npy", "npz", "pt"])
+def test_one_damaged_file_that_comes_first_does_not_hide_the_others(tmp_path: Path, suffix: str) -> None:
+    source_path = WRITERS[suffix](tmp_path, {"b": ROWS})
+    (source_path / f"a.{suffix}").write_bytes(b"damaged")
+    source = open_features(path=source_path)
+    np.testing.assert_array_equal(source.rows("b"), ROWS)
+    refused(source, "a", rf"a\.{suffix} cannot be read")
+
+
 @pytest.mark.parametrize("layout", WRITERS)
 def test_a_pack_of_nothing_but_empty_arrays_is_refused_on_opening(tmp_path: Path, layout: str) -> None:
     path = WRITERS[layout](tmp_path, {f"{i}": np.zeros((0, 4), "f4") for i in range(30)})

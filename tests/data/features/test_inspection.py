@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -217,7 +217,7 @@ def test_a_pack_with_defective_shapes_has_no_fingerprint_and_is_like_none(defect
 
 def test_problems_are_what_training_would_stumble_on_and_what_to_do(defective: Inspection) -> None:
     assert defective.dim == WIDTH
-    missing, unreadable, not_finite, wide = defective.problems()
+    missing, unreadable, not_finite, wide, pairs = defective.problems()
     assert missing == (
         "1 of 4 videos of split test have no features, and 2 of 5 pairs need them: 'gone'; set dataset.features.path "
         "to a pack that has them all"
@@ -227,9 +227,32 @@ def test_problems_are_what_training_would_stumble_on_and_what_to_do(defective: I
     )
     assert not_finite == "2 videos hold NaN or infinity, in 4 rows: 't01', 't02'; extract them again"
     assert wide == (
-        "1 of 16 videos are 24 wide, not 16 as dataset.features.dim says: 't07'; take another pack, or extract them "
+        "1 of 15 videos are 24 wide, not 16 as dataset.features.dim says: 't07'; take another pack, or extract them "
         "again, all with one model"
     )
+    assert pairs == (
+        "1 pairs of split test are reversed or empty: 'test-5'; correct them, or set dataset.on_defect=drop"
+    )
+    assert len(replace(defective, on_defect="drop").problems()) == 4
+
+
+def test_videos_of_no_split_keep_nothing_from_being_trained(write: Writer, tmp_path: Path) -> None:
+    videos: Arrays = {name: scene(number) for number, name in enumerate("abc")}
+    videos["unused"] = np.full_like(videos["a"], np.nan)
+    found = look_at(open_features(path=write(tmp_path, videos)), one_each(train="ab", test="c"))
+    assert (found.surplus, list(found.named("not_finite"))) == (("unused",), ["unused"])
+    assert found.problems() == []
+
+
+def test_a_damaged_packed_store_is_not_taken_for_what_was_packed(tmp_path: Path) -> None:
+    source = open_features(path=write_flat(tmp_path, {name: scene(number) for number, name in enumerate("abc")}))
+    pack(source, tmp_path / "store", durations=dict.fromkeys("abc", 10.0))
+    content = bytearray((tmp_path / "store").read_bytes())
+    content[-2 * WIDTH - 1] ^= 1  # in the last row of c, in front of the row of zeros
+    (tmp_path / "store").write_bytes(content)
+    found = look_at(open_features(path=tmp_path / "store"), one_each(train="ab", test="c"))
+    assert list(found.unreadable) == ["c"]
+    assert "the rows of 'c' are damaged; pack the features again" in found.problems()[0]
 
 
 def test_a_clean_corpus_has_no_problem(write: Writer, tmp_path: Path) -> None:

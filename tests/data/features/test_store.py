@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from cpnet.data.features import FeatureSource, PackedFeatures, default_store, open_features, open_store, opening
+from cpnet.data.features import FeatureSource, PackedFeatures, open_features, open_store, opening
+from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.pack import pack
+from cpnet.data.files import default_store
 from cpnet.data.moment import DataError
 from packs import ROW_WRITERS, Arrays, random, write_flat, write_npy, write_windows
 
@@ -28,20 +30,20 @@ def pack_path(tmp_path: Path) -> Path:
     return write_npy(tmp_path / "features", ARRAYS)
 
 
-def make_store(features: Mapping[str, Any], videos: str = "abc") -> Path:
-    store = default_store(features["path"])
+def make_store(features: Mapping[str, Any], videos: Iterable[str] = "abc") -> Path:
+    store = default_store(features)
     pack(open_features(**features), store, durations=dict.fromkeys(videos, 10.0))
     return store
 
 
 def opened(features: Mapping[str, Any], videos: str = "abc") -> FeatureSource:
-    return open_store(default_store(features["path"]), videos=videos, features=features)
+    return open_store(default_store(features), videos=videos, features=features)
 
 
 def check_store_serves(features: Mapping[str, Any], caplog: pytest.LogCaptureFixture, videos: str = "abc") -> None:
     source = opened(features, videos)
     assert isinstance(source, PackedFeatures)
-    assert source.path == default_store(features["path"])
+    assert source.path == default_store(features)
     for name in videos:
         np.testing.assert_array_equal(source.rows(name), ARRAYS[name])
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
@@ -53,7 +55,7 @@ def check_pack_serves(
     source = opened(features, videos)
     assert not isinstance(source, PackedFeatures)
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    for part in ("does not serve", str(source.path), str(default_store(features["path"])), *said):
+    for part in ("does not serve", str(source.path), str(default_store(features)), *said):
         assert part in record.message
     return source
 
@@ -65,8 +67,8 @@ def test_without_a_store_the_pack_serves(pack_path: Path, caplog: pytest.LogCapt
 
 
 def test_the_store_lies_beside_its_pack() -> None:
-    assert default_store("data/rgb/") == Path("data/rgb.packed")
-    assert default_store("~/i3d.hdf5") == Path.home() / "i3d.hdf5.packed"
+    assert default_store({"path": "data/rgb/"}) == Path("data/rgb.packed")
+    assert default_store({"path": "~/i3d.hdf5"}) == Path.home() / "i3d.hdf5.packed"
 
 
 @pytest.mark.parametrize("layout", ROW_WRITERS)
@@ -117,9 +119,56 @@ def test_a_changed_pack_serves_instead(
 def test_a_store_read_in_another_way_does_not_serve(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "windows").mkdir()
     features = {"path": write_windows(tmp_path / "windows", ARRAYS)}
-    make_store(features)
-    source = check_pack_serves({**features, "normalise": True}, caplog, "other features")
+    store = make_store(features)
+    source = open_store(store, videos=ARRAYS, features={**features, "normalise": True})
+    assert "was packed from other features" in caplog.text
     np.testing.assert_allclose(np.linalg.norm(source.rows("b"), axis=1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change", [{"normalise": True}, {"window": 128}, {"key": "c3d"}, {"concat": [{"path": "flow"}]}], ids=str
+)
+def test_each_way_to_read_a_pack_has_a_store_of_its_own(tmp_path: Path, change: dict[str, Any]) -> None:
+    (tmp_path / "pack").mkdir()
+    path = write_npy(tmp_path / "pack", ARRAYS)
+    features: dict[str, Any] = {"path": path, "key": None, "window": 64, "normalise": False, "concat": []}
+    make_store(features)
+    other = default_store({**features, **change})
+    assert other != default_store(features) == path.with_name(f"{path.name}.packed")
+    assert other.name.startswith(f"{path.name}.")
+    assert other.name.endswith(".packed")
+    assert other == default_store({"path": path, **change})
+    for file in path.glob("*.npy"):
+        file.unlink()
+    path.rmdir()
+    assert open_store(default_store(features), videos=ARRAYS, features=features).layout == "packed"
+    with pytest.raises(DataError, match="there is no feature pack at"):  # and not the rows read in another way
+        open_store(other, videos=ARRAYS, features={**features, **change})
+
+
+def test_one_changed_video_of_many_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arrays = {f"v{number:03}": np.full((5, 4), number, "f4") for number in range(200)}
+    (tmp_path / "pack").mkdir()
+    features: dict[str, Any] = {"path": write_npy(tmp_path / "pack", arrays)}
+    make_store(features, videos=arrays)
+    changed = np.full((5, 4), 7, "f4")
+    write_npy(features["path"], {"v001": changed})  # none of those that the fingerprint samples
+    assert fingerprint(open_features(**features)) == PackedFeatures(path=default_store(features)).fingerprint
+    source = open_store(default_store(features), videos=arrays, features=features)
+    assert "has other rows of 1 videos ('v001'); pack again" in caplog.text
+    np.testing.assert_array_equal(source.rows("v001"), changed)
+
+
+def test_a_copied_pack_is_compared_row_by_row_and_its_store_serves(
+    pack_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    features = {"path": pack_path}
+    make_store(features)
+    for file in features["path"].glob("*.npy"):
+        os.utime(file, (1, 1))
+    assert open_store(default_store(features), videos=ARRAYS, features=features).layout == "packed"
+    assert "is not as it was when it was packed; comparing all rows" in caplog.text
 
 
 def test_a_store_that_lacks_videos_does_not_serve(pack_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -3,7 +3,7 @@
 from cpnet.data.features.folder import FolderFeatures, WindowFeatures
 from cpnet.data.features.hdf5 import Hdf5Features
 from cpnet.data.features.joined import JoinedFeatures
-from cpnet.data.features.opening import check_coverage, default_store, is_gone, open_features, open_store
+from cpnet.data.features.opening import check_coverage, is_gone, open_features, open_store
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
 
@@ -15,7 +15,6 @@ __all__ = [
     "PackedFeatures",
     "WindowFeatures",
     "check_coverage",
-    "default_store",
     "is_gone",
     "open_features",
     "open_store",

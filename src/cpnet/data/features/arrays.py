@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cpnet.data.features.source import quote
+from cpnet.data.features.source import WrongKeyError, quote
 from cpnet.data.moment import DataError
 
 Shape = tuple[int, ...]
@@ -87,7 +87,7 @@ def _member(archive: zipfile.ZipFile, path: Path, key: str | None) -> zipfile.Zi
     members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
     if key not in members and (key is not None or len(members) != 1):
         wanted = "one array" if key is None else repr(key)
-        raise DataError(
+        raise WrongKeyError(
             f"{path} holds {quote(members) or 'nothing'}, not {wanted}; "
             "set dataset.features.key to the name of the features"
         )

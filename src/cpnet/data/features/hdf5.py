@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.features.folder import describe_folder
-from cpnet.data.features.source import FeatureSource, quote, stamp_of
+from cpnet.data.features.source import FeatureSource, WrongKeyError, quote, stamp_of
 from cpnet.data.moment import DataError
 
 Layout = Literal["hdf5", "hdf5_flat", "hdf5_group"]
@@ -112,7 +112,7 @@ class Hdf5Features(FeatureSource):
             inner = self._entries(item)
             if self.key not in inner and (self.key is not None or len(inner) != 1):
                 wanted = "one dataset" if self.key is None else repr(self.key)
-                raise DataError(
+                raise WrongKeyError(
                     f"{self.path}: group {name!r} holds {quote(inner) or 'nothing'}, not {wanted}; "
                     "set dataset.features.key to the name of the features"
                 )

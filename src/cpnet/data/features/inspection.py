@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class Inspection:
         shared: videos that two splits share, by the splits
         near_duplicates: (split, video, split, video, cosine) of different ids whose rows are nearly the same
         annotations: what is wrong with the annotations of each file
+        on_defect: what is done about reversed and empty pairs of evaluation splits
         fingerprint: of the pack; None where a video cannot be read, or widths differ
         looks_like: published packs that agree in all that is known of them
         but: those that agree in corpus and width alone, and what differs
@@ -72,6 +74,7 @@ class Inspection:
     shared: dict[str, tuple[str, ...]]
     near_duplicates: tuple[tuple[str, str, str, str, float], ...]
     annotations: tuple[CleaningReport, ...]
+    on_defect: str
     fingerprint: str | None
     looks_like: tuple[str, ...]
     but: tuple[str, ...]
@@ -100,8 +103,11 @@ class Inspection:
         return {name: rate for name, rate in self.rates.items() if abs(rate - median) > UNUSUAL * median}
 
     def problems(self) -> list[str]:
-        """Say what keeps a model from being trained on the pack and what to do about it, a line each."""
-        found = []
+        """Say what keeps a model from being trained on the pack and what to do about it, a line each.
+
+        Defects of videos that no split has are told elsewhere, but keep nothing from being trained.
+        """
+        found, surplus = [], set(self.surplus)
         for split, covered in self.coverage.items():
             if covered.missing_videos:
                 found.append(
@@ -109,21 +115,29 @@ class Inspection:
                     f"{covered.missing_pairs} of {covered.pairs} pairs need them: {quote(covered.missing_videos)}; set "
                     "dataset.features.path to a pack that has them all"
                 )
-        if self.unreadable:
-            first = next(iter(self.unreadable.values()))
-            found.append(f"{len(self.unreadable)} videos cannot be read: {quote(self.unreadable)}; the first: {first}")
-        if bad := self.named("not_finite"):
+        if unreadable := {name: why for name, why in self.unreadable.items() if name not in surplus}:
+            first = next(iter(unreadable.values()))
+            found.append(f"{len(unreadable)} videos cannot be read: {quote(unreadable)}; the first: {first}")
+        if bad := {name: rows for name, rows in self.named("not_finite").items() if name not in surplus}:
             found.append(
                 f"{len(bad)} videos hold NaN or infinity, in {sum(bad.values())} rows: {quote(bad)}; extract them again"
             )
-        if wrong := {name: video.dim for name, video in self.videos.items() if video.dim != self.dim}:
-            total, widths = len(self.videos), Counter(wrong.values())
+        needed = {name: video for name, video in self.videos.items() if name not in surplus}
+        if wrong := {name: video.dim for name, video in needed.items() if video.dim != self.dim}:
+            total, widths = len(needed), Counter(wrong.values())
             wide = ", ".join(f"{count} of {total} videos are {width} wide" for width, count in widths.items())
             alike = len(self.widths()) == 1
             remedy = f"set dataset.features.dim={max(widths)}" if alike else "extract them again, all with one model"
             found.append(
                 f"{wide}, not {self.dim} as dataset.features.dim says: {quote(wrong)}; take another pack, or {remedy}"
             )
+        defective = [report for report in self.annotations if report.dropped and report.split != "train"]
+        found += [
+            f"{len(report.dropped)} pairs of split {report.split} are reversed or empty: "
+            f"{quote(qid for qid, _ in report.dropped)}; correct them, or set dataset.on_defect=drop"
+            for report in defective
+            if self.on_defect == "error"
+        ]
         return found
 
 
@@ -134,6 +148,7 @@ def inspect(
     dataset: str,
     dim: int,
     annotations: Sequence[CleaningReport] = (),
+    on_defect: str = "error",
     progress: Progress = silent,
 ) -> Inspection:
     """Read a whole pack, one video at a time, and compare it with a corpus; writes nothing.
@@ -144,6 +159,7 @@ def inspect(
         dataset: name of the corpus
         dim: width that it wants
         annotations: what was done to its annotations
+        on_defect: what training does about reversed and empty pairs of evaluation splits
         progress: wraps the ids while they are read
     """
     durations = {normalise_id(moment.video): moment.duration_sec for split in splits.values() for moment in split}
@@ -151,7 +167,10 @@ def inspect(
     unreadable: dict[str, str] = {}
     for name in progress(list(source.ids()), "inspecting"):
         try:
-            videos[name] = examine(source.stored(name))
+            stored = source.stored(name)
+            if isinstance(source, PackedFeatures) and zlib.crc32(stored.data) != source.checksum(name):
+                raise DataError(f"{source.path}: the rows of {name!r} are damaged; pack the features again")
+            videos[name] = examine(stored)
         except DataError as error:
             unreadable[name] = str(error)
         if isinstance(source, PackedFeatures) and len(videos) % 64 == 0:
@@ -181,6 +200,7 @@ def inspect(
         shared=dict(_shared(splits)),
         near_duplicates=tuple(_near_duplicates(splits, {normalise_id(name): (name, v) for name, v in videos.items()})),
         annotations=tuple(annotations),
+        on_defect=on_defect,
         fingerprint=None if unreadable else _fingerprint(source),
         looks_like=tuple(pack.name for pack in agreeing),
         but=tuple(differing),

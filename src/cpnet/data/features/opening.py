@@ -11,8 +11,10 @@ from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.folder import FolderFeatures, WindowFeatures, describe_folder, detect_folder
 from cpnet.data.features.hdf5 import Hdf5Features, Layout
 from cpnet.data.features.joined import JoinedFeatures
+from cpnet.data.features.pack import Progress, differing, silent
 from cpnet.data.features.packed import PackedFeatures, is_packed
 from cpnet.data.features.source import FeatureSource, quote
+from cpnet.data.files import exists
 from cpnet.data.moment import DataError
 
 log = logging.getLogger(__name__)
@@ -56,26 +58,19 @@ def open_features(
     return JoinedFeatures(sources, dim=dim)
 
 
-def default_store(path: str | Path) -> Path:
-    """Where the packed store of a pack lies unless it is told otherwise: beside the pack.
-
-    >>> default_store("data/i3d_features.hdf5").name
-    'i3d_features.hdf5.packed'
-    """
-    path = Path(path).expanduser()
-    return path.with_name(f"{path.name}.packed")
-
-
-def open_store(store: Path, *, videos: Iterable[str], features: Mapping[str, Any]) -> FeatureSource:
+def open_store(
+    store: Path, *, videos: Iterable[str], features: Mapping[str, Any], progress: Progress = silent
+) -> FeatureSource:
     """Open the packed store of a pack where there is one that serves, else the pack itself; the log tells which.
 
     A store serves if it has the videos and was packed from what ``features``, the arguments of ``open_features``, now
-    describe: by the sizes and times of its files, else by its fingerprint. Where the pack is gone the store is trusted.
+    describe: by the sizes and times of its files, else by its fingerprint and then by comparing all rows, which takes
+    as long as to pack. Where the pack is gone the store is trusted.
 
     Raises:
         DataError: see ``open_features``.
     """
-    if not store.exists() or store == Path(features["path"]).expanduser():
+    if not exists(store) or store == Path(features["path"]).expanduser():
         return open_features(**features)
     if is_gone(features):
         log.info("features: %s is gone; its packed store serves", features["path"])
@@ -83,7 +78,7 @@ def open_store(store: Path, *, videos: Iterable[str], features: Mapping[str, Any
     source = open_features(**features)
     try:
         packed = PackedFeatures(path=store, dim=features.get("dim"))
-        reason = _unfit(packed, source, videos)
+        reason = _unfit(packed, source, videos, progress)
     except DataError as error:
         reason = str(error)
     if reason is None:
@@ -96,7 +91,7 @@ def open_store(store: Path, *, videos: Iterable[str], features: Mapping[str, Any
 def is_gone(features: Mapping[str, Any]) -> bool:
     """Whether nothing is left of what ``features``, the arguments of ``open_features``, describe."""
     paths = [features["path"], *(one["path"] for one in features.get("concat", ()))]
-    return not any(Path(path).expanduser().exists() for path in paths)
+    return not any(exists(Path(path).expanduser()) for path in paths)
 
 
 def check_coverage(source: FeatureSource, *, split: str, videos: Iterable[str]) -> None:
@@ -115,13 +110,18 @@ def check_coverage(source: FeatureSource, *, split: str, videos: Iterable[str]) 
         )
 
 
-def _unfit(packed: PackedFeatures, source: FeatureSource, videos: Iterable[str]) -> str | None:
+def _unfit(packed: PackedFeatures, source: FeatureSource, videos: Iterable[str], progress: Progress) -> str | None:
     """Why a packed store does not serve for a source, None where it does."""
     missing = packed.missing(videos)
     if missing:
         return f"{packed.path} lacks {len(missing)} videos ({quote(missing)}); pack again"
-    if packed.source_stamp != source.stamp() and packed.fingerprint != fingerprint(source):
+    if packed.source_stamp == source.stamp():
+        return None
+    if packed.fingerprint != fingerprint(source):
         return f"{packed.path} was packed from other features ({packed.description}); pack again, or remove it"
+    log.info("features: %s is not as it was when it was packed; comparing all rows, which to pack saves", source.path)
+    if changed := differing(packed, source, progress=progress):
+        return f"{packed.path} has other rows of {len(changed)} videos ({quote(changed)}); pack again"
     return None
 
 
@@ -135,7 +135,9 @@ def _open_one(path: str | Path, layout: str, key: str | None, window: int, dim: 
 
 def _open_path(path: Path, layout: str, key: str | None, window: int, dim: int | None) -> FeatureSource:
     if not path.exists():
-        raise DataError(f"there is no feature pack at {path}; set dataset.features.path to the file or folder")
+        raise DataError(
+            f"there is no feature pack at {path}; set dataset.features.path, or that of concat, to the file or folder"
+        )
     if not path.is_file() and not path.is_dir():
         raise DataError(f"{path} is neither a file nor a folder; set dataset.features.path to one of them")
     if layout not in LAYOUTS:

@@ -25,6 +25,7 @@ from cpnet.data.moment import DataError
 Precision = Literal["float16", "float32"]
 Progress = Callable[[Sequence[str], str], Iterable[str]]
 
+LOST = 0.01  # share of a video's values that may become 0 in float16
 VERIFIED_AT_ONCE = 256 << 20  # bytes that stay mapped while the store is checked
 
 
@@ -113,6 +114,19 @@ def verify(store: PackedFeatures, *, progress: Progress = silent) -> None:
         raise DataError(f"{store.path}: its last row is damaged, which is of zeros; pack the features again")
 
 
+def differing(store: PackedFeatures, source: FeatureSource, *, progress: Progress = silent) -> list[str]:
+    """Name the videos of a packed store whose rows are no longer those of the source.
+
+    Raises:
+        DataError: a video is gone from the source, or cannot be read.
+    """
+    return [
+        name
+        for name in progress(list(store.ids()), "comparing features")
+        if zlib.crc32(_as_stored(source.rows(name), store.dtype).data) != store.checksum(name)
+    ]
+
+
 def _check_room(target: Path, size: int) -> None:
     free = shutil.disk_usage(target.parent).free
     if size > free:
@@ -197,11 +211,20 @@ def _write(stream: IO[bytes], source: FeatureSource, name: str, count: int, dtyp
     rows = source.rows(name)
     if len(rows) != count:
         raise DataError(f"{source.path} changed while it was packed: {name!r} has other rows now; start again")
-    with np.errstate(over="ignore"):
-        stored: NDArray[Any] = np.ascontiguousarray(rows, dtype=f"<{np.dtype(dtype).str[1:]}")
+    stored = _as_stored(rows, np.dtype(dtype))
     if not np.isfinite(stored).all():
         raise DataError(
             f"{source.path}: features of {name!r} reach {np.abs(rows).max():.3g}, beyond float16; set dtype=float32"
         )
+    if np.count_nonzero(stored) < (1 - LOST) * np.count_nonzero(rows):
+        raise DataError(
+            f"{source.path}: many values of {name!r} are too small for float16 and would be 0; set dtype=float32"
+        )
     stream.write(stored.data)
     return zlib.crc32(stored.data)
+
+
+def _as_stored(rows: NDArray[np.floating], dtype: np.dtype[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):
+        stored: NDArray[Any] = np.ascontiguousarray(rows, dtype=f"<{dtype.str[1:]}")
+    return stored

@@ -49,6 +49,10 @@ def quote(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
+class WrongKeyError(DataError):
+    """What ``dataset.features.key`` says is not how the pack is; true of every video, unlike a defect of one."""
+
+
 class FeatureSource(ABC):
     """Features of videos in one pack; a subclass reads one layout and knows nothing of ids, widths or defects.
 
@@ -82,8 +86,7 @@ class FeatureSource(ABC):
         if not self._names:
             raise DataError(f"{path} holds no video features; set dataset.features.path to a pack that does")
         self.sampled, shape = self._sample()
-        width = self._matrix(self.sampled, shape)[1]
-        self.dim = dim if dim is not None else width
+        self.dim = dim if dim is not None else shape[-1]
         self._size(self.sampled, shape)
 
     @abstractmethod
@@ -181,11 +184,23 @@ class FeatureSource(ABC):
 
     def _sample(self) -> tuple[str, tuple[int, ...]]:
         """Give a video and its shape: one whose array will not do is no reason to refuse all others."""
-        shapes = ((name, self._shape(name)) for name in islice(self._names.values(), TRIED))
-        first, shape = next(shapes)
-        if _is_matrix(shape):
-            return first, shape
-        return next((pair for pair in shapes if _is_matrix(pair[1])), (first, shape))
+        refusals = []
+        for name in islice(self._names.values(), TRIED):
+            found = self._shape_or_refusal(name)
+            if not isinstance(found, DataError):
+                return name, found
+            refusals.append(found)
+        raise refusals[0]
+
+    def _shape_or_refusal(self, name: str) -> tuple[int, ...] | DataError:
+        try:
+            shape = self._shape(name)
+            self._matrix(name, shape)
+        except WrongKeyError:
+            raise
+        except DataError as error:
+            return error
+        return shape
 
     def _matrix(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
         """Leave out the singleton dimensions between N and V, as in (N, 1, 1, V)."""
@@ -207,11 +222,6 @@ class FeatureSource(ABC):
                 f"set dataset.features.dim={size[1]} (model.video_dim follows it)"
             )
         return size
-
-
-def _is_matrix(shape: tuple[int, ...]) -> bool:
-    """Whether there are rows and columns, and nothing between them, as in (N, 1, 1, V)."""
-    return len(shape) >= 2 and shape[0] > 0 and shape[-1] > 0 and all(between == 1 for between in shape[1:-1])
 
 
 def _all_finite(rows: NDArray[np.floating]) -> bool:
