@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from cpnet.data import rows as module
 from cpnet.data import shared
 from cpnet.data.features import FeatureSource, Hdf5Features, PackedFeatures
-from cpnet.data.features.pack import Precision, pack, silent
+from cpnet.data.features.pack import Precision, pack
 from cpnet.data.moment import DataError
+from cpnet.data.progress import silent
 from cpnet.data.rows import (
     DeviceRows,
     Fetched,

@@ -17,9 +17,9 @@ from cpnet.data.annotations import Annotations, check_split
 from cpnet.data.collate import Draw
 from cpnet.data.dataset import Blind, GroundingDataset, Order
 from cpnet.data.features import FeatureSource, check_coverage, open_store
-from cpnet.data.features.pack import Progress, silent
 from cpnet.data.files import default_store
 from cpnet.data.identity import normalise_id
+from cpnet.data.progress import Progress, silent
 from cpnet.data.residence import Residence, place_rows
 from cpnet.data.rows import DeviceRows
 from cpnet.data.sampling import Sampling

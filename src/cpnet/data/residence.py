@@ -12,9 +12,9 @@ from typing import Literal, get_args
 import psutil
 import torch
 
-from cpnet.data.features.pack import Progress, silent
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
+from cpnet.data.progress import Progress, silent
 from cpnet.data.rows import DeviceRows, Extent, Rows, SharedRows, SourceRows, StoreRows, measure, shared_bytes
 from cpnet.data.shared import remove_abandoned, shared_folder
 
@@ -74,7 +74,9 @@ def place_rows(
 
 def on_disk(source: FeatureSource, videos: Sequence[str]) -> Rows:
     """Read the rows when they are asked for."""
-    return (StoreRows if isinstance(source, PackedFeatures) else SourceRows)(source, videos)  # type: ignore[arg-type]
+    if isinstance(source, PackedFeatures):
+        return StoreRows(source, videos)
+    return SourceRows(source, videos)
 
 
 def choose(extent: Extent, *, gpu: bool, shared: int = 0) -> tuple[Residence, str]:

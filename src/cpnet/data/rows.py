@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cpnet.data.features.pack import Progress, silent
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
 from cpnet.data.gathering import RecycledMemory
 from cpnet.data.moment import DataError
+from cpnet.data.progress import Progress, silent
 from cpnet.data.shared import SharedArray, shared_path
 
 MAPPED_BYTES = 128 << 20  # of a mapped store that a process touches before it gives the pages back

@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 
 from commands import spawn
 from cpnet.data.features import Hdf5Features, PackedFeatures
-from cpnet.data.features import pack as module
 from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.pack import Precision, pack, verify
 from cpnet.data.moment import DataError
+from cpnet.data.progress import Progress, silent
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -247,7 +247,7 @@ def test_an_error_in_the_middle_leaves_the_old_store(
     assert names(target.parent) == [target.name]
 
 
-def at(stage: str, number: int, action: Callable[[], object]) -> module.Progress:
+def at(stage: str, number: int, action: Callable[[], object]) -> Progress:
     """Do something before a video of a stage."""
 
     def progress(videos: Sequence[str], what: str) -> Iterable[str]:
@@ -528,7 +528,7 @@ def test_memory_does_not_grow_with_the_pack(tmp_path: Path) -> None:
 # Killed at any moment
 
 
-def packing(source: Hdf5Features, target: Path, content: Arrays, progress: module.Progress) -> BaseProcess:
+def packing(source: Hdf5Features, target: Path, content: Arrays, progress: Progress) -> BaseProcess:
     """Pack in a process of its own."""
     process = fork.Process(
         target=pack, args=(source, target), kwargs={"durations": durations(content), "progress": progress}
@@ -552,13 +552,13 @@ def test_a_kill_at_a_random_moment_leaves_the_old_store_or_the_new_one(tmp_path:
     content, old, kills = arrays(300, seed=2), target.read_bytes(), 25
     source = write(tmp_path / "pack.hdf5", content)
     begun = time.monotonic()
-    packing(source, target, content, module.silent).join()
+    packing(source, target, content, silent).join()
     lasted = time.monotonic() - begun
     assert left(target, old, content) == "new"
     rng, found = random.Random(0), []
     for number in range(kills):
         target.write_bytes(old)
-        process = packing(source, target, content, module.silent)
+        process = packing(source, target, content, silent)
         time.sleep((number + rng.random()) / kills * lasted)
         process.kill()
         process.join()
@@ -566,7 +566,7 @@ def test_a_kill_at_a_random_moment_leaves_the_old_store_or_the_new_one(tmp_path:
     print(f"{lasted:.3f} s; killed and left: {found}")
     assert sum(killed for killed, _ in found) >= 5
     assert all(store == "new" for killed, store in found if not killed)
-    process = packing(source, target, content, module.silent)
+    process = packing(source, target, content, silent)
     process.join()
     assert process.exitcode == 0
     assert left(target, old, content) == "new"
@@ -606,7 +606,7 @@ def test_a_kill_as_the_store_takes_its_place(
 
     old = target.read_bytes()
     monkeypatch.setattr(Path, "replace", replace_and_die)
-    process = packing(source, target, content, module.silent)
+    process = packing(source, target, content, silent)
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert left(target, old, content) == store

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from cpnet.data.cleaning import CleaningReport
 from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.hdf5 import Hdf5Features
-from cpnet.data.features.pack import Progress, silent
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.published import resembles
 from cpnet.data.features.source import FeatureSource, quote
 from cpnet.data.features.statistics import VideoStatistics, examine
 from cpnet.data.identity import normalise_id
 from cpnet.data.moment import DataError, Moment
+from cpnet.data.progress import Progress, silent
 
 NEAR = 0.99  # cosine of two signatures from which on videos count as the same one
 UNUSUAL = 0.2  # relative deviation from the median rate from which on a video is named

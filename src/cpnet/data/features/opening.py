@@ -11,11 +11,12 @@ from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.folder import FolderFeatures, WindowFeatures, describe_folder, detect_folder
 from cpnet.data.features.hdf5 import Hdf5Features, Layout
 from cpnet.data.features.joined import JoinedFeatures
-from cpnet.data.features.pack import Progress, differing, silent
+from cpnet.data.features.pack import differing
 from cpnet.data.features.packed import PackedFeatures, is_packed
 from cpnet.data.features.source import FeatureSource, quote
 from cpnet.data.files import exists
 from cpnet.data.moment import DataError
+from cpnet.data.progress import Progress, silent
 
 log = logging.getLogger(__name__)
 

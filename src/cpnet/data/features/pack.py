@@ -7,7 +7,7 @@ import io
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
@@ -21,17 +21,12 @@ from cpnet.data.features.packed import FORMAT, SEAL_BYTES, PackedFeatures, seal
 from cpnet.data.features.source import FeatureSource
 from cpnet.data.identity import normalise_id
 from cpnet.data.moment import DataError
+from cpnet.data.progress import Progress, silent
 
 Precision = Literal["float16", "float32"]
-Progress = Callable[[Sequence[str], str], Iterable[str]]
 
 LOST = 0.01  # share of a video's values that may become 0 in float16
 VERIFIED_AT_ONCE = 256 << 20  # bytes that stay mapped while the store is checked
-
-
-def silent(names: Sequence[str], what: str) -> Iterable[str]:
-    """Show no progress."""
-    return names
 
 
 def pack(
