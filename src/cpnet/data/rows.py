@@ -227,7 +227,7 @@ def fill_table(
             )
         table[end : end + len(rows)] = rows
         end, read = end + len(rows), read + rows.nbytes
-        if isinstance(source, PackedFeatures) and read > MAPPED_BYTES:
+        if read > MAPPED_BYTES:
             source.release()
             read = 0
     table[end:] = 0

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from cpnet.data.features import FeatureSource, check_coverage, open_features
+from cpnet.data.features import FeatureSource, FolderFeatures, check_coverage, open_features
 from cpnet.data.moment import DataError
 from packs import ROW_WRITERS, Arrays, random, write_flat, write_npy, write_npz
 
@@ -158,3 +158,14 @@ def test_an_absent_source_is_named(tmp_path: Path) -> None:
     write_npy(tmp_path, {"a": random(2, 4)})
     with pytest.raises(DataError, match=r"no feature pack at .*flow; set dataset\.features\.path"):
         open_features(path=tmp_path, concat=[{"path": tmp_path / "flow"}])
+
+
+def test_release_reaches_every_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    released: list[object] = []
+    for name in ("rgb", "flow"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", np.ones((3, 2), "f4"))
+    source = open_features(path=tmp_path / "rgb", concat=[{"path": tmp_path / "flow"}])
+    monkeypatch.setattr(FolderFeatures, "release", lambda part: released.append(part.path.name))
+    source.release()
+    assert released == ["rgb", "flow"]

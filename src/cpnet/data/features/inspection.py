@@ -173,7 +173,7 @@ def inspect(
             videos[name] = examine(stored)
         except DataError as error:
             unreadable[name] = str(error)
-        if isinstance(source, PackedFeatures) and len(videos) % 64 == 0:
+        if len(videos) % 64 == 0:
             source.release()
     rates = {
         name: video.rows / durations[normalise_id(name)]

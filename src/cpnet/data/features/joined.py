@@ -42,6 +42,11 @@ class JoinedFeatures(FeatureSource):
         for source, _ in self.parts:
             source.close()
 
+    def release(self) -> None:
+        """See ``FeatureSource``."""
+        for source, _ in self.parts:
+            source.release()
+
     def stamp(self) -> str:
         """See ``FeatureSource``."""
         return stamp_of([], *((source.stamp(), unit) for source, unit in self.parts))

@@ -109,6 +109,10 @@ class FeatureSource(ABC):
             DataError: a file is gone.
         """
 
+    def release(self) -> None:
+        """Give back memory in which files are mapped, where a layout maps any; what is read later is mapped again."""
+        return
+
     def describe(self) -> str:
         """Say in a line what is read."""
         return f"{self.path} (layout {self.layout}, {len(self)} videos, {self.dim} wide)"
