@@ -5,7 +5,7 @@ PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow bench-data check format wheel clean
+.PHONY: help setup train test test-slow bench bench-full bench-data check format wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,17 @@ test: $(READY) ## run the tests
 
 test-slow: $(READY) ## run the tests that take more than a minute each
 	$(PY) -m pytest -m slow
+
+bench: $(READY) ## time the model's steps against a plain reference, in ten minutes
+	$(PY) benchmarks/steps.py
+
+# Real queries take the annotations and features of experiments/README.md: make bench-full DATA=DIR FEATURES=FILE
+bench-full: $(READY) ## time everything: steps, stages, answers, lengths, and with DATA= and FEATURES= an epoch
+	$(PY) benchmarks/steps.py --repeats 9
+	$(PY) benchmarks/stages.py
+	$(PY) benchmarks/serving.py
+	$(PY) benchmarks/lengths.py
+	$(if $(FEATURES),$(PY) benchmarks/epoch.py --data $(DATA) --features $(FEATURES))
 
 bench-data: $(READY) ## measure containers and loader; benchmarks/README.md has what came out
 	$(PY) benchmarks/containers.py

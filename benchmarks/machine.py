@@ -16,15 +16,38 @@ import torch
 COPIED_BYTES = 256 << 20  # beyond what a processor's cache holds for one program
 
 
-def seconds(action: Callable[[], object], *, repeats: int = 7) -> float:
-    """Median time of an action, after a first run that does not count."""
-    action()
+def seconds(action: Callable[[], object], *, repeats: int = 7, warm: int = 1) -> float:
+    """Median time of an action, after some first runs that do not count."""
+    for _ in range(warm):
+        action()
     taken = []
     for _ in range(repeats):
+        _wait()
         begin = time.perf_counter()
         action()
+        _wait()
         taken.append(time.perf_counter() - begin)
     return median(taken)
+
+
+def matrix_peak(dtype: torch.dtype, device: torch.device) -> float:
+    """FLOPs a second of the fastest of some matrix products: large squares, and a layer's of many clips."""
+    best = 0.0
+    for rows, inner, columns in ((2048, 2048, 2048), (4096, 4096, 4096), (12800, 512, 512), (12800, 2048, 512)):
+        left, right = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
+        taken = seconds(lambda a=left, b=right: torch.mm(a, b), repeats=9)  # type: ignore[misc]
+        best = max(best, 2 * rows * inner * columns / taken)
+    return best
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Give a Markdown table."""
+    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
+
+
+def _wait() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def copy_bandwidth() -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import torch
 from hydra.core.global_hydra import GlobalHydra
 
 import cpnet
@@ -71,6 +72,7 @@ def _logging_restored() -> Iterator[None]:
     try:
         yield
     finally:
+        torch.set_flush_denormal(False)  # as it is before a command
         for handler in root.handlers:
             if handler not in handlers:
                 handler.close()

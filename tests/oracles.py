@@ -61,7 +61,7 @@ def layer_norm(x: Array, w: Weights) -> Array:
 
 def convolution(x: Array, w: Weights, *, stride: int = 1) -> Array:
     """Zeros around the sequence; a filter that reads one channel alone is a depthwise one."""
-    filters = w["convolution.weight"][:, :, 0, :]  # (out, in, k)
+    filters = w["weight"].T[:, None] if "weight" in w else w["convolution.weight"][:, :, 0, :]  # (out, in, k)
     outputs, inputs, size = filters.shape
     depthwise = inputs == 1 and x.shape[1] > 1
     y = np.zeros((math.ceil(len(x) / stride), outputs))
@@ -94,7 +94,7 @@ def conv_block(x: Array, w: Weights) -> Array:
 def self_attention(x: Array, w: Weights, *, heads: int) -> Array:
     """Rows of the packed weight: those of all queries, of all keys, of all values, a head after the other in each."""
     width = x.shape[1]
-    packed = linear(x, part(w, "query_key_value"))
+    packed = linear(layer_norm(x, part(w, "norm")), part(w, "query_key_value"))
     q, k, v = (packed[:, start : start + width] for start in (0, width, 2 * width))
     y = np.zeros_like(x)
     for h in range(heads):
@@ -104,7 +104,7 @@ def self_attention(x: Array, w: Weights, *, heads: int) -> Array:
             a = softmax(np.array(scores))
             for d in channels:
                 y[t, d] = sum(a[s] * v[s, d] for s in range(len(x)))
-    return y
+    return x + y
 
 
 def encoder(x: Array, w: Weights, *, heads: int) -> Array:
@@ -114,8 +114,8 @@ def encoder(x: Array, w: Weights, *, heads: int) -> Array:
     while convolutions := part(w, f"convolutions.{block}"):
         x = conv_block(x, convolutions)
         block += 1
-    x = x + self_attention(layer_norm(x, part(w, "attention_norm")), part(w, "attention"), heads=heads)
-    return x + linear(layer_norm(x, part(w, "feedforward_norm")), part(w, "feedforward"))
+    x = self_attention(x, part(w, "attention"), heads=heads)
+    return x + linear(layer_norm(x, part(w, "feedforward.norm")), part(w, "feedforward.linear"))
 
 
 def coattention(v: Array, q: Array, w: Weights) -> tuple[Array, Array, Array]:
@@ -197,11 +197,11 @@ def pyramid(x: Array, w: Weights, knobs: Knobs) -> Array:
         level = x if p == 0 else downsampling(h[p - 1], part(w, f"downsamplings.{p - 1}"), kind=knobs.downsample)
         aware = part(w, f"cams.{p}")
         h.append(cam(level, aware, diagonal=knobs.diagonal, scale=knobs.scale) if aware else level)
-    h_star = {levels - 1: linear(h[levels - 1], part(w, "top"))}
+    h_star = {levels - 1: linear(h[levels - 1], part(w, "top_down.top"))}
     for p in range(levels - 1, 0, -1):
         h_star[p - 1] = h[p - 1] + upsampling(h_star[p], factor=2, size=len(h[p - 1]), kind=knobs.upsample)
     finest = [upsampling(h_star[p], factor=2**p, size=len(x), kind=knobs.upsample) for p in range(levels)]
-    return linear(np.concatenate(finest, axis=1), part(w, "join"))
+    return linear(np.concatenate(finest, axis=1), part(w, "top_down.join"))
 
 
 def regression(z: Array, w: Weights) -> tuple[Array, Array]:

@@ -52,7 +52,7 @@ ROOMS = {
 # The entry points and what joins the rooms for them.
 ANYTHING = {
     *("", "train", "evaluate", "prepare", "build", "cli", "checkpoint", "predictions", "results", "precision"),
-    *("schedules", "diagnosis", "progress"),
+    *("schedules", "diagnosis", "progress", "speed"),
 }
 
 

@@ -55,6 +55,16 @@ def test_a_shared_video_is_given_to_each_of_its_pairs() -> None:
     assert batch().per_pair().video_index is None
 
 
+def test_the_clip_mask_is_that_of_each_pair() -> None:
+    mask = torch.tensor([[True, False, False, False], [True, True, True, False]])
+    alone = replace(batch(), video_mask=mask)
+    assert alone.clip_mask.tolist() == mask.tolist()
+    for index in ([1, 0], [1, 1], [0, 0]):
+        shared = replace(alone, video_index=torch.tensor(index))
+        assert shared.clip_mask.tolist() == [mask[row].tolist() for row in index]
+        assert shared.clip_mask.tolist() == shared.per_pair().video_mask.tolist()
+
+
 def test_pin_memory_pins_every_tensor(monkeypatch: pytest.MonkeyPatch) -> None:
     pinned: list[int] = []
 

@@ -269,7 +269,7 @@ CHECKPOINT = "checkpoint=run/checkpoints/best.ckpt"
         ("batch_size=0", r"batch_size must be 1 or more; got 0"),
         ("split=dev", r"split must be one of train, val, test; got 'dev'"),
         ("trainer=quantum", r"trainer is one of: auto, bf16, cpu, ddp, debug, gpu"),
-        ("model.pyramid_levels=2", r"best\.ckpt holds the weights of another model \(.*model\.pyramid\.join"),
+        ("model.pyramid_levels=2", r"best\.ckpt holds the weights of another model \(.*model\.pyramid\.top_down\.join"),
         ("model.hidden_dim=32", r"best\.ckpt holds the weights of another model \(size mismatch"),
         ("trainer.strategy=ddp_fork", r"trainer\.strategy=ddp_fork loses what its processes measure; take ddp"),
     ],

@@ -19,12 +19,15 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.callbacks import Timer
 from torch import nn
 
 from cpnet.batch import GroundingBatch, GroundingOutput
-from cpnet.build import build_module, factory, instantiate, instantiate_all
+from cpnet.build import build_module, factory, instantiate, instantiate_all, make_trainer, optimizer_factory
 from cpnet.config import CONFIG_DIR, ConfigError, register_schemas
 from cpnet.data.vocabulary import Vocabulary
+from cpnet.precision import choose_precision
+from cpnet.speed import Compilation
 
 # A new file is counted here once it is meant to stay.
 SHIPPED = {
@@ -199,11 +202,17 @@ def test_the_defaults_are_the_papers() -> None:
     assert (cfg.model.contextual_pyramid, cfg.model.context_aware, cfg.model.cam.scale) == (True, True, False)
     assert (cfg.optimizer._target_, cfg.optimizer.lr) == ("torch.optim.Adam", 1e-4)
     assert (cfg.optimizer.weight_decay, cfg.scheduler._target_) == (0.0, "cpnet.schedules.constant")
-    assert (cfg.batch_size, cfg.trainer.gradient_clip_val, cfg.trainer.precision) == (100, 0.5, "32-true")
+    assert (cfg.batch_size, cfg.trainer.gradient_clip_val) == (100, 0.5)
     assert (cfg.loss.attention_weight, cfg.loss.regression_weight) == (1.0, 1.0)
     assert list(cfg.metrics.thresholds) == [0.3, 0.5, 0.7]
     assert cfg.callbacks.checkpoint.monitor == "val/mIoU"
     assert cfg.dataset.validation != "test"
+
+
+def test_a_run_is_as_fast_as_the_machine_lets_it_by_default() -> None:
+    cfg = compose()
+    assert (cfg.trainer.precision, cfg.trainer.compile) == ("auto", "auto")
+    assert (cfg.evaluation_order, cfg.optimizer.fused) == ("video", True)
 
 
 def test_what_follows_from_a_value_is_not_written_again() -> None:
@@ -348,16 +357,58 @@ def test_every_sampling_makes_its_clips(name: str) -> None:
     assert (clips.shape, real.tolist()) == ((1, 5, 2), [5])
 
 
+def runnable(*overrides: str) -> DictConfig:
+    """Make a configuration that a run may change, with the precision that it would choose."""
+    cfg = compose(*overrides).copy()
+    OmegaConf.set_readonly(cfg, False)
+    cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    return cfg
+
+
 @pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "trainer"])
 def test_every_trainer_is_made_where_its_devices_are(name: str) -> None:
-    node = compose(f"trainer={name}").trainer
-    if node.accelerator == "gpu" and not torch.cuda.is_available():
+    cfg = runnable(f"trainer={name}")
+    if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="trainer: No supported gpu backend"):
-            instantiate(node, logger=False)
+            make_trainer(cfg, callbacks=[], logger=False)
         return
     # A machine without the devices still takes the arguments.
-    trainer = instantiate(node, logger=False, **({"accelerator": "cpu"} if name == "ddp" else {}))
-    assert trainer.max_epochs == node.max_epochs
+    trainer = make_trainer(cfg, callbacks=[], logger=False, **({"accelerator": "cpu"} if name == "ddp" else {}))
+    assert trainer.max_epochs == cfg.trainer.max_epochs
+
+
+@pytest.mark.parametrize("written", ["true", "True", "false", "auto"])
+def test_a_trainer_compiles_as_its_keys_say(written: str, tmp_path: Path) -> None:
+    cfg = runnable("trainer=cpu", f"trainer.compile={written}", f"trainer.compile_cache={tmp_path}/there")
+    before = cfg.copy()
+    given = Timer()
+    made = make_trainer(cfg, callbacks=[given], logger=False)
+    (compilation,) = (each for each in vars(made)["callbacks"] if isinstance(each, Compilation))
+    assert (compilation.when, compilation.cache) == (written.lower(), tmp_path / "there")
+    assert given in vars(made)["callbacks"]
+    assert cfg == before  # a run's configuration goes into its checkpoints
+
+
+def test_a_trainer_refuses_another_word_for_compile() -> None:
+    with pytest.raises(ConfigError, match=r"^trainer\.compile must be true, false or auto; got 'often'"):
+        make_trainer(runnable("trainer=cpu", "trainer.compile=often"), callbacks=[], logger=False)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "precision", "fused"),
+    [
+        ("adam", "32-true", True),
+        ("adamw", "bf16-mixed", True),
+        ("adam", "16-mixed", False),
+        ("adamw", "16-mixed", False),
+    ],
+)
+def test_a_fused_optimizer_leaves_the_unscaling_to_the_trainer(optimizer: str, precision: str, fused: bool) -> None:
+    cfg = compose(f"optimizer={optimizer}", f"trainer.precision={precision}").copy()
+    OmegaConf.set_readonly(cfg, False)
+    made = optimizer_factory(cfg)([nn.Parameter(torch.ones(1))])
+    assert made.defaults["fused"] is fused
+    assert cfg.optimizer.fused is True
 
 
 @pytest.mark.parametrize("name", [name for group, name in CHOICES if group == "logger"])
@@ -393,4 +444,4 @@ def test_a_refusal_names_the_group_where_the_constructor_does_not() -> None:
     with pytest.raises(ConfigError, match=r"^loss\.attention_weight must be .*; got -1"):
         instantiate(compose("loss.attention_weight=-1").loss)
     with pytest.raises(ConfigError, match=r"^trainer: .*unexpected keyword argument 'surprise'"):
-        instantiate(compose("+trainer.surprise=1").trainer)
+        make_trainer(runnable("+trainer.surprise=1"), callbacks=[], logger=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from corpora import CLIPS, ROWS, TEST, TRAIN, VAL, Table, ready, trainer, write_corpus
+from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
 from cpnet.losses import GroundingLoss
@@ -199,6 +201,72 @@ def test_the_norm_is_that_before_clipping(datamodule: GroundingDataModule) -> No
     assert norm > 0.01
     assert logged(run, "train")["gradient_norm"] == pytest.approx(norm)
     assert moved.norm().item() == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "limit"), [("norm", 0.05), ("norm", 50.0), ("norm", 0.0), ("value", 0.05), (None, None)]
+)
+def test_gradients_are_clipped_as_asked(
+    algorithm: str | None, limit: float | None, datamodule: GroundingDataModule
+) -> None:
+    start = table(len(TRAIN))
+    options = {"gradient_clip_val": limit, "gradient_clip_algorithm": algorithm}
+    run = trainer(max_epochs=1, max_steps=1, limit_val_batches=0, **options)
+    trained = module(start, rate=1.0)
+    run.fit(trained, datamodule=datamodule)
+    moved = (start - parameters(trained)).double().numpy()
+    (pairs,) = moved.any(axis=1).nonzero()
+    targets = np.array([(each.start_sec / each.duration_sec, each.end_sec / each.duration_sec) for each in TRAIN])
+    gradient = start.double().numpy()[pairs] - targets[pairs]  # of smooth L1 below 1; weight 3, mean over 3 pairs
+    norm = np.linalg.norm(gradient)
+    assert 0.05 < np.abs(gradient).max() <= norm < 50
+    assert logged(run, "train")["gradient_norm"] == pytest.approx(norm)
+    expected = gradient
+    if algorithm == "value":
+        expected = gradient.clip(-0.05, 0.05)
+    elif limit:
+        expected = gradient * min(1, limit / norm)
+    np.testing.assert_allclose(moved[pairs], expected, atol=1e-5)
+
+
+class Asked(nn.Module):
+    """Answers anything, and keeps the batches that it gets."""
+
+    def __init__(self, *, shares: bool | None) -> None:
+        super().__init__()
+        self.batches: list[GroundingBatch] = []
+        if shares is not None:
+            self.shares_videos = shares
+
+    def forward(self, batch: GroundingBatch) -> GroundingOutput:
+        self.batches.append(batch)
+        span, steps = torch.zeros(len(batch), 2), batch.video.shape[1]
+        return GroundingOutput(span=span, ranked=span[:, None], log_attention=torch.zeros(len(batch), steps))
+
+
+@pytest.mark.parametrize("shares", [None, False, True])
+def test_only_a_model_that_shares_videos_gets_them_shared(shares: bool | None) -> None:
+    shared = GroundingBatch(
+        video=torch.rand(2, 4, 3),
+        video_mask=torch.tensor([[True, True, False, False], [True, True, True, True]]),
+        query=torch.ones(3, 5, dtype=torch.int64),
+        query_mask=torch.ones(3, 5, dtype=torch.bool),
+        span=torch.rand(3, 2),
+        span_sec=torch.rand(3, 2, dtype=torch.float64),
+        duration_sec=torch.rand(3, dtype=torch.float64),
+        index=torch.arange(3),
+        video_index=torch.tensor([1, 0, 1]),
+    )
+    model = Asked(shares=shares)
+    asking = GroundingModule(model=model, loss=GroundingLoss())
+    asking(shared)
+    asking(replace(shared, video=shared.video[[1, 0, 1]], video_mask=shared.clip_mask, video_index=None))
+    given, alone = model.batches
+    assert (given.video_index is not None) == bool(shares)
+    assert len(given.video) == (2 if shares else 3)
+    assert torch.equal(given.per_pair().video, shared.video[[1, 0, 1]])
+    assert torch.equal(given.clip_mask, shared.video_mask[[1, 0, 1]])
+    assert alone.video_index is None
 
 
 def test_a_rate_without_a_schedule_stays(datamodule: GroundingDataModule) -> None:

@@ -29,6 +29,7 @@ def config(**dataset: Any) -> DictConfig:
         {
             "model_name": "cpnet",
             "seed": 7,
+            "trainer": {"precision": "bf16-mixed"},
             "metrics": METRICS,
             "sampling": {"_target_": "cpnet.data.sampling.Pick", "clips": 128},
             "dataset": {
@@ -143,6 +144,7 @@ def test_collect_gathers_everything_as_json(tmp_path: Path) -> None:
         train=TRAIN,
         evaluated=TEST,
         model=model,
+        compiled=True,
         stopwatch=stopwatch,
     )
     results.write_json(tmp_path / "results.json", collected)
@@ -150,6 +152,7 @@ def test_collect_gathers_everything_as_json(tmp_path: Path) -> None:
     assert written["metrics"] == {"mIoU": 30.5, "R1@0.5": 20.0}
     assert (written["reversed"], written["pairs"], written["seed"], written["model"]) == (1.5, 7, 7, "cpnet")
     assert written["parameters"] == 6
+    assert (written["precision"], written["compiled"]) == ("bf16-mixed", True)
     assert written["paper"] == {"R1@0.5": 60.27, "mIoU": 52.0}
     assert written["trivial"] == results.trivial_rows(TRAIN, TEST, METRICS)
     assert written["versions"]["torch"] == torch.__version__
@@ -173,8 +176,10 @@ def test_the_papers_numbers_are_those_of_the_test_split(split: str, name: str, p
         train=TRAIN,
         evaluated=TEST,
         model=nn.Linear(1, 1),
+        compiled=False,
         stopwatch=results.Stopwatch(),
     )
+    assert collected["compiled"] is False
     assert collected["paper"] == paper
     assert collected["paper_model"] == "cpnet"
 

@@ -62,8 +62,13 @@ class GroundingBatch:
     def __len__(self) -> int:
         return self.query.shape[0]
 
+    @property
+    def clip_mask(self) -> Tensor:
+        """Shape: (B, T) bool, the ``video_mask`` of each pair."""
+        return self.video_mask if self.video_index is None else self.video_mask[self.video_index]
+
     def per_pair(self) -> GroundingBatch:
-        """Give each pair a row of ``video`` of its own, as models take it."""
+        """Give each pair a row of ``video`` of its own, as models take it that do not say ``shares_videos``."""
         if self.video_index is None:
             return self
         video, video_mask = self.video[self.video_index], self.video_mask[self.video_index]

@@ -12,9 +12,9 @@ import hydra
 import torch
 from hydra.errors import InstantiationException
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from torch import nn
 
 from cpnet.checkpoint import Checkpoint
@@ -26,8 +26,11 @@ from cpnet.data.vocabulary import Vocabulary
 from cpnet.losses import GroundingLoss
 from cpnet.module import GroundingModule
 from cpnet.progress import track
+from cpnet.speed import Compilation
 
 log = logging.getLogger(__name__)
+
+REFRESH_BATCHES = 10  # between two looks of the progress bar at the losses, for each of which a GPU must be waited for
 
 
 @contextmanager
@@ -156,7 +159,7 @@ def build_module(
         return GroundingModule(
             model=model,
             loss=loss,
-            optimizer=factory(cfg.optimizer) if training else None,
+            optimizer=optimizer_factory(cfg) if training else None,
             scheduler=factory(cfg.scheduler) if training else None,
             metrics=containers(cfg.metrics),
             provenance=provenance,
@@ -188,6 +191,31 @@ def check_strategy(strategy: str) -> None:
         raise ConfigError(f"trainer.strategy={strategy} loses what its processes measure; take ddp")
 
 
+def make_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback], **arguments: Any) -> Trainer:
+    """Make Lightning's trainer, with a callback that compiles the model.
+
+    Raises:
+        ConfigError: a value cannot work
+    """
+    node = cfg.trainer.copy()
+    with open_dict(node):
+        when, cache = str(node.pop("compile")).lower(), Path(node.pop("compile_cache"))
+    added: list[Callback] = [Compilation(when, cache=cache)]
+    if node.get("enable_progress_bar", True):
+        added.append(TQDMProgressBar(refresh_rate=REFRESH_BATCHES))
+    made: Trainer = instantiate(node, callbacks=[*callbacks, *added], **arguments)
+    return made
+
+
+def optimizer_factory(cfg: DictConfig) -> Callable[..., Any]:
+    """Give what makes the optimiser."""
+    node = cfg.optimizer
+    if node.get("fused") and cfg.trainer.precision == "16-mixed":
+        node = node.copy()
+        node.fused = False  # or it would unscale the gradients itself, after they were clipped
+    return factory(node)
+
+
 def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback]) -> Trainer:
     """Make the trainer of a run with the configuration's loggers and callbacks, and others.
 
@@ -200,7 +228,7 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback]) -> Trainer:
             raise ConfigError(f"{name} must be 1 or more; got {cfg.trainer[key]}")
     check_strategy(cfg.trainer.strategy)
     callbacks = [*instantiate_all(cfg.callbacks), *callbacks]
-    trainer: Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=instantiate_all(cfg.logger) or False)
+    trainer = make_trainer(cfg, callbacks=callbacks, logger=instantiate_all(cfg.logger) or False)
     best = trainer.checkpoint_callback
     if not isinstance(best, ModelCheckpoint) or best.monitor is None:
         raise ConfigError(

@@ -36,6 +36,7 @@ NOISE = (
     r".*Experiment logs directory.*",
     r".*number of training batches.*smaller than the logging interval.*",
     r".*srun.*command is available.*",
+    r".*torch\._prims_common\.check.*",
 )
 
 

@@ -158,6 +158,7 @@ class AdamConfig(OptimizerConfig):
     """Keys of Adam and AdamW."""
 
     betas: tuple[float, float] = (0.9, 0.999)
+    fused: bool = True  # all parameters in one kernel
 
 
 @dataclass
@@ -186,7 +187,9 @@ class TrainerConfig:
     devices: Any = 1
     num_nodes: int = 1
     strategy: str = "auto"
-    precision: str = "32-true"
+    precision: str = "auto"  # auto | 32-true | bf16-mixed | 16-mixed; auto is bf16-mixed where the processor has it
+    compile: str = "auto"  # true | false | auto; auto compiles the model of a training of more than minutes
+    compile_cache: str = "outputs/.compiled"  # what was compiled, for the next run
     max_epochs: int = II("epochs")
     gradient_clip_val: float | None = 0.5
     accumulate_grad_batches: int = 1
@@ -232,7 +235,7 @@ class TrainConfig:
     epochs: int = 100
     batch_size: int = 100
     num_workers: int = 0
-    evaluation_order: str = "split"  # split | length | video
+    evaluation_order: str = "video"  # video | split | length; video encodes each video once a batch
     seed: int = 0
 
 
@@ -264,7 +267,7 @@ class EvaluateConfig:
     data_dir: str = MISSING
     batch_size: int = MISSING
     num_workers: int = MISSING
-    evaluation_order: str = "split"
+    evaluation_order: str = "video"
     seed: int = MISSING
 
 

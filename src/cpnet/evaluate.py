@@ -27,16 +27,18 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     from pathlib import Path
 
-    from pytorch_lightning import Trainer, seed_everything
+    from pytorch_lightning import seed_everything
 
     from cpnet import results
-    from cpnet.build import build_datamodule, build_module, check_strategy, instantiate, load_weights, refusals
+    from cpnet.build import build_datamodule, build_module, check_strategy, load_weights, make_trainer, refusals
     from cpnet.checkpoint import load_checkpoint
-    from cpnet.precision import check_precision
+    from cpnet.precision import choose_precision
     from cpnet.predictions import PredictionWriter
+    from cpnet.speed import is_compiled, prepare_process
 
     folder = Path(cfg.output_dir)
-    check_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    prepare_process()
+    cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     check_strategy(cfg.trainer.strategy)
     with refusals("seed"):
         seed_everything(cfg.seed, workers=True, verbose=False)
@@ -50,7 +52,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     evaluated = datamodule.dataset(cfg.split).moments
     folder.mkdir(parents=True, exist_ok=True)
     writer = PredictionWriter(folder / "predictions.jsonl", evaluated)
-    trainer: Trainer = instantiate(cfg.trainer, callbacks=[writer], logger=False, enable_checkpointing=False)
+    trainer = make_trainer(cfg, callbacks=[writer], logger=False, enable_checkpointing=False)
     stopwatch = results.Stopwatch()
     with stopwatch.time("test"):
         trainer.test(module, datamodule=datamodule, verbose=False)
@@ -62,6 +64,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         train=datamodule.dataset("train").moments,
         evaluated=evaluated,
         model=module.model,
+        compiled=is_compiled(trainer),
         stopwatch=stopwatch,
     )
     if trainer.is_global_zero:

@@ -72,7 +72,7 @@ class GroundingLoss:
 
     def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> dict[str, Tensor]:
         """Return the scalars ``loss`` (to minimise), ``attention`` and ``regression`` (unweighted)."""
-        target = spans.clip_target(batch.span, batch.video_mask)
+        target = spans.clip_target(batch.span, batch.clip_mask)
         attention = attention_loss(output.log_attention, target, normalizer=self.attention_normalizer)
         regression = regression_loss(output.span, batch.span)
         loss = self.attention_weight * attention + self.regression_weight * regression

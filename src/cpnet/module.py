@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -57,6 +57,7 @@ class GroundingModule(LightningModule):
     ) -> None:
         super().__init__()
         self.model, self.loss = model, loss
+        self.shares_videos = bool(getattr(model, "shares_videos", False))
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.metrics = nn.ModuleDict(
             {split: grounding_metrics(prefix=f"{split}/", **(metrics or {})) for split in ("val", "test")}
@@ -65,27 +66,26 @@ class GroundingModule(LightningModule):
 
     def forward(self, batch: GroundingBatch) -> GroundingOutput:
         """Answer a batch."""
-        output: GroundingOutput = self.model(batch)
+        output: GroundingOutput = self.model(batch if self.shares_videos else batch.per_pair())
         return output
 
     def training_step(self, batch: GroundingBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
-        batch = batch.per_pair()
         terms = self.loss(self(batch), batch)
         self._log("train", terms, batch)
         return terms["loss"]
 
     def validation_step(self, batch: GroundingBatch, batch_idx: int) -> None:
         """Measure a batch of the validation split."""
-        batch = batch.per_pair()
         output = self(batch)
         self._log("val", self.loss(output, batch), batch)
         self._measure("val", output, batch)
 
     def test_step(self, batch: GroundingBatch, batch_idx: int) -> Mapping[str, Any]:
         """Measure a batch of the test split, and return the predictions."""
-        batch = batch.per_pair()
-        return self._measure("test", self(batch), batch)
+        ranked_sec = self._measure("test", self(batch), batch)
+        iou = spans.iou(ranked_sec[:, 0], batch.span_sec)
+        return Prediction(index=batch.index.cpu(), ranked_sec=ranked_sec.cpu(), iou=iou.cpu())
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser, and the schedule over the steps that the trainer expects."""
@@ -97,9 +97,19 @@ class GroundingModule(LightningModule):
         scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the learning rate, and the norm of the gradients, which Lightning clips afterwards."""
-        norm = get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients by their norm, and log it and the learning rate."""
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        norm = get_total_norm(gradients)
+        if gradient_clip_algorithm == "value":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:  # 0 means no clipping, as in Lightning
+            clip_grads_with_norm_(self.parameters(), gradient_clip_val, norm)
         values = {"train/gradient_norm": norm, "train/learning_rate": optimizer.param_groups[0]["lr"]}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
 
@@ -107,7 +117,8 @@ class GroundingModule(LightningModule):
         """Add what is needed to use the weights without the run's folder."""
         checkpoint["cpnet"] = self.provenance
 
-    def _measure(self, split: str, output: GroundingOutput, batch: GroundingBatch) -> Prediction:
+    def _measure(self, split: str, output: GroundingOutput, batch: GroundingBatch) -> Tensor:
+        """Update the metrics, which stay on the device; return the ranked predictions in seconds, (B, N, 2)."""
         ranked_sec = output.ranked.double() * batch.duration_sec[:, None, None]
         metrics = self.metrics[split]
         assert isinstance(metrics, GroundingMetrics)
@@ -115,8 +126,7 @@ class GroundingModule(LightningModule):
         self.log_dict(dict(metrics.items()), on_step=False, on_epoch=True, batch_size=len(batch))
         reversed_share = 100 * (output.span[:, 0] > output.span[:, 1]).double().mean()
         self._log(split, {"reversed": reversed_share}, batch)
-        iou = spans.iou(ranked_sec[:, 0], batch.span_sec)
-        return {"index": batch.index.cpu(), "ranked_sec": ranked_sec.cpu(), "iou": iou.cpu()}
+        return ranked_sec
 
     def _log(self, split: str, values: Mapping[str, Tensor], batch: GroundingBatch) -> None:
         self.log_dict(

@@ -51,6 +51,7 @@ def collect(
     train: Sequence[Moment],
     evaluated: Sequence[Moment],
     model: nn.Module,
+    compiled: bool,
     stopwatch: Stopwatch,
 ) -> dict[str, Any]:
     """Gather what results.json holds.
@@ -63,6 +64,7 @@ def collect(
         train: pairs that the trivial predictors are fitted on
         evaluated: pairs of the split
         model: the network
+        compiled: whether it was compiled
         stopwatch: seconds of the run's stages
     """
     # Presets and models of one's own stand beside the paper's full model, its ablations beside their own rows.
@@ -79,6 +81,8 @@ def collect(
         "protocol": protocol(cfg, split),
         "parameters": parameter_count(model),
         "seed": cfg.seed,
+        "precision": cfg.trainer.precision,
+        "compiled": compiled,
         "seconds": stopwatch.seconds,
         **environment(),
     }

@@ -29,11 +29,13 @@ def train(cfg: DictConfig) -> float:
     from cpnet import results, tracking
     from cpnet.build import build_datamodule, build_module, build_trainer, containers, refusals
     from cpnet.checkpoint import provenance
-    from cpnet.precision import check_precision
+    from cpnet.precision import choose_precision
     from cpnet.predictions import PredictionWriter
+    from cpnet.speed import is_compiled, prepare_process
 
     folder = Path(cfg.output_dir)
-    check_precision(cfg.trainer.precision, cfg.trainer.accelerator)
+    prepare_process()
+    cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     with refusals("seed"):
         seed_everything(cfg.seed, workers=True, verbose=False)
     datamodule = build_datamodule(cfg)
@@ -63,6 +65,7 @@ def train(cfg: DictConfig) -> float:
             train=datamodule.dataset("train").moments,
             evaluated=test,
             model=module.model,
+            compiled=is_compiled(trainer),
             stopwatch=stopwatch,
         )
         results.publish(measured, folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -84,3 +84,16 @@ def small_model(*, seed: int = 0, dtype: torch.dtype = torch.float32, **knobs: A
     }
     vectors = torch.randn(WORDS, WORD_DIM)
     return randomised(CPNet(video_dim=VIDEO_DIM, word_vectors=vectors, **(options | knobs)), seed=seed, dtype=dtype)
+
+
+def largest_saved(forward: Callable[[], Tensor]) -> int:
+    """Elements of the largest tensor that a forward pass keeps for its backward pass."""
+    sizes: list[int] = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        sizes.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        forward()
+    return max(sizes)

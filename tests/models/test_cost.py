@@ -28,9 +28,9 @@ class Preset:
 
 
 PRESETS = {
-    "cpnet, I3D": Preset(1024, 512, 128, 10, False, 12_175_662, 2_611_515_392),
-    "cpnet_small, I3D": Preset(1024, 128, 128, 10, True, 906_030, 213_951_488),
-    "cpnet_small, Charades-STA actions": Preset(157, 128, 32, 10, True, 795_054, 43_897_856),
+    "cpnet, I3D": Preset(1024, 512, 128, 10, False, 12_175_662, 2_527_629_312),
+    "cpnet_small, I3D": Preset(1024, 128, 128, 10, True, 906_030, 208_708_608),
+    "cpnet_small, Charades-STA actions": Preset(157, 128, 32, 10, True, 795_054, 42_587_136),
 }
 
 
@@ -75,8 +75,9 @@ def flops_by_hand(v: int, d: int, t: int, words: int) -> int:
     contexts = 3 * linear_flops(t, d, words)  # C_qv, S_v^T v, and S_q times that
     cams = 0
     for n in (t // 2**level for level in range(LEVELS)):
-        cams += 3 * linear_flops(n, d, d) + 2 * linear_flops(n, d, n) + linear_flops(n, 3 * d, d)
-    pyramid = cams + linear_flops(t // 2 ** (LEVELS - 1), d, d) + linear_flops(t, LEVELS * d, d)
+        cams += linear_flops(n, d, 3 * d) + 2 * linear_flops(n, d, n) + linear_flops(n, 3 * d, d)
+    join = sum(linear_flops(t // 2**level, d, d) for level in range(LEVELS))  # each level before it is spread
+    pyramid = cams + linear_flops(t // 2 ** (LEVELS - 1), d, d) + join
     attention_pooling = linear_flops(t, d, d // 2) + linear_flops(t, d // 2, 1) + linear_flops(1, t, d)
     return (
         linear_flops(t, v, d)

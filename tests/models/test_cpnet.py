@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 import oracles
+from cpnet.batch import GroundingBatch
 from cpnet.losses import GroundingLoss
 from cpnet.models import CPNet
 from models.pairs import WORDS, batch, pair, small_model
@@ -51,6 +54,48 @@ def test_model_is_the_loop(knobs: dict[str, Any]) -> None:
         np.testing.assert_allclose(oracles.array(output.span[b]), span, atol=1e-6)
         a = oracles.array(output.log_attention[b, : len(one.video)].exp())
         np.testing.assert_allclose(a, attention, atol=1e-6)
+
+
+def shared_videos() -> GroundingBatch:
+    """Five pairs of two videos, the longer of which comes second."""
+    videos = batch([pair(5, 1, dtype=torch.float32), pair(9, 1, dtype=torch.float32)], more_clips=1)
+    asked = batch([pair(1, words, seed=words, dtype=torch.float32) for words in (3, 1, 4, 2, 6)])
+    index = torch.tensor([1, 0, 1, 1, 0])
+    return replace(asked, video=videos.video, video_mask=videos.video_mask, video_index=index)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("knobs", [{}, {"share_fusion_encoder": True}, {"contextual_pyramid": False}], ids=str)
+def test_pairs_that_share_videos_are_answered_as_each_by_itself(knobs: dict[str, Any]) -> None:
+    model, shared = small_model(**knobs), shared_videos()
+    ours, theirs = (model(each, return_maps=True) for each in (shared, shared.per_pair()))
+    torch.testing.assert_close(ours.span, theirs.span, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.ranked, theirs.ranked, atol=1e-5, rtol=0)
+    torch.testing.assert_close(ours.log_attention.exp(), theirs.log_attention.exp(), atol=1e-5, rtol=0)
+    assert [m.shape for m in ours.maps.levels] == [m.shape for m in theirs.maps.levels]
+    assert (ours.span[0] - ours.span[2:4]).abs().amax(dim=1).min() > 1e-4  # other words about the same video
+
+
+def test_the_gradients_of_shared_videos_are_summed() -> None:
+    model, shared = small_model(), shared_videos()
+    gradients = []
+    for each in (shared, shared.per_pair()):
+        loss = GroundingLoss()(model(each), each)["loss"]
+        gradients.append(torch.autograd.grad(loss, list(model.parameters())))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_video_is_encoded_once_however_many_ask_about_it() -> None:
+    model, rows = small_model(), []
+
+    def count(_: nn.Module, inputs: tuple[Tensor, ...], __: Tensor) -> None:
+        rows.append(len(inputs[0]))
+
+    for part in (model.video_projection, model.encoder, model.fusion_encoder):
+        part.register_forward_hook(count)
+    model(shared_videos())
+    assert rows == [2, 2, 5, 5]  # projection, the video's encoder, the query's, the one after fusion
 
 
 def test_without_the_pyramid_nothing_of_it_is_left() -> None:

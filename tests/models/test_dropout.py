@@ -8,10 +8,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
-from cpnet.models.dropout import RESOLUTION, Dropout
+from cpnet.models import dropout as module
+from cpnet.models.dropout import RESOLUTION, Dropout, hashed_bits
 
 PROBABILITIES = [0.001, 0.1, 0.2, 0.5, 0.75, 0.9]
+WORD = 0xFFFFFFFF
+
+
+@pytest.fixture(autouse=True, params=["drawn", "hashed"])
+def _bits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hash of compiled models serves without a compiler, too."""
+    monkeypatch.setattr(module, "is_fused", lambda x: request.param == "hashed")
 
 
 @pytest.mark.parametrize("p", PROBABILITIES)
@@ -33,6 +42,30 @@ def test_kept_elements_are_scaled_so_that_the_mean_stays(p: float, dtype: torch.
     assert abs(dropped.double().mean().item() - 1) < 5 * math.sqrt(p / (1 - p) / n)
     scales = dropped.unique().tolist()
     assert scales == pytest.approx([0.0, 1 / (1 - p)], rel=2 / RESOLUTION / (1 - p))
+
+
+def assert_independent(one: Tensor, other: Tensor, p: float) -> None:
+    """Two masks agree as often as chance has them agree."""
+    agree, share = p**2 + (1 - p) ** 2, (one == other).double().mean().item()
+    assert abs(share - agree) < 5 * math.sqrt(agree * (1 - agree) / one.numel())
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("offset", [1, 2, 3, 512])
+def test_elements_apart_fall_independently(offset: int, p: float) -> None:
+    torch.manual_seed(8)
+    kept = Dropout(p)(torch.ones(1 << 18)) != 0
+    assert_independent(kept[offset:], kept[:-offset], p)
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
+def test_draws_are_independent_of_each_other(p: float) -> None:
+    torch.manual_seed(9)
+    x, dropout = torch.ones(1 << 17), Dropout(p)
+    draws = [dropout(x) != 0 for _ in range(4)]
+    for i, one in enumerate(draws):
+        for other in draws[:i]:
+            assert_independent(one, other, p)
 
 
 def test_neighbours_fall_independently() -> None:
@@ -99,3 +132,36 @@ def test_the_seed_decides() -> None:
     torch.manual_seed(7)
     assert torch.equal(dropout(x), first)
     assert not torch.equal(first, second)
+
+
+def hashed(place: int, seed: int) -> int:
+    """``lowbias32`` up to its last xor, which its upper half does not need; without the wrap of 32-bit integers."""
+    x = (place * 0x9E3779B9 + seed) & WORD
+    x ^= x >> 16
+    x = (x * 0x7FEB352D) & WORD
+    x ^= x >> 15
+    x = (x * 0x846CA68B) & WORD
+    upper = x >> 16
+    return upper - RESOLUTION if upper >= RESOLUTION // 2 else upper
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 1234])
+@pytest.mark.parametrize("shape", [(1,), (700,), (3, 5, 7)])
+def test_the_hash_is_the_published_one(shape: tuple[int, ...], seed: int) -> None:
+    x = torch.empty(shape)
+    torch.manual_seed(seed)
+    found = hashed_bits(x)
+    torch.manual_seed(seed)
+    draw = int(torch.randint(-(2**31), 2**31 - 1, (1,), dtype=torch.int32))
+    assert (found.shape, found.dtype) == (x.shape, torch.int32)
+    assert found.flatten().tolist() == [hashed(place, draw) for place in range(x.numel())]
+
+
+def test_the_hash_takes_every_value_about_as_often() -> None:
+    torch.manual_seed(10)
+    n, cells = 1 << 20, 256
+    counts = torch.bincount((hashed_bits(torch.empty(n)) + RESOLUTION // 2) // (RESOLUTION // cells), minlength=cells)
+    assert len(counts) == cells
+    # Chi-squared with 255 degrees of freedom: 5 sigma are 5 sqrt(2 * 255).
+    chi_squared = ((counts - n / cells) ** 2 / (n / cells)).sum().item()
+    assert abs(chi_squared - (cells - 1)) < 5 * math.sqrt(2 * (cells - 1))

@@ -8,11 +8,13 @@ import torch
 from torch import Tensor
 
 import oracles
+from cpnet.models import kernels
 from cpnet.models.embedding import WordEmbedding
 from cpnet.models.encoder import ConvBlock, FeatureEncoder, PositionalEncoding, SelfAttention, sinusoidal_positions
-from models.pairs import padded, randomised
+from models.pairs import largest_saved, mask_of, padded, randomised
 
 LENGTHS = (1, 6, 9)
+LONG = 300  # more than kernels.LONGEST_MAP
 
 
 def sequences(width: int) -> list[Tensor]:
@@ -68,11 +70,42 @@ def test_conv_block_is_the_loop(kernel_size: int) -> None:
 
 @pytest.mark.parametrize("heads", [1, 2, 4])
 def test_self_attention_is_the_loop(heads: int) -> None:
-    attention = randomised(SelfAttention(8, num_heads=heads))
+    attention = randomised(SelfAttention(8, num_heads=heads, dropout=0.5))
     x = sequences(8)
     w = oracles.weights(attention)
     expected = [oracles.self_attention(oracles.array(alone), w, heads=heads) for alone in x]
     assert_alone(attention(*padded(x, more=3)), expected)
+
+
+@pytest.mark.parametrize("heads", [1, 2, 4])
+def test_long_self_attention_is_the_loop(heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "LONGEST_MAP", 4)
+    test_self_attention_is_the_loop(heads)
+
+
+@pytest.mark.parametrize("heads", [1, 4])
+def test_a_long_sequence_attends_as_by_the_whole_map(heads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    attention = randomised(SelfAttention(8, num_heads=heads, dropout=0.0))
+    x, mask = padded([torch.randn(length, 8, dtype=torch.float64) for length in (LONG, 140, 1)], garbage=1.0)
+
+    def answers() -> tuple[Tensor, ...]:
+        leaf = x.clone().requires_grad_()
+        real = attention(leaf, mask)[mask]
+        return real.detach(), *torch.autograd.grad(real.sin().sum(), [leaf, *attention.parameters()])
+
+    found = answers()
+    monkeypatch.setattr(kernels, "LONGEST_MAP", 10**9)
+    for one, expected in zip(found, answers(), strict=True):
+        torch.testing.assert_close(one, expected, atol=1e-9, rtol=1e-9)
+
+
+def test_no_map_of_a_long_sequence_is_kept_for_the_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = SelfAttention(8, num_heads=2, dropout=0.0)
+    x, mask = torch.randn(1, LONG, 8, requires_grad=True), mask_of([LONG])
+    assert largest_saved(lambda: attention(x, mask)) <= LONG * 3 * 8
+    monkeypatch.setattr(kernels, "LONGEST_MAP", 10**9)
+    assert largest_saved(lambda: attention(x, mask)) >= LONG * LONG
 
 
 @pytest.mark.parametrize("position", ["sinusoid", "learned"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch
@@ -11,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import oracles
-from cpnet.models.masking import TimeConv1d, mask_logits, zero_padding
-from models.pairs import mask_of, padded, randomised
+from cpnet.models.masking import mask_logits, zero_padding
+from models.pairs import mask_of
 
 LOWEST = {
     torch.float16: -65504.0,
@@ -46,17 +44,3 @@ def test_zero_padding_keeps_the_real_steps_and_the_type() -> None:
     assert torch.equal(zeroed[0], x[0])
     assert torch.equal(zeroed[1, 0], x[1, 0])
     assert not zeroed[1, 1:].any()
-
-
-@pytest.mark.parametrize("depthwise", [False, True])
-@pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("kernel_size", [1, 3, 15])
-def test_convolution_is_the_loop(kernel_size: int, stride: int, depthwise: bool) -> None:
-    convolution = randomised(TimeConv1d(3, kernel_size, stride=stride, depthwise=depthwise))
-    x = [torch.randn(length, 3, dtype=torch.float64) for length in (1, 4, 7)]
-    for more in (0, 3):
-        answers = convolution(*padded(x, more=more))
-        assert answers.shape[1] == math.ceil((7 + more) / stride)
-        for answer, alone in zip(answers, x, strict=True):
-            expected = oracles.convolution(oracles.array(alone), oracles.weights(convolution), stride=stride)
-            np.testing.assert_allclose(oracles.array(answer[: len(expected)]), expected, atol=1e-9)

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 import oracles
+from cpnet.models import pyramid as module
 from cpnet.models.pyramid import ContextAwareModule, ContextualPyramid, DownSampling, upsample
-from models.pairs import mask_of, padded, randomised
+from models.pairs import largest_saved, mask_of, padded, randomised
 
 WIDTH = 3
 LENGTHS = (1, 2, 5, 8)
+LONG = 300  # more than module.LONGEST_MAP
 Diagonal = Literal["both", "once"]
 Down = Literal["max", "avg", "conv"]
 Up = Literal["nearest", "linear"]
@@ -55,12 +57,61 @@ def test_a_map_that_is_returned_changes_nothing(diagonal: Diagonal, separate_val
     torch.testing.assert_close(cam(x, mask, return_map=True)[0], cam(x, mask)[0], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("diagonal", ["both", "once"])
+@pytest.mark.parametrize("separate_values", [False, True])
+@pytest.mark.parametrize("rows", [1, 3, 4])
+def test_a_map_in_blocks_of_rows_is_the_loop(
+    diagonal: Diagonal, separate_values: bool, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_MAP", 2)
+    monkeypatch.setattr(module, "ROWS", rows)
+    cam = randomised(ContextAwareModule(WIDTH, diagonal=diagonal, separate_values=separate_values))
+    x, w = sequences(), oracles.weights(cam)
+    answers, _ = cam(*padded(x, more=1))
+    for b, alone in enumerate(map(oracles.array, x)):
+        expected = oracles.cam(alone, w, diagonal=diagonal)
+        np.testing.assert_allclose(oracles.array(answers[b, : len(alone)]), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("diagonal", ["both", "once"])
+@pytest.mark.parametrize("separate_values", [False, True])
+def test_a_long_sequence_is_answered_as_by_the_whole_map(
+    diagonal: Diagonal, separate_values: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    cam = randomised(ContextAwareModule(WIDTH, diagonal=diagonal, scale=True, separate_values=separate_values))
+    lengths = [LONG, 140, 128, 1]  # the second ends inside a block
+    x, mask = padded([torch.randn(length, WIDTH, dtype=torch.float64) for length in lengths], garbage=1.0)
+
+    def answers() -> tuple[Tensor, ...]:
+        leaf = x.clone().requires_grad_()
+        real = cam(leaf, mask)[0][mask]
+        return real.detach(), *torch.autograd.grad(real.sin().sum(), [leaf, *cam.parameters()])
+
+    found = answers()
+    monkeypatch.setattr(module, "LONGEST_MAP", 10**9)
+    for one, expected in zip(found, answers(), strict=True):
+        torch.testing.assert_close(one, expected, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("separate_values", [False, True])
+def test_no_map_of_a_long_sequence_is_kept_for_the_gradient(
+    separate_values: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cam = ContextAwareModule(WIDTH, separate_values=separate_values)
+    x, mask = torch.randn(1, LONG, WIDTH, requires_grad=True), mask_of([LONG])
+    assert largest_saved(lambda: cam(x, mask)[0]) <= LONG * 3 * WIDTH * (WIDTH + 1)
+    monkeypatch.setattr(module, "LONGEST_MAP", 10**9)
+    assert largest_saved(lambda: cam(x, mask)[0]) >= LONG * LONG
+
+
 def test_once_is_the_plain_non_local_block() -> None:
     cam = randomised(ContextAwareModule(WIDTH, diagonal="once"))
     x, mask = padded([torch.randn(6, WIDTH, dtype=torch.float64)])
     m = oracles.correlation(oracles.array(x[0]), oracles.weights(cam))
     y = oracles.product(m, oracles.linear(oracles.array(x[0]), oracles.part(oracles.weights(cam), "g")))  # Eq. 4
-    np.testing.assert_allclose(oracles.array(cam.gather(torch.tensor(m)[None], x)[0]), y, atol=1e-9)
+    values = [cam.get_submodule("g")(x)]
+    np.testing.assert_allclose(oracles.array(cam.gather(torch.tensor(m)[None], values)[0]), y, atol=1e-9)
     assert cam(x, mask)[1] is None
 
 
@@ -68,11 +119,12 @@ def test_the_upper_triangle_is_the_future() -> None:
     """The last clip has no future and the first no past: their separate values must not reach them."""
     cam = randomised(ContextAwareModule(WIDTH, diagonal="once", separate_values=True))
     x, mask = padded([torch.randn(4, WIDTH, dtype=torch.float64)])
-    m = cam.correlation(x, mask)
-    before = cam.gather(m, x)
+    theta, phi, *values = cam.projections(x)
+    m = cam.correlation(theta, phi, mask)
+    before = cam.gather(m, values)
     with torch.no_grad():
         cam.get_parameter("g_future.weight").add_(1.0)
-    after = cam.gather(m, x)
+    after = cam.gather(m, cam.projections(x)[2:])
     assert torch.equal(before[0, -1], after[0, -1])
     assert (before[0, :-1] != after[0, :-1]).all()
 
@@ -143,7 +195,7 @@ def test_every_level_returns_its_map(levels: int) -> None:
 
 def test_without_cam_there_are_no_maps_and_no_weights_of_it() -> None:
     pyramid = ContextualPyramid(WIDTH, levels=3, context_aware=False)
-    assert {name.split(".")[0] for name, _ in pyramid.named_parameters()} == {"top", "join"}
+    assert {name.split(".")[0] for name, _ in pyramid.named_parameters()} == {"top_down"}
     assert pyramid(*padded([torch.randn(5, WIDTH)]), return_maps=True)[1] == ()
 
 

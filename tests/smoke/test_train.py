@@ -122,8 +122,10 @@ def test_results_json_says_all_that_a_number_depends_on(place: Path) -> None:
             "seed",
             "seconds",
         ),
-        *("versions", "device", "git_commit"),
+        *("versions", "device", "git_commit", "precision", "compiled"),
     }
+    assert results["precision"] in ("32-true", "bf16-mixed")  # what auto was on this machine
+    assert results["compiled"] is False  # a run of seconds
     assert (results["model"], results["pairs"], results["seed"], results["paper"]) == ("cpnet_small", 12, 0, {})
     assert set(results["trivial"]) == {"whole video", "best constant, R@1,IoU=0.5", "best constant, mIoU"}
     assert results["trivial"]["whole video"]["span"] == [0, 1]

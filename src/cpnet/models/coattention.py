@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from cpnet.models.masking import mask_logits
+from cpnet.models.kernels import Linear, masked_softmax
 
 
 class CoAttention(nn.Module):
@@ -28,14 +28,14 @@ class CoAttention(nn.Module):
 
     def __init__(self, width: int, *, fusion: Literal["folded", "two_layer"] = "folded") -> None:
         super().__init__()
-        self.video_weight = nn.Linear(width, 1, bias=False)  # w_v
-        self.query_weight = nn.Linear(width, 1, bias=False)  # w_q
+        self.video_weight = Linear(width, 1, bias=False)  # w_v
+        self.query_weight = Linear(width, 1, bias=False)  # w_q
         self.product_weight = nn.Parameter(torch.empty(width).uniform_(-(width**-0.5), width**-0.5))  # w_m
         # Departs from the paper: folded, the same function as its two linear layers in a row.
         self.fuse = (
-            nn.Linear(4 * width, width)
+            Linear(4 * width, width)
             if fusion == "folded"
-            else nn.Sequential(nn.Linear(4 * width, 4 * width), nn.Linear(4 * width, width))
+            else nn.Sequential(Linear(4 * width, 4 * width), Linear(4 * width, width))
         )
 
     def forward(
@@ -43,8 +43,8 @@ class CoAttention(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Fuse the words into the clips, and return both attention maps with them."""
         similarity = self.similarity(video, query)  # (B, T, L)
-        s_q = mask_logits(similarity, query_mask[:, None, :]).softmax(dim=2)
-        s_v = mask_logits(similarity, video_mask[:, :, None]).softmax(dim=1)
+        s_q = masked_softmax(similarity, query_mask[:, None, :], dim=2)
+        s_v = masked_softmax(similarity, video_mask[:, :, None], dim=1)
         s_q, s_v = s_q.to(video.dtype), s_v.to(video.dtype)
         c_qv = s_q @ query  # (B, T, D)
         c_vv = s_q @ (s_v.transpose(1, 2) @ video)  # (B, T, D): cost T L D, not T T D

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -10,8 +10,9 @@ from cpnet.batch import AttentionMaps, GroundingBatch, GroundingOutput
 from cpnet.models.coattention import CoAttention
 from cpnet.models.dropout import Dropout
 from cpnet.models.embedding import WordEmbedding
-from cpnet.models.encoder import EncoderOptions, FeatureEncoder
-from cpnet.models.pyramid import CAMOptions, ContextualPyramid
+from cpnet.models.encoder import ConvBlock, EncoderOptions, FeatureEncoder, FeedForward, SelfAttention
+from cpnet.models.kernels import Linear
+from cpnet.models.pyramid import CAMOptions, ContextAwareModule, ContextualPyramid, DownSampling, TopDown
 from cpnet.models.regression import SelfAttentiveRegression
 
 CHOICES = {
@@ -46,7 +47,8 @@ class CPNet(nn.Module):
         upsample: interpolation between levels
         order: ``swap`` a reversed prediction when decoding, or leave it (``none``)
 
-    Shape: a :class:`~cpnet.batch.GroundingBatch` -> a :class:`~cpnet.batch.GroundingOutput` with N = 1
+    Shape: a :class:`~cpnet.batch.GroundingBatch`, also one whose pairs share videos -> a
+        :class:`~cpnet.batch.GroundingOutput` with N = 1
 
     Raises:
         ValueError: for a value that cannot work; the message names the key under ``model``
@@ -61,6 +63,8 @@ class CPNet(nn.Module):
     >>> model(batch, return_maps=True).maps.levels[1].shape
     torch.Size([1, 4, 4])
     """
+
+    shares_videos = True  # encodes each video of a batch once
 
     def __init__(
         self,
@@ -105,8 +109,8 @@ class CPNet(nn.Module):
 
         self.order = order
         self.words = WordEmbedding(word_vectors)
-        self.video_projection = nn.Sequential(Dropout(dropout), nn.Linear(video_dim, hidden_dim))
-        self.query_projection = nn.Sequential(Dropout(dropout), nn.Linear(word_vectors.shape[1], hidden_dim))
+        self.video_projection = nn.Sequential(Dropout(dropout), Linear(video_dim, hidden_dim))
+        self.query_projection = nn.Sequential(Dropout(dropout), Linear(word_vectors.shape[1], hidden_dim))
         self.encoder = feature_encoder()
         self.coattention = CoAttention(hidden_dim, fusion=fusion)
         self.fusion_encoder = self.encoder if share_fusion_encoder else feature_encoder()
@@ -124,10 +128,28 @@ class CPNet(nn.Module):
         )
         self.regression = SelfAttentiveRegression(hidden_dim, dropout=dropout)
 
+    def compile(self, *arguments: Any, **options: Any) -> None:
+        """Compile the parts that do the work, each once for all batch sizes and lengths; see ``torch.compile``."""
+        parts = (
+            ConvBlock,
+            SelfAttention,
+            FeedForward,
+            CoAttention,
+            DownSampling,
+            ContextAwareModule,
+            TopDown,
+            SelfAttentiveRegression,
+        )
+        for part in self.modules():
+            if isinstance(part, parts) or part in (self.video_projection, self.query_projection):
+                nn.Module.compile(part, *arguments, **{"dynamic": True, **options})
+
     def forward(self, batch: GroundingBatch, *, return_maps: bool = False) -> GroundingOutput:
         """Answer every pair of the batch; ``return_maps`` also gives S_q, S_v and each level's M."""
-        video_mask, query_mask = batch.video_mask, batch.query_mask
-        video = self.encoder(self.video_projection(batch.video), video_mask)
+        video_mask, query_mask = batch.clip_mask, batch.query_mask
+        video = self.encoder(self.video_projection(batch.video), batch.video_mask)  # once, however many its queries
+        if batch.video_index is not None:
+            video = video[batch.video_index]
         query = self.encoder(self.query_projection(self.words(batch.query)), query_mask)
         fused, s_q, s_v = self.coattention(video, video_mask, query, query_mask)
         z = self.fusion_encoder(fused, video_mask)

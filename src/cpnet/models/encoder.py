@@ -6,11 +6,11 @@ import math
 from typing import Literal, TypedDict
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cpnet.models.convolution import DepthwiseConv1d
 from cpnet.models.dropout import Dropout
-from cpnet.models.masking import TimeConv1d
+from cpnet.models.kernels import Linear, attention, layer_norm, relu
 
 
 class EncoderOptions(TypedDict, total=False):
@@ -81,39 +81,60 @@ class ConvBlock(nn.Module):
     def __init__(self, width: int, *, kernel_size: int, dropout: float) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.depthwise = TimeConv1d(width, kernel_size, depthwise=True)
-        self.pointwise = nn.Linear(width, width)
+        self.depthwise = DepthwiseConv1d(width, kernel_size)
+        self.pointwise = Linear(width, width)
         self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Add to each step what its neighbourhood says; padded steps say nothing."""
-        local: Tensor = self.dropout(F.relu(self.pointwise(self.depthwise(self.norm(x), mask))))
+        local: Tensor = self.dropout(relu(self.pointwise(self.depthwise(layer_norm(x, self.norm), mask))))
         return x + local
 
 
 class SelfAttention(nn.Module):
-    """Multi-head self-attention among the real time steps.
+    """[LayerNorm, multi-head self-attention among the real time steps, dropout, + input].
 
     Paper silent: as in VSLNet, no projection of the joined heads of its own; the ``Linear`` that follows does it.
 
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D)
     """
 
-    def __init__(self, width: int, *, num_heads: int) -> None:
+    def __init__(self, width: int, *, num_heads: int, dropout: float) -> None:
         super().__init__()
         if num_heads < 1 or width % num_heads:
             raise ValueError(
                 f"model.hidden_dim must be a multiple of model.encoder.num_heads; got {width} and {num_heads}"
             )
         self.num_heads = num_heads
-        self.query_key_value = nn.Linear(width, 3 * width)
+        self.norm = nn.LayerNorm(width)
+        self.query_key_value = Linear(width, 3 * width)
+        self.dropout = Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Give each step the mean of the real steps, weighted by each head."""
-        heads = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1))  # (B, T, 3, H, D/H)
+        """Add to each step the mean of the real steps, weighted by each head."""
+        heads = self.query_key_value(layer_norm(x, self.norm)).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = heads.permute(2, 0, 3, 1, 4)  # (B, H, T, D/H) each
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
-        return mixed.transpose(1, 2).flatten(2)
+        mixed = attention(q, k, v, mask[:, None, None, :])
+        joined: Tensor = self.dropout(mixed.transpose(1, 2).flatten(2))
+        return x + joined
+
+
+class FeedForward(nn.Module):
+    """[LayerNorm, linear layer, dropout, + input].
+
+    Shape: (B, T, D) -> (B, T, D)
+    """
+
+    def __init__(self, width: int, *, dropout: float) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.linear = Linear(width, width)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add to each step a linear map of itself."""
+        fed: Tensor = self.dropout(self.linear(layer_norm(x, self.norm)))
+        return x + fed
 
 
 class FeatureEncoder(nn.Module):
@@ -158,17 +179,13 @@ class FeatureEncoder(nn.Module):
         self.convolutions = nn.ModuleList(
             ConvBlock(width, kernel_size=kernel_size, dropout=dropout) for _ in range(conv_layers)
         )
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = SelfAttention(width, num_heads=num_heads)
-        self.feedforward_norm = nn.LayerNorm(width)
-        self.feedforward = nn.Linear(width, width)
-        self.dropout = Dropout(dropout)
+        self.attention = SelfAttention(width, num_heads=num_heads, dropout=dropout)
+        self.feedforward = FeedForward(width, dropout=dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Encode each sequence by itself, whatever its padding holds."""
         x = self.position(x)
         for block in self.convolutions:
             x = block(x, mask)
-        x = x + self.dropout(self.attention(self.attention_norm(x), mask))
-        fed: Tensor = self.dropout(self.feedforward(self.feedforward_norm(x)))
-        return x + fed
+        encoded: Tensor = self.feedforward(self.attention(x, mask))
+        return encoded

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from cpnet.models.masking import TimeConv1d, mask_logits, zero_padding
+from cpnet.models.convolution import TimeConv1d
+from cpnet.models.kernels import LONGEST_MAP, Linear, linear, masked_softmax, maximum
+from cpnet.models.masking import mask_logits, zero_padding
 
 MAX_LEVELS = 8
+ROWS = 128  # of M at a time, for sequences of more than LONGEST_MAP steps
 
 
 class CAMOptions(TypedDict, total=False):
@@ -49,46 +54,66 @@ class ContextAwareModule(nn.Module):
         super().__init__()
         self.diagonal = diagonal
         self.scale = width**-0.5 if scale else 1.0
-        self.theta = nn.Linear(width, width)
-        self.phi = nn.Linear(width, width)
-        self.g = nn.Linear(width, width)
-        self.g_future = nn.Linear(width, width) if separate_values else None
+        self.theta = Linear(width, width)
+        self.phi = Linear(width, width)
+        self.g = Linear(width, width)
+        self.g_future = Linear(width, width) if separate_values else None
         self.convolution = TimeConv1d(width, 3)
 
     def forward(self, x: Tensor, mask: Tensor, *, return_map: bool = False) -> tuple[Tensor, Tensor | None]:
-        """Replenish each clip with its context; with ``once`` and shared values, M is made only if it is asked for."""
-        m = None
-        if self.diagonal == "once" and self.g_future is None and not return_map:
-            # M g is attention with one head: the kernel needs no T x T map.
-            context = F.scaled_dot_product_attention(
-                self.theta(x), self.phi(x), self.g(x), attn_mask=mask[:, None, :], scale=self.scale
-            )
+        """Replenish each clip with its context; the whole of M is kept only if it is asked for."""
+        theta, phi, *values = self.projections(x)
+        steps, m = x.shape[1], None
+        if return_map:
+            m = self.correlation(theta, phi, mask)
+        if m is not None or steps <= LONGEST_MAP:
+            context = self.gather(self.correlation(theta, phi, mask) if m is None else m, values)
         else:
-            m = self.correlation(x, mask)
-            context = self.gather(m, x)
-        return self.convolution(context, mask) + x, m if return_map else None  # Eq. (8)
+            # Memory that grows with T, not with its square: some rows of M at a time, made again for the gradient.
+            context = torch.cat(
+                [
+                    checkpoint(self.some_rows, theta[:, t : t + ROWS], phi, mask, t, *values, use_reentrant=False)
+                    for t in range(0, steps, ROWS)
+                ],
+                dim=1,
+            )
+        return self.convolution(context, mask) + x, m  # Eq. (8)
 
-    def correlation(self, x: Tensor, mask: Tensor) -> Tensor:
-        """``M``: softmax of ``theta(x) phi(x)^T`` over each row (CPNet, Eq. 5-6).
+    def projections(self, x: Tensor) -> Sequence[Tensor]:
+        """``theta(x)``, ``phi(x)`` and the values ``g(x)``, past before future, as one product.
 
-        Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, T)
+        Shape: (B, T, D) -> three or four (B, T, D)
         """
-        scores: Tensor = (self.theta(x) * self.scale) @ self.phi(x).transpose(1, 2)  # Eq. (5)
-        return mask_logits(scores, mask[:, None, :]).softmax(dim=2)  # Eq. (6)
+        maps = [self.theta, self.phi, self.g, *([] if self.g_future is None else [self.g_future])]
+        weight, bias = torch.cat([each.weight for each in maps]), torch.cat([each.bias for each in maps])
+        return linear(x, weight, bias).chunk(len(maps), dim=2)
 
-    def gather(self, m: Tensor, x: Tensor) -> Tensor:
-        """``x' = M_U g(x) + M_L g(x)`` (CPNet, Eq. 7).
+    def correlation(self, theta: Tensor, phi: Tensor, mask: Tensor) -> Tensor:
+        """Rows of ``M``: softmax of ``theta(x) phi(x)^T`` over each (CPNet, Eq. 5-6).
 
-        Shape: m (B, T, T), x (B, T, D) -> (B, T, D)
+        Shape: theta (B, R, D), phi (B, T, D), mask (B, T) bool, True = real -> (B, R, T)
         """
-        g: Tensor = self.g(x)
-        m = m.to(g.dtype)
+        scores = (theta * self.scale) @ phi.transpose(1, 2)  # Eq. (5)
+        return masked_softmax(scores, mask[:, None, :], dim=2)  # Eq. (6)
+
+    def gather(self, m: Tensor, values: Sequence[Tensor], first: int = 0) -> Tensor:
+        """``x' = M_U g(x) + M_L g(x)`` (CPNet, Eq. 7) of the clips from ``first`` on.
+
+        Shape: m (B, R, T), values one or two (B, T, D) -> (B, R, D)
+        """
+        past, future = values[0], values[-1]
+        m = m.to(past.dtype)
         if self.g_future is not None:
-            future: Tensor = m.triu(0 if self.diagonal == "both" else 1) @ self.g_future(x)
-            return future + m.tril() @ g
-        if self.diagonal == "both":
-            return m @ g + m.diagonal(dim1=1, dim2=2).unsqueeze(-1) * g  # one product instead of two triangular ones
-        return m @ g
+            return m.triu(first + (self.diagonal == "once")) @ future + m.tril(first) @ past
+        gathered = m @ past
+        if self.diagonal == "both":  # one product instead of two triangular ones
+            diagonal = m.diagonal(offset=first, dim1=1, dim2=2).unsqueeze(-1)
+            gathered = gathered + diagonal * past[:, first : first + m.shape[1]]
+        return gathered
+
+    def some_rows(self, theta: Tensor, phi: Tensor, mask: Tensor, first: int, *values: Tensor) -> Tensor:
+        """Eq. 5-7 of some clips, from ``first`` on."""
+        return self.gather(self.correlation(theta, phi, mask), values, first)
 
 
 class DownSampling(nn.Module):
@@ -112,9 +137,10 @@ class DownSampling(nn.Module):
         if self.convolution is not None:
             return self.convolution(x, mask), coarse_mask
         pairs = F.pad(x, (0, 0, 0, odd)).reshape(len(x), -1, 2, x.shape[2])  # (B, T/2, 2, D)
-        weight = pair_mask.unsqueeze(-1)
         if self.kind == "max":
-            return zero_padding(mask_logits(pairs, weight).amax(dim=2), coarse_mask), coarse_mask
+            pairs = mask_logits(pairs, pair_mask.unsqueeze(-1))
+            return zero_padding(maximum(pairs[:, :, 0], pairs[:, :, 1]), coarse_mask), coarse_mask
+        weight = pair_mask.unsqueeze(-1).to(x.dtype)
         return (pairs * weight).sum(dim=2) / weight.sum(dim=2).clamp_min(1), coarse_mask
 
 
@@ -133,13 +159,45 @@ def upsample(x: Tensor, mask: Tensor, *, factor: int, size: int, kind: Literal["
     if factor == 1:
         return x[:, :size]
     if kind == "nearest":
-        return x.repeat_interleave(factor, dim=1)[:, :size]
+        return x.unsqueeze(2).expand(-1, -1, factor, -1).flatten(1, 2)[:, :size]
     steps = torch.arange(x.shape[1], device=x.device)
     # The last real step stands for the padding after it.
     held = torch.minimum(steps, mask.sum(dim=1, keepdim=True) - 1)  # (B, T_p)
     x = x.gather(1, held.unsqueeze(-1).expand_as(x))
     fine = F.interpolate(x.transpose(1, 2), scale_factor=float(factor), mode="linear", align_corners=False)
     return fine.transpose(1, 2)[:, :size]
+
+
+class TopDown(nn.Module):
+    """Joins the levels from the top down, and side by side at the finest size (CPNet, Eq. 10).
+
+    Shape: level p (B, T_p, D), mask p (B, T_p) bool, True = real, finest first -> Z (B, T, D)
+    """
+
+    def __init__(self, width: int, *, levels: int, upsample: Literal["nearest", "linear"]) -> None:
+        super().__init__()
+        self.kind = upsample
+        self.top = Linear(width, width)  # Conv1 of Eq. 10: a 1x1 convolution
+        self.join = Linear(levels * width, width)
+
+    def forward(self, pyramid: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
+        """Descend, and join all levels."""
+        *finer, top = pyramid
+        joined = [self.top(top)]  # coarsest first
+        for p, level in reversed(list(enumerate(finer))):
+            joined.append(level + self.spread(joined[-1], masks[p + 1], 1, level.shape[1]))  # Eq. (10)
+        # A linear map of the levels side by side is a sum of maps, each of which is applied before its level is spread.
+        weights = self.join.weight.chunk(len(masks), dim=1)
+        mapped = [F.linear(level, weight) for level, weight in zip(reversed(joined), weights, strict=True)]
+        spread = [self.spread(level, masks[p], p, masks[0].shape[1]) for p, level in enumerate(mapped)]
+        return sum(spread[1:], spread[0]) + self.join.bias.to(spread[0].dtype)
+
+    def spread(self, x: Tensor, mask: Tensor, levels_down: int, size: int) -> Tensor:
+        """UpSampling of Eq. 10, over one level or several.
+
+        Shape: x (B, T_p, D), mask (B, T_p) -> (B, size, D)
+        """
+        return upsample(x, mask, factor=2**levels_down, size=size, kind=self.kind)
 
 
 class ContextualPyramid(nn.Module):
@@ -175,12 +233,10 @@ class ContextualPyramid(nn.Module):
         if not 1 <= levels <= MAX_LEVELS:
             raise ValueError(f"model.pyramid_levels must be 1 to {MAX_LEVELS}; got {levels}")
         self.levels = levels
-        self.upsample_kind = upsample
         aware_levels = levels if context_aware else 0
         self.cams = nn.ModuleList(ContextAwareModule(width, **(cam or {})) for _ in range(aware_levels))
         self.downsamplings = nn.ModuleList(DownSampling(width, kind=downsample) for _ in range(levels - 1))
-        self.top = nn.Linear(width, width)  # Conv1 of Eq. 10: a 1x1 convolution
-        self.join = nn.Linear(levels * width, width)
+        self.top_down = TopDown(width, levels=levels, upsample=upsample)
 
     def forward(self, x: Tensor, mask: Tensor, *, return_maps: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Climb, descend, and join all levels at the finest size."""
@@ -196,15 +252,4 @@ class ContextualPyramid(nn.Module):
                 maps += [] if m is None else [m]
             pyramid.append(level)
             masks.append(level_mask)
-        pyramid[-1] = self.top(pyramid[-1])
-        for p in range(self.levels - 1, 0, -1):  # top-down, Eq. (10)
-            pyramid[p - 1] = pyramid[p - 1] + self.to_level(pyramid[p], masks[p], 1, pyramid[p - 1].shape[1])
-        spread = [self.to_level(level, masks[p], p, x.shape[1]) for p, level in enumerate(pyramid)]
-        return self.join(torch.cat(spread, dim=-1)), tuple(maps)
-
-    def to_level(self, x: Tensor, mask: Tensor, levels_down: int, size: int) -> Tensor:
-        """UpSampling of Eq. 10, over one level or several.
-
-        Shape: x (B, T_p, D), mask (B, T_p) -> (B, size, D)
-        """
-        return upsample(x, mask, factor=2**levels_down, size=size, kind=self.upsample_kind)
+        return self.top_down(pyramid, masks), tuple(maps)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpnet.models.dropout import Dropout
+from cpnet.models.kernels import Linear
 from cpnet.models.masking import mask_logits
 
 
@@ -23,9 +24,9 @@ class SelfAttentiveRegression(nn.Module):
     def __init__(self, width: int, *, dropout: float) -> None:
         super().__init__()
         # Paper silent: its b1, b2 of length T cannot be biases of these layers; b2 would not change the softmax.
-        self.hidden = nn.Linear(width, width // 2)
-        self.score = nn.Linear(width // 2, 1, bias=False)
-        self.regression = nn.Sequential(nn.Linear(width, width), nn.ReLU(), Dropout(dropout), nn.Linear(width, 2))
+        self.hidden = Linear(width, width // 2)
+        self.score = Linear(width // 2, 1, bias=False)
+        self.regression = nn.Sequential(Linear(width, width), nn.ReLU(), Dropout(dropout), Linear(width, 2))
 
     def forward(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Attend, pool and regress; both answers are float32 or wider, whatever the autocast."""

@@ -1,0 +1,128 @@
+"""The models that are timed, with batches of their shapes and their steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+from torch.utils.flop_counter import FlopCounterMode
+
+from cpnet.batch import GroundingBatch, GroundingOutput
+from cpnet.losses import GroundingLoss
+from cpnet.models import CPNet
+from cpnet.speed import compile_model
+from reference import Reference
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+WORDS, WORD_DIM, LONGEST_QUERY = 1000, 300, 12
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A model and its batches; values as in ``conf/model``."""
+
+    name: str
+    width: int
+    clips: int
+    video_dim: int
+    batch: int
+    dropout: float
+    scale: bool
+
+    def model(self) -> CPNet:
+        """Make CPNet with random weights."""
+        torch.manual_seed(0)
+        return CPNet(
+            video_dim=self.video_dim,
+            word_vectors=torch.randn(WORDS, WORD_DIM),
+            hidden_dim=self.width,
+            dropout=self.dropout,
+            max_length=self.clips,
+            cam={"scale": self.scale},
+        )
+
+    def reference(self) -> Reference:
+        """Make the plain reference with random weights."""
+        torch.manual_seed(0)
+        vectors = torch.randn(WORDS, WORD_DIM)
+        return Reference(
+            video_dim=self.video_dim, word_vectors=vectors, width=self.width, dropout=self.dropout, scale=self.scale
+        )
+
+    def pairs(self, count: int | None = None, *, videos: int | None = None) -> GroundingBatch:
+        """Make a batch; with ``videos``, its pairs share so many videos."""
+        count = count or self.batch
+        generator = torch.Generator().manual_seed(0)
+        words = torch.randint(4, LONGEST_QUERY + 1, (count,), generator=generator)
+        words[0] = LONGEST_QUERY
+        query_mask = torch.arange(LONGEST_QUERY) < words[:, None]
+        span = torch.rand(count, 2, generator=generator).sort(dim=1).values
+        return GroundingBatch(
+            video=torch.randn(videos or count, self.clips, self.video_dim, generator=generator),
+            video_mask=torch.ones(videos or count, self.clips, dtype=torch.bool),
+            query=torch.randint(2, WORDS, (count, LONGEST_QUERY), generator=generator) * query_mask,
+            query_mask=query_mask,
+            span=span,
+            span_sec=span.double() * 30,
+            duration_sec=torch.full((count,), 30.0, dtype=torch.float64),
+            index=torch.arange(count),
+            video_index=torch.arange(count) % videos if videos else None,
+        )
+
+    def forward_flops(self) -> float:
+        """FLOPs of a pair's forward pass, counted by torch in the shapes of :class:`~cpnet.models.CPNet`."""
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            self.model().eval()(self.pairs(1))
+        return float(counter.get_total_flops())
+
+    def training_flops(self) -> float:
+        """FLOPs of a pair's forward and backward pass; twice the forward, less the gradients of the inputs."""
+        inputs = 2 * self.width * (self.clips * self.video_dim + LONGEST_QUERY * WORD_DIM)
+        return 3 * self.forward_flops() - inputs
+
+
+FULL = Setup("CPNet, D = 512, T = 128, batch 100", 512, 128, 1024, 100, 0.2, False)
+SMALL = Setup("cpnet_small, D = 128, T = 32, batch 32", 128, 32, 157, 32, 0.1, True)
+
+
+def on(device: torch.device, model: nn.Module, *, compiled: bool) -> nn.Module:
+    """Move a model to a device, and have it compiled there."""
+    model.to(device)
+    if compiled:
+        compile_model(model, device)
+    return model
+
+
+def training_step(model: nn.Module, batch: GroundingBatch, precision: str, *, fused: bool) -> Callable[[], Tensor]:
+    """Make a step: forward, losses, backward, clipping, optimiser."""
+    model.train()
+    device = batch.video.device
+    loss = GroundingLoss()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=fused)
+
+    def step() -> Tensor:
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            value = loss(model(batch), batch)["loss"]
+        optimizer.zero_grad()
+        value.backward()  # type: ignore[no-untyped-call]
+        clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        return value
+
+    return step
+
+
+def inference(model: nn.Module, batch: GroundingBatch, precision: str) -> Callable[[], GroundingOutput]:
+    """Make what answers a batch."""
+    model.eval()
+    device = batch.video.device
+
+    def answer() -> GroundingOutput:
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            output: GroundingOutput = model(batch)
+        return output
+
+    return answer
