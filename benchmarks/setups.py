@@ -92,6 +92,7 @@ def on(device: torch.device, model: nn.Module, *, compiled: bool) -> nn.Module:
     """Move a model to a device, and have it compiled there."""
     model.to(device)
     if compiled:
+        torch._dynamo.reset()  # or what was compiled for another model or precision is looked through at each call
         compile_model(model, device)
     return model
 

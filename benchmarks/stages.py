@@ -91,7 +91,7 @@ def time_stage(name: str, module: nn.Module, calls: list[tuple[Any, ...]], preci
         module.zero_grad()
 
     alone = seconds(forward, repeats=repeats, warm=2)
-    together = seconds(both, repeats=repeats, warm=2) if any(p.requires_grad for p in module.parameters()) else alone
+    together = seconds(both, repeats=repeats, warm=2)
     return Stage(name, alone, max(together - alone, 0.0), 0.0)
 
 
