@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import psutil
-import torch
 
 from cpnet.speed import prepare_process
 from machine import describe, seconds, table
@@ -59,7 +58,6 @@ def main() -> None:
             rows.append([mode, str(clips), f"{1e3 * taken:,.0f}", f"{megabytes:,.0f}", growth])
             earlier = megabytes
     print(table(["", "T", "ms a batch", "peak memory, MB", "over half the T"], rows))
-    assert torch.get_num_threads()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from setups import DTYPES, FULL, SMALL, Setup, on, training_step
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's seconds, its FLOPs, and the bytes of the clips that pass between its parts at the least."""
+    """A stage's seconds and its FLOPs, forward and backward."""
 
     name: str
     forward: float
