@@ -32,7 +32,7 @@ bench: $(READY) ## time the model's steps against a plain reference, in ten minu
 
 # Real queries take the annotations and features of experiments/README.md: make bench-full DATA=DIR FEATURES=FILE
 bench-full: $(READY) ## time everything: steps, stages, answers, lengths, and with DATA= and FEATURES= an epoch
-	$(PY) benchmarks/steps.py --repeats 9
+	$(PY) benchmarks/steps.py
 	$(PY) benchmarks/stages.py
 	$(PY) benchmarks/serving.py
 	$(PY) benchmarks/lengths.py

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from cpnet.speed import prepare_process
 from machine import describe, seconds, table
@@ -30,21 +31,14 @@ def throughput(setup: Setup, device: torch.device, *, repeats: int) -> str:
 
 
 def query_share(setup: Setup) -> float:
-    """Share of a pair's FLOPs that depends on its query."""
-    alone = setup.forward_flops()
-    return 1 - (alone - _flops_of_second_query(setup)) / alone
-
-
-def _flops_of_second_query(setup: Setup) -> float:
-    from torch.utils.flop_counter import FlopCounterMode
-
+    """Share of a pair's FLOPs that a second query on the same video costs again."""
     model = setup.model().eval()
-    counts = []
+    counts: list[float] = []
     for queries in (1, 2):
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             model(setup.pairs(queries, videos=1))
         counts.append(counter.get_total_flops())
-    return float(counts[1] - counts[0])
+    return (counts[1] - counts[0]) / counts[0]
 
 
 def one_video(setup: Setup, device: torch.device, *, repeats: int) -> str:

@@ -1,4 +1,4 @@
-"""Masks in every float, and convolutions that end where the sequence ends."""
+"""Masks in every float."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Masked reductions and convolutions: what keeps a prediction independent of padding."""
+"""Masks of logits and of time steps: what keeps a prediction independent of padding."""
 
 from __future__ import annotations
 

@@ -64,10 +64,9 @@ class ContextAwareModule(nn.Module):
         """Replenish each clip with its context; the whole of M is kept only if it is asked for."""
         theta, phi, *values = self.projections(x)
         steps, m = x.shape[1], None
-        if return_map:
+        if return_map or steps <= LONGEST_MAP:
             m = self.correlation(theta, phi, mask)
-        if m is not None or steps <= LONGEST_MAP:
-            context = self.gather(self.correlation(theta, phi, mask) if m is None else m, values)
+            context = self.gather(m, values)
         else:
             # Memory that grows with T, not with its square: some rows of M at a time, made again for the gradient.
             context = torch.cat(
@@ -77,7 +76,7 @@ class ContextAwareModule(nn.Module):
                 ],
                 dim=1,
             )
-        return self.convolution(context, mask) + x, m  # Eq. (8)
+        return self.convolution(context, mask) + x, m if return_map else None  # Eq. (8)
 
     def projections(self, x: Tensor) -> Sequence[Tensor]:
         """``theta(x)``, ``phi(x)`` and the values ``g(x)``, past before future, as one product.
