@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,14 +40,21 @@ cli.run(train.main, config_name="train")
 
 
 class Clock(Callback):
-    """Notes when each epoch of training begins, validation and checkpoints of the one before it done."""
+    """Times each epoch of training, up to the end of its validation and checkpoints, and its steps alone in between."""
 
-    def __init__(self) -> None:
-        self.begins: list[float] = []
+    def __init__(self, steps_alone: Callable[[], float]) -> None:
+        self.steps_alone = steps_alone
+        self.epochs: list[float] = []
+        self.steps: list[float] = []
+        self.began: float | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Note the time."""
-        self.begins.append(time.perf_counter())
+        if self.began is not None:
+            self.epochs.append(time.perf_counter() - self.began)
+        self.steps.append(self.steps_alone())
+        pl_module.train()
+        self.began = time.perf_counter()
 
 
 class FirstStep(Callback):
@@ -71,26 +79,24 @@ def compose(overrides: list[str]) -> DictConfig:
 
 
 def epoch_over_steps(overrides: list[str], folder: Path) -> list[str]:
-    """Train three epochs as the command does; time the last two, and then the steps of one epoch alone."""
-    cfg = compose([*overrides, "epochs=3", "callbacks.early_stopping=null", f"output_dir={folder}"])
+    """Train as the command does; time three epochs, and the steps of each alone before it."""
+    cfg = compose([*overrides, "epochs=5", "callbacks.early_stopping=null", f"output_dir={folder}"])
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, "cpu")
     datamodule = build_datamodule(cfg)
     datamodule.prepare_data()
     datamodule.setup()
     module = build_module(cfg, datamodule.vocabulary)
-    clock = Clock()
+    clock = Clock(steps_alone(module, datamodule, cfg.trainer.precision == "bf16-mixed"))
     trainer = build_trainer(cfg, callbacks=[clock])
     trainer.fit(module, datamodule=datamodule)
-    ends = [*clock.begins[1:], time.perf_counter()]
-    epoch = median(end - begin for begin, end in list(zip(clock.begins, ends, strict=True))[1:])
-    steps = steps_alone(module, datamodule, cfg.trainer.precision == "bf16-mixed")
+    epoch, steps = median(clock.epochs[1:]), median(clock.steps[2:])  # what comes before is the compiler's
     pairs = len(datamodule.dataset("train"))
     name = f"{cfg.trainer.precision}, compile={cfg.trainer.compile}"
     return [name, f"{pairs:,}", f"{epoch:.2f}", f"{steps:.2f}", f"{epoch / steps:.3f}"]
 
 
-def steps_alone(module: Any, datamodule: Any, bf16: bool) -> float:
-    """Seconds of an epoch's training steps and validation batches, all of which are there before the clock starts."""
+def steps_alone(module: Any, datamodule: Any, bf16: bool) -> Callable[[], float]:
+    """Make what times an epoch's training steps and validation batches, all of which are there already."""
     model, loss, device = module.model, GroundingLoss(), torch.device("cpu")
     optimizer = module.make_optimizer(model.parameters())
 
@@ -116,8 +122,7 @@ def steps_alone(module: Any, datamodule: Any, bf16: bool) -> float:
                 loss(model(batch), batch)
         return time.perf_counter() - begin
 
-    once()  # outside of Lightning some parts are compiled anew
-    return once()
+    return once
 
 
 def command_seconds(arguments: list[str], *, repeats: int) -> float:

@@ -125,6 +125,23 @@ def test_validation_logs_loss_and_metrics_over_all_pairs(datamodule: GroundingDa
     assert logged(run, "val") == pytest.approx(measures(answers, moments) | terms(answers, moments))
 
 
+def test_a_validation_that_was_broken_off_leaves_nothing_in_the_next(datamodule: GroundingDataModule) -> None:
+    answers = table(len(TEST))
+    measured = module(answers)
+    loader = datamodule.evaluation_dataloader("test")
+
+    class Break(Callback):
+        def on_validation_batch_end(self, *arguments: Any, **_: Any) -> None:
+            raise RuntimeError("broken off")
+
+    with pytest.raises(RuntimeError, match="broken off"):
+        trainer(callbacks=[Break()]).validate(measured, dataloaders=loader, verbose=False)
+    run = trainer()
+    run.validate(measured, dataloaders=loader, verbose=False)
+    moments = clipped(datamodule, "test")
+    assert logged(run, "val") == pytest.approx(measures(answers, moments) | terms(answers, moments))
+
+
 def test_training_logs_the_terms_the_rate_and_the_norm(datamodule: GroundingDataModule) -> None:
     answers = table(len(TRAIN))
     run = trainer(max_epochs=1)

@@ -29,6 +29,32 @@ class Prediction(TypedDict):
     iou: Tensor
 
 
+class EpochMeans:
+    """Weighted means of scalars over an epoch, summed where they lie: to log them step by step costs more than this.
+
+    >>> means = EpochMeans()
+    >>> means.add({"loss": 1.0}, weight=3)
+    >>> means.add({"loss": 5.0}, weight=1)
+    >>> means.take()
+    {'loss': (2.0, 4)}
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[Tensor | float, int]] = {}
+
+    def add(self, values: Mapping[str, Tensor | float], *, weight: int) -> None:
+        """Add the means of ``weight`` pairs or steps."""
+        for name, value in values.items():
+            known, total = self._sums.get(name, (0.0, 0))
+            value = value.detach() if isinstance(value, Tensor) else value
+            self._sums[name] = known + weight * value, total + weight
+
+    def take(self) -> dict[str, tuple[Tensor | float, int]]:
+        """Give each mean with its weight, and begin anew."""
+        sums, self._sums = self._sums, {}
+        return {name: (value / weight, weight) for name, (value, weight) in sums.items()}
+
+
 class GroundingModule(LightningModule):
     """Trains and evaluates any model that takes a ``GroundingBatch`` and gives a ``GroundingOutput``.
 
@@ -62,6 +88,7 @@ class GroundingModule(LightningModule):
         self.metrics = nn.ModuleDict(
             {split: grounding_metrics(prefix=f"{split}/", **(metrics or {})) for split in ("val", "test")}
         )
+        self.means = {split: EpochMeans() for split in ("train", "val", "test")}
         self.provenance = dict(provenance or {})
 
     def forward(self, batch: GroundingBatch) -> GroundingOutput:
@@ -72,13 +99,13 @@ class GroundingModule(LightningModule):
     def training_step(self, batch: GroundingBatch, batch_idx: int) -> Tensor:
         """Return the loss of a batch."""
         terms = self.loss(self(batch), batch)
-        self._log("train", terms, batch)
+        self.means["train"].add(terms, weight=len(batch))
         return terms["loss"]
 
     def validation_step(self, batch: GroundingBatch, batch_idx: int) -> None:
         """Measure a batch of the validation split."""
         output = self(batch)
-        self._log("val", self.loss(output, batch), batch)
+        self.means["val"].add(self.loss(output, batch), weight=len(batch))
         self._measure("val", output, batch)
 
     def test_step(self, batch: GroundingBatch, batch_idx: int) -> Mapping[str, Any]:
@@ -86,6 +113,30 @@ class GroundingModule(LightningModule):
         ranked_sec = self._measure("test", self(batch), batch)
         iou = spans.iou(ranked_sec[:, 0], batch.span_sec)
         return Prediction(index=batch.index.cpu(), ranked_sec=ranked_sec.cpu(), iou=iou.cpu())
+
+    def on_train_epoch_start(self) -> None:
+        """Forget an epoch that was broken off."""
+        self.means["train"].take()
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget an epoch that was broken off."""
+        self._forget("val")
+
+    def on_test_epoch_start(self) -> None:
+        """Forget an epoch that was broken off."""
+        self._forget("test")
+
+    def on_train_epoch_end(self) -> None:
+        """Log the means over the epoch."""
+        self._log("train")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the split, and the metrics."""
+        self._log("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the means over the split, and the metrics."""
+        self._log("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Make the optimiser, and the schedule over the steps that the trainer expects."""
@@ -103,15 +154,14 @@ class GroundingModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip the gradients by their norm, and log it and the learning rate."""
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        norm = get_total_norm(gradients)
+        """Clip the gradients by their norm, and note it and the learning rate."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters])
         if gradient_clip_algorithm == "value":
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         elif gradient_clip_val:  # 0 means no clipping, as in Lightning
-            clip_grads_with_norm_(self.parameters(), gradient_clip_val, norm)
-        values = {"train/gradient_norm": norm, "train/learning_rate": optimizer.param_groups[0]["lr"]}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=1)
+            clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        self.means["train"].add({"gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"]}, weight=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to use the weights without the run's folder."""
@@ -120,20 +170,22 @@ class GroundingModule(LightningModule):
     def _measure(self, split: str, output: GroundingOutput, batch: GroundingBatch) -> Tensor:
         """Update the metrics, which stay on the device; return the ranked predictions in seconds, (B, N, 2)."""
         ranked_sec = output.ranked.double() * batch.duration_sec[:, None, None]
-        metrics = self.metrics[split]
-        assert isinstance(metrics, GroundingMetrics)
-        metrics.update(ranked_sec, batch.span_sec, batch.duration_sec)
-        self.log_dict(dict(metrics.items()), on_step=False, on_epoch=True, batch_size=len(batch))
+        self._metrics(split).update(ranked_sec, batch.span_sec, batch.duration_sec)
         reversed_share = 100 * (output.span[:, 0] > output.span[:, 1]).double().mean()
-        self._log(split, {"reversed": reversed_share}, batch)
+        self.means[split].add({"reversed": reversed_share}, weight=len(batch))
         return ranked_sec
 
-    def _log(self, split: str, values: Mapping[str, Tensor], batch: GroundingBatch) -> None:
-        self.log_dict(
-            {f"{split}/{name}": value for name, value in values.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch),
-            sync_dist=True,
-            prog_bar=split == "train",
-        )
+    def _metrics(self, split: str) -> GroundingMetrics:
+        metrics = self.metrics[split]
+        assert isinstance(metrics, GroundingMetrics)
+        return metrics
+
+    def _forget(self, split: str) -> None:
+        self.means[split].take()
+        self._metrics(split).reset()
+
+    def _log(self, split: str) -> None:
+        for name, (value, weight) in self.means[split].take().items():
+            self.log(f"{split}/{name}", value, batch_size=weight, sync_dist=True, prog_bar=split == "train")
+        if split in self.metrics:
+            self.log_dict(dict(self._metrics(split).items()))

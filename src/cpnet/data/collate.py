@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from cpnet.batch import GroundingBatch
-from cpnet.data.gathering import Allocate, fresh
 from cpnet.data.moment import Moment
 from cpnet.data.rows import Rows
 from cpnet.data.sampling import Sampling
@@ -93,7 +92,6 @@ def collate(
     rows: Rows,
     sampling: Sampling,
     blind_to_video: bool = False,
-    allocate: Allocate = fresh,
 ) -> GroundingBatch:
     """Make the batch of a draw, on the device of its tensors and of the pairs.
 
@@ -103,7 +101,6 @@ def collate(
         rows: where the features lie
         sampling: from rows to T clips
         blind_to_video: gives zeros instead of the features, with their mask
-        allocate: where the features of the batch go
 
     Raises:
         DataError: features cannot be read.
@@ -113,7 +110,7 @@ def collate(
     if draw.share_videos:
         videos, video_index = torch.unique(videos, return_inverse=True)
     fetched = rows.fetch(videos)
-    video, real = sampling(fetched.rows, fetched.starts, fetched.counts, phase=draw.phase, allocate=allocate)
+    video, real = sampling(fetched.rows, fetched.starts, fetched.counts, phase=draw.phase)
     return GroundingBatch(
         video=torch.zeros_like(video) if blind_to_video else video,
         video_mask=_first(real, video.shape[1]),

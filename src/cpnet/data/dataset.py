@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 
 from cpnet.batch import PADDING, GroundingBatch
 from cpnet.data.collate import Draw, Pairs, collate
-from cpnet.data.gathering import RecycledMemory
 from cpnet.data.identity import normalise_id
 from cpnet.data.moment import Moment
 from cpnet.data.rows import Rows
@@ -65,7 +64,6 @@ class GroundingDataset(Dataset[GroundingBatch | Draw]):
         numbers = [videos[normalise_id(moment.video)] for moment in moments]
         self.pairs = Pairs.of(moments, queries=queries, videos=numbers)
         self._placed = self.pairs
-        self._memory = RecycledMemory()
 
     def evaluating(self, *, share_videos: bool = False) -> GroundingDataset:
         """Give the same pairs without a random phase, each video once a batch where ``share_videos``."""
@@ -105,7 +103,6 @@ class GroundingDataset(Dataset[GroundingBatch | Draw]):
             rows=self.rows,
             sampling=self.sampling,
             blind_to_video=self.blind == "video",
-            allocate=self._memory,
         )
 
     def order(self, order: Order) -> Tensor:

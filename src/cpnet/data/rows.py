@@ -15,7 +15,6 @@ from torch import Tensor
 
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
-from cpnet.data.gathering import RecycledMemory
 from cpnet.data.moment import DataError
 from cpnet.data.progress import Progress, silent
 from cpnet.data.shared import SharedArray, shared_path
@@ -77,7 +76,6 @@ class SourceRows(Rows):
 
     def __init__(self, source: FeatureSource, videos: Sequence[str]) -> None:
         self.source, self.videos = source, list(videos)
-        self._memory = RecycledMemory()
 
     def fetch(self, videos: Tensor) -> Fetched:
         """See ``Rows``."""
@@ -85,10 +83,8 @@ class SourceRows(Rows):
         tables = [torch.from_numpy(self.source.rows(self.videos[video])) for video in distinct.tolist()]
         tables.append(torch.zeros(1, self.source.dim, dtype=tables[0].dtype))
         counts = torch.tensor([len(table) for table in tables])
-        dtype = max((table.dtype for table in tables), key=lambda dtype: dtype.itemsize)
-        rows = self._memory((int(counts.sum()), self.source.dim), dtype, torch.device("cpu"))
         starts = counts.cumsum(0) - counts
-        return Fetched(rows=torch.cat(tables, out=rows), starts=starts[places], counts=counts[places])
+        return Fetched(rows=torch.cat(tables), starts=starts[places], counts=counts[places])
 
 
 class StoreRows(Rows):

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from cpnet.data.gathering import Allocate, fresh, gather_between, gather_means, gather_rows
+from cpnet.data.gathering import gather_between, gather_means, gather_rows
 
 LAST_PHASE = 1 - 2**-30  # a phase nearer to 1 could be rounded up to the next clip
 
@@ -30,9 +30,9 @@ class Sampling(Protocol):
         ...
 
     def __call__(
-        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None, allocate: Allocate = fresh
+        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Sample the clips of a batch, into memory of ``allocate``'s."""
+        """Sample the clips of a batch."""
         ...
 
 
@@ -59,7 +59,7 @@ class Pick:
         _check_clips(self.clips)
 
     def __call__(
-        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None, allocate: Allocate = fresh
+        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Sample the clips of a batch; see ``Sampling``."""
         i, size = torch.arange(self.clips, device=counts.device), counts[:, None]
@@ -69,7 +69,7 @@ class Pick:
         stretched = (i + shift.clamp_max(LAST_PHASE)).mul_(size.clamp_min(self.clips).double())
         picked = stretched.div_(self.clips).long()
         place = torch.where(picked < size, starts[:, None] + picked, len(rows) - 1)
-        return gather_rows(rows, place, allocate=allocate), counts.clamp_max(self.clips)
+        return gather_rows(rows, place), counts.clamp_max(self.clips)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ class MeanPool:
         _check_clips(self.clips)
 
     def __call__(
-        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None, allocate: Allocate = fresh
+        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Sample the clips of a batch; see ``Sampling``."""
         edges, size = torch.arange(self.clips + 1, device=counts.device), counts[:, None]
@@ -103,7 +103,7 @@ class MeanPool:
         nearest = (2 * edges[:-1] + 1) * size // (2 * self.clips)
         first = torch.where(size <= self.clips, nearest, bounds[:, :-1])
         sizes = torch.where(size <= self.clips, 1, bounds.diff())
-        return gather_means(rows, starts[:, None] + first, sizes, allocate=allocate), _all_real(counts, self.clips)
+        return gather_means(rows, starts[:, None] + first, sizes), _all_real(counts, self.clips)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +128,7 @@ class Linear:
         _check_clips(self.clips)
 
     def __call__(
-        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None, allocate: Allocate = fresh
+        self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Sample the clips of a batch; see ``Sampling``."""
         i, last = torch.arange(self.clips, device=counts.device), (counts - 1)[:, None]
@@ -136,7 +136,7 @@ class Linear:
         lower = place.long()
         upper = torch.minimum(lower + 1, last)
         starts, weight = starts[:, None], (place - lower).float()
-        clips = gather_between(rows, starts + lower, starts + upper, weight, allocate=allocate)
+        clips = gather_between(rows, starts + lower, starts + upper, weight)
         return clips, _all_real(counts, self.clips)
 
 

@@ -10,7 +10,7 @@ from cpnet.batch import AttentionMaps, GroundingBatch, GroundingOutput
 from cpnet.models.coattention import CoAttention
 from cpnet.models.dropout import Dropout
 from cpnet.models.embedding import WordEmbedding
-from cpnet.models.encoder import ConvBlock, EncoderOptions, FeatureEncoder, FeedForward, SelfAttention
+from cpnet.models.encoder import EncoderOptions, FeatureEncoder
 from cpnet.models.kernels import Linear
 from cpnet.models.pyramid import CAMOptions, ContextAwareModule, ContextualPyramid, DownSampling, TopDown
 from cpnet.models.regression import SelfAttentiveRegression
@@ -131,9 +131,7 @@ class CPNet(nn.Module):
     def compile(self, *arguments: Any, **options: Any) -> None:
         """Compile the parts that do the work, each once for all batch sizes and lengths; see ``torch.compile``."""
         parts = (
-            ConvBlock,
-            SelfAttention,
-            FeedForward,
+            FeatureEncoder,
             CoAttention,
             DownSampling,
             ContextAwareModule,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cpnet.models.convolution import DepthwiseConv1d
 from cpnet.models.dropout import Dropout
-from cpnet.models.kernels import Linear, attention, layer_norm, relu
+from cpnet.models.kernels import Linear, attention, layer_norm, relu, stored
 
 
 class EncoderOptions(TypedDict, total=False):
@@ -186,6 +186,6 @@ class FeatureEncoder(nn.Module):
         """Encode each sequence by itself, whatever its padding holds."""
         x = self.position(x)
         for block in self.convolutions:
-            x = block(x, mask)
+            x = stored(block(x, mask))
         encoded: Tensor = self.feedforward(self.attention(x, mask))
         return encoded

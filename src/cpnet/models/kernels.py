@@ -2,8 +2,8 @@
 
 ``torch.compile`` fuses elementwise work into a few passes over memory, but on CPUs some things keep it from being fast:
 masks of bools, which it stores one by one; random numbers, which it draws one by one; sums over a whole batch, which it
-reads in narrow columns; and what it makes again for every element, unless a ``clone`` has it stored. Under it these
-functions take forms without them. Without it they are torch's own.
+reads in narrow columns; and what it makes again for every element, unless a ``clone`` has it :func:`stored`. Under it
+these functions take forms without them. Without it they are torch's own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from torch import Tensor, nn
 def is_fused(x: Tensor) -> bool:
     """Whether this call is being compiled for a CPU."""
     return torch.compiler.is_compiling() and x.device.type == "cpu"
+
+
+def stored(x: Tensor) -> Tensor:
+    """Give ``x``; compiled, from memory, instead of making it again wherever it is read."""
+    return x.clone() if is_fused(x) else x
 
 
 def relu(x: Tensor) -> Tensor:
@@ -78,9 +83,9 @@ def masked_softmax(logits: Tensor, mask: Tensor, dim: int) -> Tensor:
     Shape: logits of any shape, mask bool that broadcasts to it, True = real -> as logits, or float32
     """
     wide = torch.float32 if logits.dtype == torch.float16 else logits.dtype  # float16 has no room below its logits
-    # Half of the lowest value, so that no sum overflows; a clone, or the compiler makes it again for every logit.
-    bias = torch.zeros_like(mask, dtype=wide).masked_fill(~mask, torch.finfo(wide).min / 2).clone()
-    return (logits + bias).softmax(dim=dim)
+    # Half of the lowest value, so that no sum overflows.
+    bias = torch.zeros_like(mask, dtype=wide).masked_fill(~mask, torch.finfo(wide).min / 2)
+    return (logits + stored(bias)).softmax(dim=dim)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
@@ -132,8 +137,8 @@ class _ShiftedProducts(torch.autograd.Function):
 
 
 def _windows(x: Tensor, size: int) -> list[Tensor]:
-    # A clone, or the compiler would ask of each of the ``size`` reads whether it falls into the padding.
-    padded = F.pad(x, (0, 0, size // 2, size // 2)).clone()
+    # Stored, or each of the ``size`` reads would ask whether it falls into the padding.
+    padded = stored(F.pad(x, (0, 0, size // 2, size // 2)))
     return [padded[:, i : i + x.shape[1]] for i in range(size)]
 
 
