@@ -34,7 +34,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def composed() -> DictConfig:
     register_schemas()
     GlobalHydra.instance().clear()
-    overrides = [*TINY, "logger=none", "output_dir=refused", "model_name=cpnet_small", "trainer.max_epochs=${epochs}"]
+    overrides = [
+        *TINY,
+        "logger=none",
+        "output_dir=refused",
+        "model_name=cpnet_small",
+        "experiment_name=null",
+        "trainer.max_epochs=${epochs}",
+    ]
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
         return hydra.compose("train", overrides=overrides)
 

@@ -34,15 +34,22 @@ SHIPPED = {
     "callbacks": 1,
     "dataset": 8,
     "dataset/annotations": 1,
+    "experiment": 17,
+    "hydra/launcher": 4,
+    "hydra/sweeper": 1,
     "logger": 4,
     "loss": 1,
     "model": 4,
     "optimizer": 2,
+    "recipe": 1,
     "sampling": 3,
     "scheduler": 4,
-    "trainer": 6,
+    "size": 3,
+    "trainer": 7,
 }
-GROUPS = [group for group in SHIPPED if "/" not in group]  # a nested one holds parts that files of the group share
+# The others hold parts that files of groups share, or what a whole run is made of.
+GROUPS = [group for group in SHIPPED if "/" not in group and group not in ("experiment", "recipe", "size")]
+EXPERIMENTS = sorted(file.stem for file in (CONFIG_DIR / "experiment").glob("*.yaml"))
 CHOICES = [(group, file.stem) for group in GROUPS for file in sorted((CONFIG_DIR / group).glob("*.yaml"))]
 DATASETS, MODELS = ([name for group, name in CHOICES if group == wanted] for wanted in ("dataset", "model"))
 PAPER_ROWS = {  # Tables 1 to 4, in per cent
@@ -68,7 +75,8 @@ def _hydra() -> Iterator[None]:
 @cache
 def compose(*overrides: str, name: str = "train") -> DictConfig:
     """Compose as a run does, with the folder that only a run has; nobody may change what is composed once for all."""
-    folder = ["output_dir=out", "model_name=model"] if name == "train" else ["output_dir=out"]
+    needed = {"train": ["output_dir=out", "model_name=model", "experiment_name=null"], "dashboard": []}
+    folder = needed.get(name, ["output_dir=out"])
     cfg = hydra.compose(name, overrides=[*folder, *overrides])
     OmegaConf.set_readonly(cfg, True)
     return cfg
@@ -91,8 +99,8 @@ def test_every_file_is_counted(group: str) -> None:
 
 def test_every_group_is_known() -> None:
     groups = {file.parent.relative_to(CONFIG_DIR).as_posix() for file in CONFIG_DIR.glob("*/**/*.yaml")}
-    assert groups == {*SHIPPED, "hydra/job_logging"}
-    assert {file.stem for file in CONFIG_DIR.glob("*.yaml")} == {"train", "evaluate", "prepare"}
+    assert groups | {"experiment"} == {*SHIPPED, "hydra/job_logging"}  # a link, in a checkout
+    assert {file.stem for file in CONFIG_DIR.glob("*.yaml")} == {"train", "evaluate", "prepare", "report", "dashboard"}
     assert len(CHOICES) == sum(SHIPPED[group] for group in GROUPS)
 
 
@@ -245,6 +253,13 @@ def test_the_small_preset_brings_its_recipe_and_leaves_the_rest_to_the_line() ->
     chosen = compose("model=cpnet_small", "optimizer=adam", "sampling=linear", "sampling.clips=64")
     assert (chosen.optimizer._target_, chosen.model.max_length) == ("torch.optim.Adam", 64)
     assert chosen.sampling._target_ == "cpnet.data.sampling.Linear"
+
+
+def test_a_dashboard_names_keys_that_a_run_has() -> None:
+    board, cfg = compose(name="dashboard"), compose()
+    assert all(OmegaConf.select(cfg, key, throw_on_missing=True) is not None for key in board.swept)
+    assert board.thresholds == cfg.metrics.thresholds
+    assert board.project == compose("logger=wandb").logger.wandb.project
 
 
 @dataclass
@@ -445,3 +460,51 @@ def test_a_refusal_names_the_group_where_the_constructor_does_not() -> None:
         instantiate(compose("loss.attention_weight=-1").loss)
     with pytest.raises(ConfigError, match=r"^trainer: .*unexpected keyword argument 'surprise'"):
         make_trainer(runnable("+trainer.surprise=1"), callbacks=[], logger=False)
+
+
+def variants(experiment: str) -> list[list[str]]:
+    """The overrides of each job of an experiment, of one seed."""
+    swept = OmegaConf.load(CONFIG_DIR / "experiment" / f"{experiment}.yaml").hydra.sweeper.params
+    parser = OverridesParser.create()
+    values = {str(key): parser.parse_override(f"{key}={value}") for key, value in swept.items()}
+    assert list(values.pop("seed").sweep_string_iterator()) == ["0", "1", "2"]
+    return [[f"{key}={value}"] for key, each in values.items() for value in each.sweep_string_iterator()] or [[]]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_is_short_and_says_what_the_paper_has(name: str) -> None:
+    lines = (CONFIG_DIR / "experiment" / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 15
+    header = "\n".join(line for line in lines if line.startswith("#"))
+    assert "paper" in header
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_header_of_an_experiment_has_the_papers_numbers(name: str) -> None:
+    text = (CONFIG_DIR / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    dataset = compose(f"experiment={name}").dataset.name
+    for model, row in PAPER_ROWS.get(dataset, {}).items():
+        if model == "cpnet" or name.startswith("table1"):
+            assert all(f"{value:.2f}" in text for value in row.values())
+
+
+@pytest.mark.parametrize("size", ["full", "small", "tiny"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_job_of_an_experiment_makes_a_model_of_its_own(name: str, size: str) -> None:
+    made = []
+    for overrides in variants(name):
+        cfg = compose(f"experiment={name}", f"size={size}", *overrides)
+        assert cfg.dataset.name == {"small": "charades_sta_actions", "tiny": "synthetic"}.get(size, cfg.dataset.name)
+        made.append(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
+    assert len({json.dumps(each, sort_keys=True) for each in made}) == len(made)
+
+
+def test_the_twins_differ_from_the_experiment_in_their_size_alone() -> None:
+    full, small = (
+        compose("experiment=ablation_levels", "model.pyramid_levels=2", f"size={s}") for s in ("full", "small")
+    )
+    assert (full.model.hidden_dim, small.model.hidden_dim) == (512, 128)
+    assert full.model.pyramid_levels == small.model.pyramid_levels == 2
+    preset = compose("model=cpnet_small")
+    for key in ("sampling", "optimizer", "scheduler", "batch_size"):
+        assert small[key] == preset[key]

@@ -8,8 +8,11 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning import Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 
+from cpnet.config import ConfigError
 from cpnet.data.moment import DataError
 from cpnet.data.vocabulary import Vocabulary
 
@@ -75,3 +78,17 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         weights=content["state_dict"],
         epoch=content["epoch"],
     )
+
+
+def chosen(trainer: Trainer) -> tuple[Path, dict[str, Any]]:
+    """Give the checkpoint that validation chose, with the metric that chose it, its score and its epoch, from 0.
+
+    Raises:
+        ConfigError: no epoch was validated
+    """
+    best = trainer.checkpoint_callback
+    if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
+        raise ConfigError("no epoch was validated, so none was chosen: see trainer.limit_val_batches and the like")
+    path = Path(best.best_model_path)
+    score, epoch = float(best.best_model_score), load_checkpoint(path).epoch
+    return path, {"monitor": best.monitor, "score": score, "epoch": epoch}

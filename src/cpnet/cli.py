@@ -97,6 +97,14 @@ def offer_checkpoint(arguments: list[str]) -> None:
     ConfigStore.instance().store(name="from_checkpoint", node=taken)
 
 
+def name_experiment() -> None:
+    """Take ``experiment=NAME`` for a name; Hydra takes it for a file of the group, which it is in ``cpnet.train``."""
+    key = "experiment="
+    sys.argv[1:] = [
+        f"experiment_name={each.removeprefix(key)}" if each.startswith(key) else each for each in sys.argv[1:]
+    ]
+
+
 def explain(error: BaseException, config_name: str) -> str:
     """Say what a user's error means: key, value, what is allowed, and what may have been meant."""
     causes = list(_chain(error))

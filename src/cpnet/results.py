@@ -53,6 +53,7 @@ def collect(
     model: nn.Module,
     compiled: bool,
     stopwatch: Stopwatch,
+    validation: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Gather what results.json holds.
 
@@ -66,15 +67,18 @@ def collect(
         model: the network
         compiled: whether it was compiled
         stopwatch: seconds of the run's stages
+        validation: of a training: the metric by which the checkpoint was chosen, its score and epoch
     """
     # Presets and models of one's own stand beside the paper's full model, its ablations beside their own rows.
     variant = cfg.model_name if cfg.model_name in cfg.dataset.paper else "cpnet"
     measured = {key.removeprefix("test/"): float(value) for key, value in logged.items() if key.startswith("test/")}
     return {
+        "experiment": cfg.get("experiment_name"),
         "model": cfg.model_name,
         "metrics": {key: value for key, value in measured.items() if key != "reversed"},
         "reversed": measured["reversed"],
         "pairs": pairs,
+        "validation": dict(validation or {}),
         "trivial": trivial_rows(train, evaluated, containers(cfg.metrics)),
         "paper": dict(cfg.dataset.paper.get(variant, {})) if split == "test" else {},
         "paper_model": variant,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from cpnet import cli
-from cpnet.config import ConfigError
 
 
 def main(cfg: DictConfig) -> float:
@@ -24,11 +23,10 @@ def train(cfg: DictConfig) -> float:
     from pathlib import Path
 
     from pytorch_lightning import seed_everything
-    from pytorch_lightning.callbacks import ModelCheckpoint
 
     from cpnet import results, tracking
     from cpnet.build import build_datamodule, build_module, build_trainer, containers, refusals
-    from cpnet.checkpoint import provenance
+    from cpnet.checkpoint import chosen, provenance
     from cpnet.precision import choose_precision
     from cpnet.predictions import PredictionWriter
     from cpnet.speed import is_compiled, prepare_process
@@ -51,25 +49,25 @@ def train(cfg: DictConfig) -> float:
     with tracking.job(trainer.loggers, containers(cfg)):
         with stopwatch.time("fit"):
             trainer.fit(module, datamodule=datamodule)
-        best = trainer.checkpoint_callback
-        if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
-            raise ConfigError("no epoch was validated, so none was chosen: see trainer.limit_val_batches and the like")
+        best, validation = chosen(trainer)
         with stopwatch.time("test"):
-            trainer.test(module, datamodule=datamodule, ckpt_path=best.best_model_path, verbose=False)
-    if trainer.is_global_zero:
-        measured = results.collect(
-            cfg,
-            split="test",
-            pairs=writer.written,
-            logged=trainer.callback_metrics,
-            train=datamodule.dataset("train").moments,
-            evaluated=test,
-            model=module.model,
-            compiled=is_compiled(trainer),
-            stopwatch=stopwatch,
-        )
-        results.publish(measured, folder)
-    return float(best.best_model_score)
+            trainer.test(module, datamodule=datamodule, ckpt_path=str(best), verbose=False)
+        if trainer.is_global_zero:
+            measured = results.collect(
+                cfg,
+                split="test",
+                pairs=writer.written,
+                logged=trainer.callback_metrics,
+                train=datamodule.dataset("train").moments,
+                evaluated=test,
+                model=module.model,
+                compiled=is_compiled(trainer),
+                stopwatch=stopwatch,
+                validation=validation,
+            )
+            results.publish(measured, folder)
+            tracking.log_results(trainer.loggers, measured, predictions=writer.path, checkpoint=best)
+    return float(validation["score"])
 
 
 if __name__ == "__main__":

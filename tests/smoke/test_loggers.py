@@ -25,20 +25,3 @@ def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
     curves = events.EventAccumulator(str(tmp_path / "run/tensorboard"))
     curves.Reload()
     assert {"train/loss", "train/learning_rate", "val/mIoU", "test/mIoU"} <= set(curves.Tags()["scalars"])
-
-
-def test_weights_and_biases_writes_offline_a_run_a_job(tmp_path: Path) -> None:
-    pytest.importorskip("wandb")
-    # Where nobody listens, so that a call to the service would fail.
-    nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
-    own = {f"WANDB_{kind}_DIR": str(tmp_path / "own") for kind in ("CONFIG", "CACHE", "DATA")}
-    jobs = ["seed=1,2", "hydra.sweep.dir=sweep", "logger=wandb"]
-    ended = call("train", "-m", *TINY, *jobs, folder=tmp_path, environment=nowhere | own | {"WANDB_SILENT": "true"})
-    assert ended.code == 0, ended.err
-    for job in (0, 1):
-        folder = tmp_path / "sweep" / str(job)
-        runs = list((folder / "wandb").glob("offline-run-*"))
-        assert len(runs) == 1
-        assert list(runs[0].glob("*.wandb"))
-        assert (folder / "results.json").exists()
-        assert (folder / "metrics.csv").exists()

@@ -1,41 +1,108 @@
-"""Several jobs of one command, each in a folder of its own."""
+"""Several jobs of one command, each a process with a folder of its own."""
 
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
+from typing import Any
 
+import pytest
 from omegaconf import OmegaConf
 
-from commands import TINY, call
+from commands import TINY, Ended, call
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_every_job_has_a_folder_with_its_results(tmp_path: Path) -> None:
-    ended = call("train", "-m", *TINY, "model.pyramid_levels=1,2", "hydra.sweep.dir=sweep", folder=tmp_path)
-    assert ended.code == 0, ended.err
-    results = [json.loads((tmp_path / f"sweep/{job}/results.json").read_text(encoding="utf-8")) for job in (0, 1)]
-    assert results[0]["parameters"] < results[1]["parameters"]
-    for job in (0, 1):
-        folder = tmp_path / "sweep" / str(job)
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def sweep(place: Path, *overrides: str) -> Ended:
+    return call("train", "-m", *TINY, "hydra.sweep.dir=sweep", *overrides, folder=place)
+
+
+def results(folder: Path) -> dict[str, Any]:
+    content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+    """Three jobs, two at a time, the second of which cannot work."""
+    place = tmp_path_factory.mktemp("swept")
+    return place, sweep(place, "model.pyramid_levels=1,99,2", "hydra.launcher.n_jobs=2")
+
+
+def test_every_job_has_a_folder_with_its_results(swept: tuple[Path, Ended]) -> None:
+    place, _ = swept
+    for job, levels in ((0, 1), (2, 2)):
+        folder = place / "sweep" / str(job)
         cfg = OmegaConf.load(folder / "config.yaml")
-        assert cfg.model.pyramid_levels == job + 1
+        assert (cfg.model.pyramid_levels, cfg.run_name) == (levels, f"model.pyramid_levels={levels}")
         assert cfg.output_dir == str(folder)
         files = {path.name for path in folder.rglob("*") if path.is_file()}
-        assert {"best.ckpt", "last.ckpt", "metrics.csv", "predictions.jsonl", "train.log"} <= files
-    assert {path.name for path in tmp_path.iterdir()} == {"sweep", "data"}
+        assert {"best.ckpt", "last.ckpt", "metrics.csv", "predictions.jsonl", "train.log", "output.log"} <= files
+    assert results(place / "sweep/0")["parameters"] < results(place / "sweep/2")["parameters"]
+    assert {path.name for path in place.iterdir()} == {"sweep", "data"}
+
+
+def test_a_job_that_cannot_work_is_named_at_the_end_and_leaves_the_others(swept: tuple[Path, Ended]) -> None:
+    place, ended = swept
+    assert ended.code == 1
+    assert "cpnet: 1 of the sweep's jobs failed" in ended.err
+    assert "#1 model.pyramid_levels=99: model.pyramid_levels must be 1 to 8; got 99" in ended.err
+    assert str(place / "sweep" / "1") in ended.err
+    assert not (place / "sweep/1/results.json").exists()
+
+
+def test_a_sweep_goes_on_with_what_is_not_done(swept: tuple[Path, Ended]) -> None:
+    place, _ = swept
+    before = (place / "sweep/0/results.json").stat().st_mtime_ns
+    ended = sweep(place, "model.pyramid_levels=1,3,2", "sweep.resume=true")  # mended
+    assert ended.code == 0, ended.err
+    assert "#0 model.pyramid_levels=1: done already" in ended.out
+    assert "1 of 3 jobs to run" in ended.out
+    assert (place / "sweep/0/results.json").stat().st_mtime_ns == before
+    assert OmegaConf.load(place / "sweep/1/config.yaml").model.pyramid_levels == 3
+    (aside,) = (place / "sweep/unfinished").iterdir()
+    assert aside.name.startswith("1_")
 
 
 def test_a_job_is_the_run_that_it_would_be_alone(tmp_path: Path) -> None:
-    call("train", "-m", *TINY, "seed=1,2", "hydra.sweep.dir=sweep", folder=tmp_path)
+    call("train", "-m", *TINY, "seed=1,2", "hydra.sweep.dir=sweep", "hydra/launcher=basic", folder=tmp_path)
     call("train", *TINY, "seed=2", "hydra.run.dir=alone", folder=tmp_path)
     alone = (tmp_path / "alone/predictions.jsonl").read_bytes()
     assert alone == (tmp_path / "sweep/1/predictions.jsonl").read_bytes()
     assert alone != (tmp_path / "sweep/0/predictions.jsonl").read_bytes()
 
 
-def test_a_job_that_cannot_work_ends_the_command_with_its_reason(tmp_path: Path) -> None:
-    ended = call("train", "-m", *TINY, "model.pyramid_levels=1,99", "hydra.sweep.dir=sweep", folder=tmp_path)
+def test_jobs_of_several_processes_work_in_a_sweep(tmp_path: Path) -> None:
+    processes = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=2")
+    ended = sweep(tmp_path, *processes, "epochs=1", "seed=1,2", "hydra.launcher.n_jobs=1")
+    assert ended.code == 0, ended.err
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"0", "1", "multirun.yaml"}
+    assert results(tmp_path / "sweep/0")["seed"] == 1
+    assert results(tmp_path / "sweep/1")["pairs"] == results(tmp_path / "sweep/0")["pairs"] > 0
+
+
+def test_the_newest_sweep_of_the_same_kind_is_the_one_that_goes_on(tmp_path: Path) -> None:
+    chosen = []
+    for resume in ("false", "false", "true"):
+        ended = call(
+            *("train", "-m", *TINY, "model.pyramid_levels=98,99", f"sweep.resume={resume}", "hydra/launcher=basic"),
+            folder=tmp_path,
+        )
+        assert ended.code == 1
+        chosen.append(sorted(path.name for path in (tmp_path / "outputs/multirun/synthetic").iterdir()))
+        time.sleep(1.1)  # folders are named by the second
+    assert [len(folders) for folders in chosen] == [1, 2, 2]
+
+
+def test_there_must_be_a_sweep_to_go_on_with(tmp_path: Path) -> None:
+    ended = call("train", "-m", *TINY, "seed=1,2", "sweep.resume=true", folder=tmp_path)
     assert ended.code == 1
-    assert "cpnet: model.pyramid_levels must be 1 to 8; got 99" in ended.err
-    assert (tmp_path / "sweep/0/results.json").exists()
-    assert not (tmp_path / "sweep/1/results.json").exists()
+    assert "sweep.resume=true: there is no sweep in outputs/multirun/synthetic" in ended.err

@@ -110,10 +110,12 @@ def test_results_json_says_all_that_a_number_depends_on(place: Path) -> None:
     results = read_json(place / "run/results.json")
     assert set(results) == {
         *(
+            "experiment",
             "model",
             "metrics",
             "reversed",
             "pairs",
+            "validation",
             "trivial",
             "paper",
             "paper_model",
@@ -126,6 +128,8 @@ def test_results_json_says_all_that_a_number_depends_on(place: Path) -> None:
     }
     assert results["precision"] in ("32-true", "bf16-mixed")  # what auto was on this machine
     assert results["compiled"] is False  # a run of seconds
+    assert results["experiment"] is None
+    assert results["validation"]["monitor"] == "val/mIoU"
     assert (results["model"], results["pairs"], results["seed"], results["paper"]) == ("cpnet_small", 12, 0, {})
     assert set(results["trivial"]) == {"whole video", "best constant, R@1,IoU=0.5", "best constant, mIoU"}
     assert results["trivial"]["whole video"]["span"] == [0, 1]

@@ -1,25 +1,11 @@
-"""Types of every key of the configuration, and where ``conf/`` lies; the only file that knows either.
-
-The yaml files of ``conf/`` hold the values. A schema here gives each key its type, so that a wrong key or a wrong type
-is refused by name before anything is loaded. Rules across keys live in the object that they protect.
-"""
+"""Types of the keys of every group."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import II, MISSING, OmegaConf
-
-_PACKAGE = Path(__file__).resolve().parent
-_IN_WHEEL = _PACKAGE / "conf"
-CONFIG_DIR = _IN_WHEEL if _IN_WHEEL.is_dir() else _PACKAGE.parents[1] / "conf"
-
-
-class ConfigError(ValueError):
-    """A value of the configuration cannot work; the message names its key, the value, and what is allowed."""
+from omegaconf import II, MISSING
 
 
 @dataclass
@@ -213,79 +199,3 @@ class MetricsConfig:
     thresholds: list[float] = field(default_factory=lambda: [0.3, 0.5, 0.7])
     strict: bool = False  # IoU > m instead of >= m
     discounted: bool = True
-
-
-@dataclass
-class TrainConfig:
-    """Keys at the root of ``python -m cpnet.train``."""
-
-    dataset: Any = MISSING
-    model: Any = MISSING
-    loss: Any = MISSING
-    optimizer: Any = MISSING
-    scheduler: Any = MISSING
-    sampling: Any = MISSING
-    trainer: Any = MISSING
-    callbacks: Any = MISSING
-    logger: Any = MISSING
-    metrics: MetricsConfig = field(default_factory=MetricsConfig)
-    model_name: str = MISSING  # the preset's, for folders and tables
-    data_dir: str = MISSING
-    output_dir: str = MISSING
-    epochs: int = 100
-    batch_size: int = 100
-    num_workers: int = 0
-    evaluation_order: str = "video"  # video | split | length; video encodes each video once a batch
-    seed: int = 0
-
-
-@dataclass
-class PrepareConfig:
-    """Keys at the root of ``python -m cpnet.prepare``."""
-
-    action: str = "inspect"  # inspect | pack
-    dtype: str = "float16"  # float16 | float32, of a packed store
-    output_dir: str = MISSING
-    dataset: DatasetConfig = MISSING
-    data_dir: str = MISSING
-
-
-@dataclass
-class EvaluateConfig:
-    """Keys at the root of ``python -m cpnet.evaluate``; all from ``dataset`` on are the checkpoint's."""
-
-    checkpoint: str = MISSING
-    split: str = "test"  # train | val | test
-    output_dir: str = MISSING
-    trainer: Any = MISSING
-    dataset: DatasetConfig = MISSING
-    sampling: Any = MISSING
-    model: Any = MISSING
-    model_name: str = MISSING
-    loss: Any = MISSING
-    metrics: MetricsConfig = MISSING
-    data_dir: str = MISSING
-    batch_size: int = MISSING
-    num_workers: int = MISSING
-    evaluation_order: str = "video"
-    seed: int = MISSING
-
-
-def register_schemas() -> None:
-    """Store every schema where the yaml files of its group find it as ``base_...``."""
-    OmegaConf.register_new_resolver("max", max, replace=True)
-    store = ConfigStore.instance()
-    store.store(name="base_train", node=TrainConfig)
-    store.store(name="base_evaluate", node=EvaluateConfig)
-    store.store(name="base_prepare", node=PrepareConfig)
-    for group, name, node in (
-        ("dataset", "base_dataset", DatasetConfig),
-        ("model", "base_cpnet", CPNetConfig),
-        ("loss", "base_loss", LossConfig),
-        ("optimizer", "base_optimizer", OptimizerConfig),
-        ("optimizer", "base_adam", AdamConfig),
-        ("scheduler", "base_scheduler", SchedulerConfig),
-        ("sampling", "base_sampling", SamplingConfig),
-        ("trainer", "base_trainer", TrainerConfig),
-    ):
-        store.store(group=group, name=name, node=node)

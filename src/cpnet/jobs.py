@@ -1,0 +1,88 @@
+"""The jobs of a sweep: what tells them apart, where they lie, whether they are done, and why they failed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.utils import filter_overrides
+from omegaconf import OmegaConf
+
+from cpnet.config import ConfigError
+
+OURS = ("run_name=", "sweep.")  # overrides that say nothing about a job
+
+
+class JobsFailedError(ConfigError):
+    """Some jobs of a sweep failed; the message names each with its folder and reason."""
+
+
+@dataclass
+class Job:
+    """A job of a sweep.
+
+    Attributes:
+        number: its place in the sweep
+        overrides: what the command line or the sweeper sets for it
+        name: the overrides in which it differs from the others
+        folder: its outputs
+        failure: why it failed, None where it did not
+    """
+
+    number: int
+    overrides: list[str]
+    name: str
+    folder: Path
+    failure: str | None = None
+
+    def score(self) -> float | None:
+        """Give the score by which its checkpoint was chosen; None while it is not done."""
+        try:
+            return float(json.loads((self.folder / "results.json").read_bytes())["validation"]["score"])
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+
+    def is_that_of_the_folder(self) -> bool:
+        """Whether the folder holds a run of the same overrides."""
+        try:
+            known = OmegaConf.load(self.folder / ".hydra" / "overrides.yaml")
+        except OSError:
+            return False
+        return sorted(_telling(map(str, known))) == sorted(_telling(self.overrides))
+
+
+def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
+    """Name each job by the overrides that not all of them have, all by their number of one where none differs.
+
+    >>> job_names([["dataset=tacos", "seed=0"], ["dataset=tacos", "seed=1"]])
+    ['seed=0', 'seed=1']
+    """
+    common = set.intersection(*(set(overrides) for overrides in job_overrides)) if len(job_overrides) > 1 else set()
+    return [" ".join(_telling(each for each in overrides if each not in common)) for overrides in job_overrides]
+
+
+def _telling(overrides: Iterable[str]) -> list[str]:
+    return list(filter_overrides([each for each in overrides if not each.lstrip("+~").startswith(OURS)]))
+
+
+def quoted(text: str) -> str:
+    """Write a text as a value on Hydra's command line."""
+    return QuotedString(text, Quote.single).with_quotes()
+
+
+def reason(complaints: str) -> str:
+    """Find what a job said last: our own message, or the last line of a traceback; empty where it said nothing."""
+    lines = [line.strip() for line in complaints.replace("\r", "\n").splitlines() if line.strip()]
+    ours = [line for line in lines if line.startswith("cpnet: ")]
+    return ours[-1].removeprefix("cpnet: ") if ours else next(reversed(lines), "")
+
+
+def summary(failed: Sequence[Job]) -> str:
+    """Say which jobs failed, where they lie, and what to do."""
+    lines = [f"{len(failed)} of the sweep's jobs failed, the others are done:"]
+    for job in failed:
+        lines += [f"  #{job.number} {job.name}: {job.failure}", f"     {job.folder}"]
+    return "\n".join([*lines, "once mended, the same command with sweep.resume=true runs these alone"])

@@ -1,0 +1,147 @@
+"""A Hydra launcher whose jobs are processes: whatever one of them does or breaks, the others do not notice.
+
+Jobs in one process share W&B's run, process groups and every setting of torch; jobs that start processes of their own
+(``trainer=ddp``) would start the whole sweep again in each.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from hydra.core.utils import JobReturn, JobStatus, configure_log
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+from cpnet.config import ConfigError
+from cpnet.jobs import Job, JobsFailedError, job_names, quoted, reason, summary
+
+log = logging.getLogger(__name__)
+
+TAIL_BYTES = 1 << 14  # of what a job complained about, among which its reason to fail is looked for
+
+
+class ProcessLauncher(Launcher):
+    """Runs each job as ``python -m cpnet.train`` in a folder of its own, some at a time.
+
+    Args:
+        n_jobs: how many at a time; with more than one, what a job prints goes only to ``output.log`` in its folder
+    """
+
+    def __init__(self, n_jobs: int) -> None:
+        if n_jobs < 1:
+            raise ConfigError(f"hydra.launcher.n_jobs must be 1 or more; got {n_jobs}")
+        self.n_jobs = n_jobs
+        self.config: DictConfig
+        self._running: set[subprocess.Popen[bytes]] = set()
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what a sweep is started with; see ``hydra.plugins.launcher.Launcher``."""
+        self.config = config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run the jobs, all of them also where some fail."""
+        configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
+        sweep = Path(self.config.hydra.sweep.dir).absolute()
+        jobs = [
+            Job(initial_job_idx + i, list(overrides), name, sweep / str(initial_job_idx + i))
+            for i, (overrides, name) in enumerate(zip(job_overrides, job_names(job_overrides), strict=True))
+        ]
+        waiting = [job for job in jobs if not self._is_done(job)]
+        log.info(f"{len(waiting)} of {len(jobs)} jobs to run, {self.n_jobs} at a time: {sweep}")
+        with self._ended_with_this_process(), ThreadPoolExecutor(self.n_jobs) as pool:
+            list(pool.map(self._run, waiting))
+        failed = [job for job in jobs if job.failure]
+        return [self._returned(job, failed) for job in jobs]
+
+    def _is_done(self, job: Job) -> bool:
+        """Whether a sweep that goes on has the job's results; what else lies in its place is put aside."""
+        if job.score() is not None and job.is_that_of_the_folder():
+            log.info(f"#{job.number} {job.name}: done already")
+            return True
+        if job.folder.exists():
+            aside = job.folder.parent / "unfinished" / f"{job.number}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+            aside.parent.mkdir(exist_ok=True)
+            job.folder.rename(aside)
+        return False
+
+    @contextmanager
+    def _ended_with_this_process(self) -> Iterator[None]:
+        """Pass on what ends this process; Ctrl-C reaches the jobs by itself."""
+
+        def end(number: int, _: object) -> None:
+            for process in self._running:
+                process.send_signal(number)
+            raise SystemExit(128 + number)
+
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGTERM, end)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _run(self, job: Job) -> None:
+        log.info(f"#{job.number} {job.name}")
+        job.folder.mkdir(parents=True)
+        environment = os.environ.copy()
+        if self.n_jobs > 1:
+            environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
+        with (job.folder / "output.log").open("ab") as output:
+            process = subprocess.Popen(
+                self._command(job),
+                stdout=None if self.n_jobs == 1 else output,
+                stderr=subprocess.PIPE,
+                env=environment,
+            )
+            self._running.add(process)
+            tail = b""
+            for chunk in _chunks(process):
+                tail = (tail + chunk)[-TAIL_BYTES:]
+                output.write(chunk)
+                if self.n_jobs == 1:
+                    sys.stderr.write(chunk.decode(errors="replace"))
+                    sys.stderr.flush()
+            code = process.wait()
+            self._running.discard(process)
+        if code != 0 or job.score() is None:
+            job.failure = reason(tail.decode(errors="replace")) or f"exit code {code}"
+            log.error(f"#{job.number} {job.name} failed: {job.failure}")
+
+    def _command(self, job: Job) -> list[str]:
+        hydra = self.config.hydra
+        folders = [each.path for each in hydra.runtime.config_sources if each.provider == "command-line"]
+        searched = [each for each in hydra.overrides.hydra if each.startswith("hydra.searchpath")]
+        return [
+            *(sys.executable, "-m", f"cpnet.{hydra.job.name}"),
+            *(argument for folder in folders for argument in ("--config-dir", folder)),
+            *(each for each in job.overrides if not each.startswith("sweep.")),
+            *(f"run_name={quoted(job.name)}", "hydra.mode=RUN", f"hydra.run.dir={quoted(str(job.folder))}"),
+            *searched,
+        ]
+
+    def _returned(self, job: Job, failed: Sequence[Job]) -> JobReturn:
+        returned = JobReturn(overrides=job.overrides, working_dir=str(job.folder), task_name=self.config.hydra.job.name)
+        returned.status = JobStatus.FAILED if job.failure else JobStatus.COMPLETED
+        returned.return_value = JobsFailedError(summary(failed)) if job.failure else job.score()
+        return returned
+
+
+def _chunks(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """Read what a process complains about as it comes: a progress bar has no ends of lines."""
+    assert process.stderr is not None
+    with process.stderr as stream:
+        while chunk := os.read(stream.fileno(), 1 << 16):
+            yield chunk

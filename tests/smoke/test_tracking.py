@@ -1,0 +1,127 @@
+"""A multirun of three jobs leaves three whole runs of Weights & Biases, and nothing goes to the network."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from commands import TINY, call
+from tracking.offline import OfflineRun, nobodys_home, read
+
+pytest.importorskip("wandb", reason="needs the extra [wandb]")
+
+SEEDS = (0, 1, 2)
+LOSSES = ("loss", "attention", "regression")
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tracking")
+    with nobodys_home(folder) as (environment, heard):
+        wanted = [
+            "seed=0,1,2",
+            "hydra/launcher=basic",
+            "logger=wandb",
+            "logger.wandb.predictions=5",
+            "hydra.sweep.dir=sweep",
+        ]
+        ended = call("train", "-m", *TINY, "trainer.max_epochs=2", *wanted, folder=folder, environment=environment)
+        assert ended.code == 0, ended.err
+        assert heard == []
+        # The guard does hear what tries to get out.
+        with pytest.raises(OSError, match=r"."):
+            urllib.request.build_opener(urllib.request.ProxyHandler({"http": environment["HTTP_PROXY"]})).open(
+                "http://example.invalid", timeout=5
+            )
+        assert len(heard) == 1
+    return folder / "sweep"
+
+
+@pytest.fixture(scope="module")
+def runs(sweep: Path) -> list[OfflineRun]:
+    return [read(sweep / str(job)) for job in range(len(SEEDS))]
+
+
+@pytest.fixture(scope="module")
+def results(sweep: Path) -> list[Mapping[str, Any]]:
+    return [json.loads((sweep / str(job) / "results.json").read_bytes()) for job in range(len(SEEDS))]
+
+
+def test_each_job_is_a_run_of_its_own_that_ended_well(runs: list[OfflineRun]) -> None:
+    assert len({run.start["run_id"] for run in runs}) == len(SEEDS)
+    assert [run.exit_code for run in runs] == [0, 0, 0]
+    assert [run.start["display_name"] for run in runs] == [f"synthetic/cpnet_small/{seed}" for seed in SEEDS]
+    tags = ["synthetic", "cpnet_small", "selection:holdout", "strict:False", "ground_truth:clipped"]
+    assert all(run.start["tags"] == tags and run.start["project"] == "cpnet" for run in runs)
+
+
+def test_a_run_has_its_configuration(sweep: Path, runs: list[OfflineRun]) -> None:
+    for job, run in enumerate(runs):
+        config = OmegaConf.to_container(OmegaConf.load(sweep / str(job) / "config.yaml"))
+        assert isinstance(config, dict)
+        assert {key: run.config[str(key)] for key in config} == config
+        assert run.config["seed"] == SEEDS[job]
+
+
+def test_a_run_has_its_curves_by_epoch(runs: list[OfflineRun]) -> None:
+    train = {*(f"train/{name}" for name in LOSSES), "train/learning_rate", "train/gradient_norm"}
+    validation = {*(f"val/{name}" for name in LOSSES), "val/mIoU", "val/R1@0.3", "val/R1@0.5", "val/R1@0.7"}
+    for run in runs:
+        for names in (train, validation):
+            rows = [row for row in run.history if names <= set(row)]
+            assert [row["epoch"] for row in rows] == [0, 1]
+
+
+def test_a_run_has_its_results(runs: list[OfflineRun], results: list[Mapping[str, Any]]) -> None:
+    for run, result in zip(runs, results, strict=True):
+        for name, value in result["metrics"].items():
+            assert run.summary[f"test/{name}"] == pytest.approx(value, abs=1e-4)
+        assert run.summary["trivial/whole video/metrics/mIoU"] == pytest.approx(
+            result["trivial"]["whole video"]["metrics"]["mIoU"]
+        )
+        assert run.summary["validation/score"] == pytest.approx(result["validation"]["score"])
+        assert run.summary["parameters"] == result["parameters"]
+        assert run.summary["seconds/fit"] == pytest.approx(result["seconds"]["fit"])
+
+
+def test_a_run_has_its_predictions(sweep: Path, runs: list[OfflineRun]) -> None:
+    for job, run in enumerate(runs):
+        lines = (sweep / str(job) / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [json.loads(line) for line in lines]
+        table = run.tables["predictions"]
+        shown = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
+        ious = [line["IoU"] for line in shown]
+        assert len(shown) == 5
+        assert ious == sorted(ious)
+        assert (ious[0], ious[-1]) == pytest.approx([f(row["iou"] for row in rows) for f in (min, max)], abs=1e-4)
+        queries = {row["query"]: row["video"] for row in rows}
+        assert all(queries[line["query"]] == line["video"] for line in shown)
+
+
+def test_a_run_has_its_pictures(runs: list[OfflineRun], results: list[Mapping[str, Any]]) -> None:
+    for run, result in zip(runs, results, strict=True):
+        (artifact,) = (each for name, each in run.artifacts.items() if name.endswith("-predictions"))
+        pictures = [each for each in artifact["manifest"]["contents"] if each["path"].endswith(".png")]
+        assert len(pictures) >= 1  # alike ones are kept once
+        assert all(Image.open(each["local_path"]).size == (240, 40) for each in pictures)
+        assert np.asarray(Image.open(run.pictures["length_confusion"])).std() > 0
+        counts = [line[1:] for line in run.tables["length_confusion_table"]["data"]]
+        assert sum(map(sum, counts)) == result["pairs"]
+
+
+def test_no_checkpoint_unless_asked(runs: list[OfflineRun]) -> None:
+    assert not any(name.startswith("checkpoint") for run in runs for name in run.artifacts)
+
+
+def test_a_run_does_not_tell_whose_it_is(sweep: Path, runs: list[OfflineRun]) -> None:
+    assert all("host" not in run.start and "git" not in run.start for run in runs)
+    held = {path.name for path in sweep.rglob("wandb/*/files/*")}
+    assert held == {"media"}
