@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -18,26 +19,39 @@ COPIED_BYTES = 256 << 20  # beyond what a processor's cache holds for one progra
 
 def seconds(action: Callable[[], object], *, repeats: int = 7, warm: int = 1) -> float:
     """Median time of an action, after some first runs that do not count."""
-    for _ in range(warm):
-        action()
-    taken = []
+    return in_turns({"action": action}, repeats=repeats, warm=warm)["action"]
+
+
+def in_turns(actions: Mapping[str, Callable[[], object]], *, repeats: int = 7, warm: int = 1) -> dict[str, float]:
+    """Median time of each action, all of them in turns: a shared machine is as slow for one as for the others."""
+    for action in actions.values():
+        for _ in range(warm):
+            action()
+    taken: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(repeats):
-        _wait()
-        begin = time.perf_counter()
-        action()
-        _wait()
-        taken.append(time.perf_counter() - begin)
-    return median(taken)
+        for name, action in actions.items():
+            _wait()
+            begin = time.perf_counter()
+            action()
+            _wait()
+            taken[name].append(time.perf_counter() - begin)
+    return {name: median(times) for name, times in taken.items()}
+
+
+def matrix_products(dtype: torch.dtype, device: torch.device) -> dict[str, tuple[float, Callable[[], object]]]:
+    """FLOPs of some matrix products, and what does each: large squares, and a layer's of many clips."""
+    products: dict[str, tuple[float, Callable[[], object]]] = {}
+    for rows, inner, columns in ((2048, 2048, 2048), (4096, 4096, 4096), (12800, 512, 512), (12800, 2048, 512)):
+        left, right = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
+        product: Callable[[], object] = partial(torch.mm, left, right)
+        products[f"{rows} x {inner} x {columns}"] = 2 * rows * inner * columns, product
+    return products
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device) -> float:
-    """FLOPs a second of the fastest of some matrix products: large squares, and a layer's of many clips."""
-    best = 0.0
-    for rows, inner, columns in ((2048, 2048, 2048), (4096, 4096, 4096), (12800, 512, 512), (12800, 2048, 512)):
-        left, right = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
-        taken = seconds(lambda a=left, b=right: torch.mm(a, b), repeats=9)  # type: ignore[misc]
-        best = max(best, 2 * rows * inner * columns / taken)
-    return best
+    """FLOPs a second of the fastest of the matrix products."""
+    products = matrix_products(dtype, device)
+    return max(flops / seconds(product, repeats=9) for flops, product in products.values())
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
