@@ -34,6 +34,7 @@ from cpnet.data.dataset import GroundingDataset
 from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
 from cpnet.data.sampling import Pick
+from cpnet.speed import prepare_process
 from machine import copy_bandwidth, describe
 from made_up import counts, datamodule, name, write_pack
 
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--widths", type=int, nargs="+", default=[500, 1024, 4096])
     parser.add_argument("--folder", type=Path, help="where packs are written; a temporary folder otherwise")
     arguments = parser.parse_args()
+    prepare_process()
     print(describe())
     for width in arguments.widths:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:

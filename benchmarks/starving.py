@@ -27,6 +27,7 @@ from cpnet.data.files import default_store
 from cpnet.data.sampling import Pick
 from cpnet.losses import GroundingLoss
 from cpnet.models import CPNet
+from cpnet.speed import prepare_process
 from machine import describe
 from made_up import datamodule, name, write_pack
 
@@ -41,6 +42,7 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=512, help="D")
     parser.add_argument("--residences", nargs="+", default=["device", "memory", "disk"])
     arguments = parser.parse_args()
+    prepare_process()
     print(f"{describe()}; on {arguments.device}")
     print(f"T = {CLIPS}, batch {BATCH}, {WIDTH} wide, D = {arguments.hidden}")
     print(f"{'residence':<12}{'one batch, ms':>15}{'fresh batches, ms':>19}{'ratio':>8}")

@@ -288,7 +288,25 @@ def test_a_wrong_override_of_an_evaluation(override: str, said: str, place: Path
 def test_help_needs_no_checkpoint(tmp_path: Path) -> None:
     ended = call("evaluate", "--help", folder=tmp_path)
     assert ended.code == 0
-    assert "checkpoint: ???" in ended.out
+    assert ended.out.startswith("python -m cpnet.evaluate checkpoint=PATH")
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_lists_every_choice_of_every_group(flag: str, tmp_path: Path) -> None:
+    ended = call("train", "dataset=tacos", flag, folder=tmp_path)
+    assert ended.code == 0
+    said = " ".join(ended.out.split())
+    for group in ("dataset", "model", "optimizer", "experiment", "size", "trainer", "hydra/launcher"):
+        files = sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
+        assert f"{group}={' | '.join(files)}" in said
+    assert "override" not in said.replace("[overrides]", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "key"), [("report", "resamples: 2000"), ("dashboard", "action: save # save | dry_run")]
+)
+def test_help_shows_a_commands_own_keys(command: str, key: str, tmp_path: Path) -> None:
+    assert key in call(command, "--help", folder=tmp_path).out
 
 
 def test_the_configuration_can_be_printed_without_any_file(tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import logging
 import os
 import re
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator
 
@@ -51,6 +53,9 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
         config_name: the primary configuration
         prepare: called before the configuration is composed
     """
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        sys.stdout.write(help_text(config_name))
+        raise SystemExit(0)
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing, and explain() says what it means
     for noise in NOISE:
         warnings.filterwarnings("ignore", message=noise)
@@ -63,6 +68,32 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
         log.debug("where it was raised", exc_info=error)  # hydra.verbose=true shows it
         sys.stderr.write(f"cpnet: {explain(error, config_name)}\n")
         raise SystemExit(1) from None
+
+
+def help_text(config_name: str) -> str:
+    """Say how a command is called, what its groups offer, and what its own keys are.
+
+    Hydra's own help takes seconds to find the groups.
+    """
+    path = CONFIG_DIR / f"{config_name}.yaml"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    usage = [line.removeprefix("# ") for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
+    keys = [line for line in lines if re.match(r"\w+: [^$]", line)]  # with a value and mostly a remark
+    defaults = [each for each in OmegaConf.load(path).defaults if isinstance(each, DictConfig)]
+    groups = [str(key) for each in defaults for key in each if not str(key).startswith("override ")]
+    groups += ["hydra/launcher", "hydra/sweeper"] if "experiment" in groups else []
+    offered = []
+    for group in groups:
+        options = " | ".join(sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml")))
+        offered.append(textwrap.fill(f"{group}={options}", 100, initial_indent="  ", subsequent_indent="      "))
+    return "\n".join(
+        [
+            *usage,
+            *(["", "Groups:", *offered] if offered else []),
+            *(["", "Keys:", *(f"  {key}" for key in keys)] if keys else []),
+            *("", "Every key and its value: --cfg job. Hydra's own flags: --hydra-help", ""),
+        ]
+    )
 
 
 def check_corpus(cfg: DictConfig, *, words_known: bool = False) -> None:
@@ -85,7 +116,7 @@ def offer_checkpoint(arguments: list[str]) -> None:
         DataError: it names none, or something is wrong with it
     """
     paths = [argument.partition("=")[2] for argument in arguments if argument.startswith("checkpoint=")]
-    if not paths and not {"--help", "-h", "--hydra-help", "--version"} & set(arguments):
+    if not paths and not {"--hydra-help", "--version"} & set(arguments):
         raise DataError("which checkpoint? checkpoint=OUTPUT_FOLDER/checkpoints/best.ckpt, of a run of cpnet.train")
     taken: dict[str, object] = {}
     if paths:
