@@ -287,5 +287,5 @@ def test_nothing_heavy_is_imported_before_it_is_needed(tmp_path: Path) -> None:
         "ended: 0 []",
         "ended: 1 []",
     ]
-    assert ended.out.count("action: inspect\n") == 2
+    assert ended.out.count("action: inspect") == 2
     assert "4 of the 4 files that dataset=tacos needs" in ended.err

@@ -48,8 +48,8 @@ class TrainConfig:
 class PrepareConfig:
     """Keys at the root of ``python -m cpnet.prepare``."""
 
-    action: str = "inspect"  # inspect | pack
-    dtype: str = "float16"  # float16 | float32, of a packed store
+    action: str = MISSING
+    dtype: str = MISSING
     output_dir: str = MISSING
     dataset: DatasetConfig = MISSING
     data_dir: str = MISSING
@@ -84,7 +84,7 @@ class EvaluateConfig:
     """Keys at the root of ``python -m cpnet.evaluate``; all from ``dataset`` on are the checkpoint's."""
 
     checkpoint: str = MISSING
-    split: str = "test"  # train | val | test
+    split: str = MISSING
     output_dir: str = MISSING
     trainer: Any = MISSING
     dataset: DatasetConfig = MISSING
