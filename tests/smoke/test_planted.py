@@ -16,7 +16,13 @@ def train_blind(folder: Path, blind: str) -> tuple[float, float]:
     """Train on the corpus; give test mIoU of the model, and of the better of the trivial predictors."""
     register_schemas()
     overrides = ["dataset=synthetic", "model=cpnet_small", "model_name=cpnet_small", "trainer=cpu", "logger=none"]
-    overrides += ["model.hidden_dim=64", "optimizer.lr=1e-3", "epochs=20", "trainer.enable_progress_bar=false"]
+    overrides += [
+        "experiment_name=null",
+        "model.hidden_dim=64",
+        "optimizer.lr=1e-3",
+        "epochs=20",
+        "trainer.enable_progress_bar=false",
+    ]
     overrides += [f"dataset.blind={blind}", f"data_dir={folder}/data", f"output_dir={folder}/{blind}"]
     with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
         cfg = hydra.compose("train", overrides=overrides)
