@@ -68,7 +68,7 @@ def test_a_sweep_goes_on_with_what_is_not_done(swept: tuple[Path, Ended]) -> Non
     assert "1 of 3 jobs to run" in ended.out
     assert (place / "sweep/0/results.json").stat().st_mtime_ns == before
     assert OmegaConf.load(place / "sweep/1/config.yaml").model.pyramid_levels == 3
-    (aside,) = (place / "sweep/unfinished").iterdir()
+    (aside,) = (place / "sweep/earlier").iterdir()
     assert aside.name.startswith("1_")
 
 

@@ -66,11 +66,11 @@ class ProcessLauncher(Launcher):
 
     def _is_done(self, job: Job) -> bool:
         """Whether a sweep that goes on has the job's results; what else lies in its place is put aside."""
-        if job.score() is not None and job.is_that_of_the_folder():
+        if self.config.sweep.resume and job.score() is not None and job.is_that_of_the_folder():
             log.info(f"#{job.number} {job.name}: done already")
             return True
         if job.folder.exists():
-            aside = job.folder.parent / "unfinished" / f"{job.number}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+            aside = job.folder.parent / "earlier" / f"{job.number}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
             aside.parent.mkdir(exist_ok=True)
             job.folder.rename(aside)
         return False
