@@ -106,3 +106,13 @@ def test_there_must_be_a_sweep_to_go_on_with(tmp_path: Path) -> None:
     ended = call("train", "-m", *TINY, "seed=1,2", "sweep.resume=true", folder=tmp_path)
     assert ended.code == 1
     assert "sweep.resume=true: there is no sweep in outputs/multirun/synthetic" in ended.err
+
+
+def test_without_resume_what_is_done_is_run_again_and_kept(tmp_path: Path) -> None:
+    assert sweep(tmp_path, "seed=1").code == 0
+    first = (tmp_path / "sweep/0/results.json").stat().st_mtime_ns
+    ended = sweep(tmp_path, "seed=1")
+    assert ended.code == 0, ended.err
+    assert (tmp_path / "sweep/0/results.json").stat().st_mtime_ns > first
+    (aside,) = (tmp_path / "sweep/earlier").iterdir()
+    assert (aside / "results.json").stat().st_mtime_ns == first
