@@ -56,7 +56,7 @@ ROOMS = {
 # The entry points and what joins the rooms for them.
 ANYTHING = {
     *("", "train", "evaluate", "prepare", "build", "cli", "checkpoint", "predictions", "results", "precision"),
-    *("schedules", "diagnosis", "progress", "speed", "report", "dashboard", "jobs"),
+    *("schedules", "diagnosis", "progress", "speed", "report", "dashboard", "jobs", "commit"),
 }
 
 

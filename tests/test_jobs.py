@@ -9,8 +9,11 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from cpnet.jobs import Job, JobsFailedError, job_names, quoted, reason, summary
+import cpnet
+from cpnet.config import ConfigError
+from cpnet.jobs import FinishedRuns, Job, JobsFailedError, job_names, quoted, reason, summary
 
 WRITABLE = st.text(st.characters(exclude_categories=("Cs", "Cc")))
 
@@ -96,3 +99,49 @@ def test_the_summary_names_every_failed_job(tmp_path: Path) -> None:
     text = str(JobsFailedError(summary(jobs)))
     for part in ("2 of the sweep's jobs", "#4 seed=4: Killed", "#7 seed=7", str(tmp_path / "7"), "sweep.resume=true"):
         assert part in text
+
+
+def write_finished(folder: Path, *, levels: int, commit: str | None, run_name: str = "a") -> Path:
+    (folder / ".hydra").mkdir(parents=True)
+    cfg = {"model": {"pyramid_levels": levels}, "run_name": run_name, "sweep": {"reuse": None}}
+    OmegaConf.save(OmegaConf.create(cfg), folder / ".hydra" / "config.yaml")
+    OmegaConf.save(OmegaConf.create(["model.pyramid_levels=3"]), folder / ".hydra" / "overrides.yaml")
+    results = {"experiment": "first", "git_commit": commit, "versions": {"cpnet-grounding": cpnet.__version__}}
+    (folder / "results.json").write_text(json.dumps(results | {"validation": {"score": 1.0}}), encoding="utf-8")
+    (folder / "wandb").mkdir()
+    return folder
+
+
+@pytest.fixture
+def commit(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr("cpnet.jobs.git_commit", lambda folder: "abc")
+    return "abc"
+
+
+def test_a_job_takes_the_files_of_the_run_that_it_would_be(tmp_path: Path, commit: str) -> None:
+    run = write_finished(tmp_path / "old/first/0", levels=3, commit=commit)
+    write_finished(tmp_path / "old/first/1", levels=2, commit=commit)
+    finished = FinishedRuns(tmp_path / "old")
+    job = Job(0, ["model.pyramid_levels=3", "extra=1"], "b", tmp_path / "new" / "0")
+    config = OmegaConf.create({"run_name": "b", "model": {"pyramid_levels": 3}, "hydra": {}, "sweep": {"reuse": "old"}})
+    assert finished.serve(job, config, "second") == run
+    assert job.score() == 1.0
+    assert job.is_that_of_the_folder()
+    taken = json.loads((job.folder / "results.json").read_bytes())
+    assert (taken["experiment"], taken["run_of"]) == ("second", str(run))
+    assert json.loads((run / "results.json").read_bytes())["experiment"] == "first"
+    assert not (job.folder / "wandb").exists()
+    config.model.pyramid_levels = 4
+    assert finished.serve(Job(1, [], "c", tmp_path / "new" / "1"), config, "second") is None
+
+
+@pytest.mark.parametrize("of", ["other", None, "abc+changes"])
+def test_runs_of_other_code_are_not_taken(tmp_path: Path, of: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpnet.jobs.git_commit", lambda folder: of if of and "+" in of else "abc")
+    write_finished(tmp_path / "old/0", levels=3, commit=of)
+    assert FinishedRuns(tmp_path / "old").folders == {}
+
+
+def test_earlier_runs_must_be_somewhere(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"sweep\.reuse=.*nowhere: there is no such folder"):
+        FinishedRuns(tmp_path / "nowhere")

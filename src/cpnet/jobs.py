@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import filter_overrides
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
+from cpnet import __version__
+from cpnet.commit import git_commit
 from cpnet.config import ConfigError
+from cpnet.data.atomic import replacing
 
+UNTELLING = ("hydra", "run_name", "sweep")  # keys that say nothing about what a run computes
+NOT_SHARED = ("wandb", "tensorboard", "earlier")  # what trackers wrote under the run's own name
 OURS = ("run_name=", "sweep.")  # overrides that say nothing about a job
 
 
@@ -52,6 +59,62 @@ class Job:
         except OSError:
             return False
         return sorted(_telling(map(str, known))) == sorted(_telling(self.overrides))
+
+
+class FinishedRuns:
+    """Runs that are done, made by the code of this commit without changes, by their configuration.
+
+    Args:
+        root: the folder that they lie below
+
+    Raises:
+        ConfigError: there is no such folder
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise ConfigError(f"sweep.reuse={root}: there is no such folder; it is where earlier sweeps lie")
+        self.folders = {
+            _computed(OmegaConf.load(path)): path.parent.parent
+            for path in sorted(root.rglob(".hydra/config.yaml"))
+            if _is_of_this_commit(path.parent.parent)
+        }
+
+    def serve(self, job: Job, config: DictConfig, experiment: str | None) -> Path | None:
+        """Give a job the files of the run that it would be, as links; return that run's folder, None without one.
+
+        Args:
+            job: its folder is not there yet
+            config: the job's configuration, interpolations unresolved
+            experiment: the sweep's, under which the results are to be found
+        """
+        folder = self.folders.get(_computed(config))
+        if folder is None:
+            return None
+        shutil.copytree(folder, job.folder, copy_function=os.link, ignore=shutil.ignore_patterns(*NOT_SHARED))
+        results = json.loads((folder / "results.json").read_bytes()) | {"experiment": experiment, "run_of": str(folder)}
+        for path, content in (
+            (job.folder / "results.json", json.dumps(results, indent=2, ensure_ascii=False)),
+            (job.folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(job.overrides)),
+        ):
+            with replacing(path) as stream:  # a new file: the other run's stays as it is
+                stream.write(f"{content.rstrip()}\n".encode())
+        return folder
+
+
+def _computed(config: object) -> str:
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    return OmegaConf.to_yaml({key: value for key, value in plain.items() if key not in UNTELLING}, sort_keys=True)
+
+
+def _is_of_this_commit(folder: Path) -> bool:
+    try:
+        results = json.loads((folder / "results.json").read_bytes())
+        stated = results["git_commit"], results["versions"]["cpnet-grounding"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    return stated == (git_commit(Path(__file__).parent), __version__) and "+" not in str(stated[0])
 
 
 def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:

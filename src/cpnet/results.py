@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from torch import nn
 
 from cpnet import __version__
 from cpnet.build import containers
+from cpnet.commit import git_commit
 from cpnet.data.atomic import replacing
 from cpnet.data.moment import Moment
 from cpnet.metrics import grounding_metrics, predict_constant, printed_name, trivial_predictors
@@ -144,17 +144,6 @@ def environment() -> dict[str, Any]:
     return {"versions": versions, "device": device, "git_commit": git_commit(Path(__file__).parent)}
 
 
-def git_commit(folder: Path) -> str | None:
-    """Name the commit of the checkout that holds a folder, with ``+changes`` where files differ from it."""
-    try:
-        tracked = _git(folder, "ls-files", "--error-unmatch", Path(__file__).name)
-        commit = _git(folder, "rev-parse", "HEAD") if tracked else ""
-        changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return commit + ("+changes" if changed else "")
-
-
 def parameter_count(model: nn.Module) -> int:
     """Count the parameters that are trained."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -210,8 +199,3 @@ def _add(table: Table, name: str, metrics: Mapping[str, float], keys: Sequence[s
 def _times(moments: Sequence[Moment]) -> tuple[torch.Tensor, torch.Tensor]:
     target_sec = torch.tensor([(m.start_sec, m.end_sec) for m in moments], dtype=torch.float64)
     return target_sec, torch.tensor([m.duration_sec for m in moments], dtype=torch.float64)
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()

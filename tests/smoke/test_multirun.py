@@ -116,3 +116,16 @@ def test_without_resume_what_is_done_is_run_again_and_kept(tmp_path: Path) -> No
     assert (tmp_path / "sweep/0/results.json").stat().st_mtime_ns > first
     (aside,) = (tmp_path / "sweep/earlier").iterdir()
     assert (aside / "results.json").stat().st_mtime_ns == first
+
+
+def test_a_job_that_another_sweep_has_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The jobs are processes of their own, whose results name the true commit: None here, as outside of a checkout.
+    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+    assert sweep(tmp_path, "model.pyramid_levels=1", "experiment_name=first").code == 0
+    again = ("hydra.sweep.dir=again", "sweep.reuse=sweep", "experiment_name=first")
+    ended = sweep(tmp_path, "model.pyramid_levels=1,2", *again)
+    assert ended.code == 0, ended.err
+    assert "#0 model.pyramid_levels=1: the run of sweep/0" in ended.out
+    assert "1 of 2 jobs to run" in ended.out
+    assert results(tmp_path / "again/0")["metrics"] == results(tmp_path / "sweep/0")["metrics"]
+    assert "run_of" not in results(tmp_path / "again/1")

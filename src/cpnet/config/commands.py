@@ -15,6 +15,7 @@ class SweepConfig:
     """What a multirun does beside its jobs."""
 
     resume: bool = False  # go on with the newest folder of this sweep: jobs that are done are not run again
+    reuse: str | None = None  # where runs lie, of which those of the same configuration and commit are taken
 
 
 @dataclass

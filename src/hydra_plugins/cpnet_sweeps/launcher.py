@@ -24,7 +24,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from cpnet.config import ConfigError
-from cpnet.jobs import Job, JobsFailedError, job_names, quoted, reason, summary
+from cpnet.config.resolvers import experiment_name
+from cpnet.jobs import FinishedRuns, Job, JobsFailedError, job_names, quoted, reason, summary
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +44,12 @@ class ProcessLauncher(Launcher):
             raise ConfigError(f"hydra.launcher.n_jobs must be 1 or more; got {n_jobs}")
         self.n_jobs = n_jobs
         self.config: DictConfig
+        self.hydra_context: HydraContext
         self._running: set[subprocess.Popen[bytes]] = set()
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what a sweep is started with; see ``hydra.plugins.launcher.Launcher``."""
-        self.config = config
+        self.config, self.hydra_context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run the jobs, all of them also where some fail."""
@@ -57,7 +59,8 @@ class ProcessLauncher(Launcher):
             Job(initial_job_idx + i, list(overrides), name, sweep / str(initial_job_idx + i))
             for i, (overrides, name) in enumerate(zip(job_overrides, job_names(job_overrides), strict=True))
         ]
-        waiting = [job for job in jobs if not self._is_done(job)]
+        finished = FinishedRuns(Path(self.config.sweep.reuse)) if self.config.sweep.reuse else None
+        waiting = [job for job in jobs if not self._is_done(job) and not (finished and self._is_reused(job, finished))]
         log.info(f"{len(waiting)} of {len(jobs)} jobs to run, {self.n_jobs} at a time: {sweep}")
         with self._ended_with_this_process(), ThreadPoolExecutor(self.n_jobs) as pool:
             list(pool.map(self._run, waiting))
@@ -74,6 +77,14 @@ class ProcessLauncher(Launcher):
             aside.parent.mkdir(exist_ok=True)
             job.folder.rename(aside)
         return False
+
+    def _is_reused(self, job: Job, finished: FinishedRuns) -> bool:
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, job.overrides)
+        choices = config.hydra.runtime.choices
+        folder = finished.serve(job, config, experiment_name(choices.experiment, choices.size))
+        if folder is not None:
+            log.info(f"#{job.number} {job.name}: the run of {folder}")
+        return folder is not None
 
     @contextmanager
     def _ended_with_this_process(self) -> Iterator[None]:
