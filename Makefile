@@ -3,9 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+TOOLS := $(VENV)/tools
+# What torch's CUDA build brings with it and its CPU build does not
+CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
+	cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow bench bench-full bench-data check format wheel clean
+.PHONY: help setup train test test-slow soak bench bench-full bench-data check format lock audit wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +30,9 @@ test: $(READY) ## run the tests
 
 test-slow: $(READY) ## run the tests that take more than a minute each
 	$(PY) -m pytest -m slow
+
+soak: $(READY) ## kill a training 100 times, in half an hour, and compare what comes of it with one that was not disturbed
+	$(PY) tests/soak.py --kills 100
 
 bench: $(READY) ## time the model's steps against a plain reference, in ten minutes
 	$(PY) benchmarks/steps.py
@@ -51,6 +58,22 @@ check: $(READY) ## formatting, lint, strict types, architecture, doctests
 format: $(READY) ## format the code, and mend what lint can mend
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
+
+$(TOOLS):
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/python -m pip install --quiet uv==0.13.9 pip-audit==2.10.1 || { rm -rf $(TOOLS); exit 1; }
+
+# The comments at its head stay.
+lock: $(TOOLS) ## renew requirements.lock, the tested versions with the hashes of their files
+	{ sed '/^[^#]/,$$d' requirements.lock && $(TOOLS)/bin/uv pip compile pyproject.toml --extra dev --constraint constraints.txt \
+		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
+		$(foreach name,torch $(CUDA),--no-emit-package $(name)); } > requirements.lock.new || { rm requirements.lock.new; exit 1; }
+	mv requirements.lock.new requirements.lock
+
+audit: $(TOOLS) ## ask the public database of vulnerabilities for the versions of requirements.lock; needs a network
+	@$(TOOLS)/bin/pip-audit --version
+	@$(TOOLS)/bin/pip-audit --strict --requirement requirements.lock --no-deps --disable-pip || { code=$$?; \
+		echo "make audit: either versions above have known vulnerabilities, or the database could not be reached from here"; exit $$code; }
 
 wheel: $(READY) ## build the wheel into dist/
 	$(PY) -m build --wheel

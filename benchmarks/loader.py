@@ -88,7 +88,7 @@ def measure(folder: Path, *, width: int, gigabytes: float) -> None:
             batch_size=BATCH,
             num_workers=workers,
         )
-        loader = module.train_dataloader()
+        loader: DataLoader[Any] = module.train_dataloader()
         if label.endswith("pair by pair"):
             single = PairByPair(delivered, module.dataset("train"))
             loader = DataLoader(single, batch_size=BATCH, sampler=loader.sampler, num_workers=workers)

@@ -14,8 +14,24 @@ from numpy.typing import NDArray
 from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
+from cpnet.data.writers import write_glove, write_jsonl
 
 ROWS_A_SECOND = 4.0
+WORD_DIM = 5
+YAML = """\
+defaults:
+  - base_dataset
+  - _self_
+name: made_up
+reader: {{_target_: cpnet.data.readers.read_jsonl}}
+splits:
+  train: {{annotations: "${{data_dir}}/train.jsonl"}}
+  val: {{annotations: "${{data_dir}}/val.jsonl"}}
+  test: {{annotations: "${{data_dir}}/test.jsonl"}}
+validation: file
+features: {{path: "${{data_dir}}/features.hdf5", dim: {width}}}
+word_vectors: {{path: "${{data_dir}}/glove.txt", dim: {word_dim}}}
+"""
 QUERY = "a person opens the door and walks over to the other side of the room while someone is watching"
 
 
@@ -54,6 +70,20 @@ def read_pairs(*, split: str, pairs: Mapping[str, int], videos: int, rows: int) 
         )
         for pair in range(pairs[split])
     ]
+
+
+def write_corpus(
+    folder: Path, *, pairs: Mapping[str, int], videos: int, rows: int, width: int, dtype: str = "float32"
+) -> None:
+    """Write features, annotations, word vectors, and the one yaml of a corpus for ``--config-dir conf``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_pack(folder / "features.hdf5", videos=videos, rows=rows, width=width, dtype=dtype)
+    write_jsonl(folder, {split: read_pairs(split=split, pairs=pairs, videos=videos, rows=rows) for split in pairs})
+    words = sorted(set(QUERY.split()))
+    write_glove(folder / "glove.txt", words, np.ones((len(words), WORD_DIM)))
+    (folder / "conf" / "dataset").mkdir(parents=True)
+    yaml = YAML.format(width=width, word_dim=WORD_DIM)
+    (folder / "conf" / "dataset" / "made_up.yaml").write_text(yaml, encoding="utf-8")
 
 
 def datamodule(

@@ -17,28 +17,12 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import psutil
 
-from cpnet.data.writers import write_glove, write_jsonl
 from machine import describe
-from made_up import counts, read_pairs, write_pack
+from made_up import counts, write_corpus
 
 ROWS, WIDTH = 440, 500
-YAML = """\
-defaults:
-  - base_dataset
-  - _self_
-name: made_up
-reader: {_target_: cpnet.data.readers.read_jsonl}
-splits:
-  train: {annotations: "${data_dir}/train.jsonl"}
-  val: {annotations: "${data_dir}/val.jsonl"}
-  test: {annotations: "${data_dir}/test.jsonl"}
-validation: file
-features: {path: "${data_dir}/features.hdf5", dim: 500}
-word_vectors: {path: "${data_dir}/glove.txt", dim: 5}
-"""
 NARROW = (
     *("model=cpnet_small", "model.hidden_dim=8", "model.encoder.num_heads=1", "model.pyramid_levels=1"),
     *("sampling=pick", "sampling.clips=128", "batch_size=100", "epochs=1", "num_workers=2", "trainer=cpu"),
@@ -55,24 +39,11 @@ def main() -> None:
     arguments = parser.parse_args()
     print(describe())
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-        write_corpus(Path(folder), videos=arguments.videos, pairs=arguments.pairs)
+        pairs = {"train": arguments.pairs, "val": 100, "test": 100}
+        write_corpus(Path(folder), pairs=pairs, videos=arguments.videos, rows=ROWS, width=WIDTH, dtype="float16")
+        size = 2 * WIDTH * int(counts(arguments.videos, ROWS).sum())
+        print(f"{arguments.videos} videos, {arguments.pairs} pairs, {size / 1e9:.2f} GB in float16")
         measure(Path(folder))
-
-
-def write_corpus(folder: Path, *, videos: int, pairs: int) -> None:
-    """Write features, queries, word vectors and the one yaml of a corpus."""
-    write_pack(folder / "features.hdf5", videos=videos, rows=ROWS, width=WIDTH, dtype="float16")
-    moments = {
-        split: read_pairs(split=split, pairs={split: count}, videos=videos, rows=ROWS)
-        for split, count in {"train": pairs, "val": 100, "test": 100}.items()
-    }
-    write_jsonl(folder, moments)
-    words = sorted({word for moment in moments["train"] for word in moment.query.split()})
-    write_glove(folder / "glove.txt", words, np.ones((len(words), 5)))
-    (folder / "conf" / "dataset").mkdir(parents=True)
-    (folder / "conf" / "dataset" / "made_up.yaml").write_text(YAML, encoding="utf-8")
-    size = 2 * WIDTH * int(counts(videos, ROWS).sum())
-    print(f"{videos} videos, {pairs} pairs, {size / 1e9:.2f} GB in float16")
 
 
 def measure(folder: Path) -> None:

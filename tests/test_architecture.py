@@ -31,6 +31,7 @@ class Room:
 ROOMS = {
     "spans": Room((), ("torch",)),
     "batch": Room((), ("torch",)),
+    "printing": Room(),
     "data": Room(("batch", "spans", "data"), ("torch", "numpy", "h5py")),
     "data.moment": Room(),
     "data.readers": Room(("data.moment", "data.readers")),
@@ -46,17 +47,28 @@ ROOMS = {
     "losses": Room(("batch", "spans"), ("torch",)),
     "metrics": Room(("spans", "metrics"), ("torch", "torchmetrics")),
     "module": Room(("batch", "spans", "losses", "metrics"), ("torch", "pytorch_lightning")),
-    "tracking": Room(("config", "tracking"), ("wandb", "wandb_workspaces", "pytorch_lightning", "PIL", "matplotlib")),
+    "tracking": Room(
+        ("config", "tracking", "data.atomic", "interruption"),
+        ("wandb", "wandb_workspaces", "pytorch_lightning", "PIL", "matplotlib"),
+    ),
     "reporting": Room(
-        ("reporting", "config", "data.atomic", "data.moment", "metrics", "results", "spans"),
+        ("reporting", "config", "data.atomic", "data.moment", "metrics", "printing", "results", "spans"),
         ("torch", "numpy", "matplotlib", "omegaconf", "rich", "yaml"),
     ),
-    "config": Room(("config",), ("hydra", "omegaconf")),
+    "config": Room(("config",), ("hydra", "omegaconf", "psutil")),
+    "interruption": Room(),
+    "metrics_file": Room(("data.atomic",), ("pytorch_lightning",)),
+    "migration": Room((), ("torch",)),
+    "recovery": Room(
+        ("recovery", "interruption", "checkpoint", "config", "data", "module"),
+        ("torch", "numpy", "pytorch_lightning", "omegaconf"),
+    ),
 }
 # The entry points and what joins the rooms for them.
 ANYTHING = {
     *("", "train", "evaluate", "prepare", "build", "cli", "checkpoint", "predictions", "results", "precision"),
-    *("schedules", "diagnosis", "progress", "speed", "report", "dashboard", "jobs", "commit"),
+    *("schedules", "diagnosis", "progress", "speed", "report", "dashboard", "jobs", "commit", "run", "replay"),
+    "processes",
 }
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 import cpnet
-from cpnet.config import ConfigError
-from cpnet.jobs import FinishedRuns, Job, JobsFailedError, job_names, quoted, reason, summary
+from cpnet.config import ConfigError, quoted
+from cpnet.jobs import FinishedRuns, Job, JobsFailedError, job_names, reason, summary
 
 WRITABLE = st.text(st.characters(exclude_categories=("Cs", "Cc")))
 
@@ -54,6 +54,8 @@ def test_a_job_is_named_by_what_sets_it_apart(overrides: list[list[str]], names:
 
 def test_a_folder_is_known_by_its_overrides_in_any_order(job: Job) -> None:
     write_overrides(job, "seed=1", "dataset=tacos", "run_name='seed=1'")
+    assert job.is_that_of_the_folder()
+    write_overrides(job, "seed=1", "dataset=tacos", "run_name='seed=1'", "resume=true")  # as it went on once
     assert job.is_that_of_the_folder()
     write_overrides(job, "seed=2", "dataset=tacos")
     assert not job.is_that_of_the_folder()

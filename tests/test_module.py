@@ -22,7 +22,7 @@ from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
 from cpnet.losses import GroundingLoss
 from cpnet.metrics import GroundingMetrics
-from cpnet.metrics.mean_iou import PairMean
+from cpnet.metrics.mean_iou import RESOLUTION, PairMean
 from cpnet.module import GroundingModule
 from metrics import reference
 
@@ -146,12 +146,12 @@ def test_training_logs_the_terms_the_rate_and_the_norm(datamodule: GroundingData
     answers = table(len(TRAIN))
     run = trainer(max_epochs=1)
     run.fit(module(answers), datamodule=datamodule)  # at a rate of 0
-    names = {f"train/{name}" for name in TERMS | {"learning_rate", "gradient_norm"}}
+    names = {f"train/{name}" for name in TERMS | {"learning_rate", "gradient_norm", "skipped"}}
     assert set(run.callback_metrics) == names | {f"val/{name}" for name in METRICS | TERMS}
     expected = terms(answers, clipped(datamodule, "train"))
     found = logged(run, "train")
     assert {name: found[name] for name in TERMS} == pytest.approx(expected)
-    assert found["learning_rate"] == 0
+    assert (found["learning_rate"], found["skipped"]) == (0, 0)
 
 
 def test_the_test_step_returns_the_predictions(datamodule: GroundingDataModule) -> None:
@@ -308,7 +308,7 @@ def test_metrics_stay_exact_in_mixed_precision(datamodule: GroundingDataModule) 
         assert metric.score_sum.dtype == torch.float64
     expected = measures(answers, clipped(datamodule, "test"))
     found = {key: value for key, value in logged(run, "test").items() if key != "reversed"}
-    assert found == {key: pytest.approx(expected[key], rel=1e-12) for key in found}
+    assert found == {key: pytest.approx(expected[key], abs=100 * RESOLUTION) for key in found}
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import tracemalloc
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ from pytorch_lightning import LightningModule
 
 from corpora import TEST, Table, process, ready, trainer, write_corpus
 from cpnet.data.datamodule import GroundingDataModule
+from cpnet.data.moment import Moment
 from cpnet.losses import GroundingLoss
-from cpnet.module import GroundingModule
+from cpnet.module import GroundingModule, Prediction
 from cpnet.predictions import PredictionWriter
 from metrics import reference
+
+FORKS = pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this platform cannot fork")
 
 
 @pytest.fixture
@@ -96,30 +101,131 @@ def test_no_file_is_left_half_written(datamodule: GroundingDataModule, tmp_path:
     assert not list(tmp_path.glob("*.tmp"))
 
 
-def test_the_first_process_writes_what_all_have_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world, answers = 3, torch.rand(len(TEST), 1, 2, dtype=torch.float64)
-    writers = [PredictionWriter(tmp_path / f"{rank}.jsonl", TEST) for rank in range(world)]
-    for rank, writer in enumerate(writers):
-        writer.on_test_epoch_start(process(rank, world), LightningModule())
-        for batch in torch.split(torch.arange(rank, len(TEST), world), 2):
-            outputs = {"index": batch, "ranked_sec": answers[batch], "iou": answers[batch, 0, 0]}
-            writer.on_test_batch_end(process(rank, world), LightningModule(), outputs, None, 0)
+def answer(indices: Iterable[int]) -> Prediction:
+    """What the test step returns for some pairs, with decimals that cannot be written shortly."""
+    index = torch.tensor([*indices])
+    ranked_sec = torch.stack([index / 7, index / 3], dim=1).double()[:, None].repeat(1, 2, 1)
+    return Prediction(index=index, ranked_sec=ranked_sec, iou=1 / (index.double() + 3))
 
-    def gather(into: list[object], own: object) -> None:
-        assert own in [writer.rows for writer in writers]
-        into[:] = [writer.rows for writer in writers]
 
-    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
-    for rank, writer in enumerate(writers):
-        writer.on_test_epoch_end(process(rank, world), LightningModule())
-    assert [path.name for path in tmp_path.iterdir()] == ["0.jsonl"]
-    assert [(row["qid"], row["predicted"]) for row in rows(tmp_path / "0.jsonl")] == [
-        (each.qid, answer) for each, answer in zip(TEST, answers.tolist(), strict=True)
+def answered(
+    path: Path, moments: Sequence[Moment], batches: Iterable[Iterable[int]], *, rank: int = 0, world: int = 1
+) -> PredictionWriter:
+    """Run the writer of one process over the batches of a split."""
+    writer, module = PredictionWriter(path, moments), LightningModule()
+    writer.on_test_epoch_start(process(rank, world), module)
+    for number, batch in enumerate(batches):
+        writer.on_test_batch_end(process(rank, world), module, answer(batch), None, number)
+    writer.on_test_epoch_end(process(rank, world), module)
+    return writer
+
+
+def expected(moments: Sequence[Moment]) -> bytes:
+    """The file, a json.dumps a pair."""
+    rows = []
+    for index, each in enumerate(moments):
+        batch = answer([index])
+        row = {
+            "qid": each.qid,
+            "video": each.video,
+            "query": each.query,
+            "duration": each.duration_sec,
+            "predicted": batch["ranked_sec"][0].tolist(),
+            "true": [each.start_sec, each.end_sec],
+            "iou": batch["iou"].item(),
+        }
+        rows.append(json.dumps(row, ensure_ascii=False) + "\n")
+    return "".join(rows).encode()
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [range(7)],
+        [[number] for number in range(7)],
+        [[6, 0], [3], [5, 1, 2, 4]],
+    ],
+    ids=["one batch", "batches of one", "another order"],
+)
+def test_the_bytes_are_those_of_a_dump_a_pair(tmp_path: Path, batches: list[Iterable[int]]) -> None:
+    writer = answered(tmp_path / "predictions.jsonl", TEST, batches)
+    assert writer.path.read_bytes() == expected(TEST)
+    assert writer.written == 7
+
+
+def test_a_split_of_one_pair_is_one_line(tmp_path: Path) -> None:
+    writer = answered(tmp_path / "predictions.jsonl", TEST[:1], [[0]])
+    assert (writer.path.read_bytes(), writer.written) == (expected(TEST[:1]), 1)
+
+
+def test_many_pairs_are_no_python_objects_all_at_once(tmp_path: Path) -> None:
+    pairs = 8_000
+    moments = TEST[:1] * pairs
+    batches = [range(start, start + 100) for start in range(0, pairs, 100)]
+    tracemalloc.start()
+    try:
+        writer = answered(tmp_path / "predictions.jsonl", moments, reversed(batches))
+        assert tracemalloc.get_traced_memory()[1] < 100 * pairs  # bytes; as lists they are more than 400 a pair
+    finally:
+        tracemalloc.stop()
+    assert writer.path.read_bytes() == expected(moments)
+
+
+def test_an_interruption_leaves_the_old_file(tmp_path: Path) -> None:
+    class Interrupted(list[Moment]):
+        def __getitem__(self, index: Any) -> Any:
+            if index == 3:
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    path = tmp_path / "predictions.jsonl"
+    path.write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        answered(path, Interrupted(TEST), [range(7)])
+    assert [(each.name, each.read_text()) for each in tmp_path.iterdir()] == [("predictions.jsonl", "old")]
+
+
+def take_part(folder: Path, moments: Sequence[Moment], rank: int, batches: Sequence[Sequence[Sequence[int]]]) -> None:
+    """Be one of several processes, each of which has batches of its own; note how many pairs were written."""
+    world = len(batches)
+    torch.distributed.init_process_group("gloo", f"file://{folder}/meeting", rank=rank, world_size=world)
+    try:
+        writer = answered(folder / f"{rank}.jsonl", moments, batches[rank], rank=rank, world=world)
+        (folder / f"{rank}.written").write_text(str(writer.written))
+    finally:
+        torch.distributed.destroy_process_group()
+
+
+@FORKS
+@pytest.mark.parametrize(
+    ("pairs", "batches"),
+    [
+        (7, [[[0, 2], [4, 6]], [[1, 3], [5]]]),
+        (7, [[[0, 3], [6]], [], [[1, 2], [4, 5]]]),
+        (7, [[], [[4, 5, 6]], [[0, 1, 2, 3]]]),
+        (1, [[[0]], []]),
+    ],
+    ids=["two", "one without pairs", "the first without pairs", "one pair"],
+)
+def test_the_first_process_writes_what_all_have_answered(
+    tmp_path: Path, pairs: int, batches: list[list[list[int]]]
+) -> None:
+    forks = multiprocessing.get_context("fork")
+    ranks = [
+        forks.Process(target=take_part, args=(tmp_path, TEST[:pairs], rank, batches)) for rank in range(len(batches))
     ]
-    assert [writer.written for writer in writers] == [len(TEST), 0, 0]
+    for each in ranks:
+        each.start()
+    for each in ranks:
+        each.join(60)
+    assert [each.exitcode for each in ranks] == [0] * len(batches)
+    assert [path.name for path in tmp_path.glob("*.jsonl")] == ["0.jsonl"]
+    assert (tmp_path / "0.jsonl").read_bytes() == expected(TEST[:pairs])
+    written = [int((tmp_path / f"{rank}.written").read_text()) for rank in range(len(batches))]
+    assert written == [pairs, *[0] * (len(batches) - 1)]
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this platform cannot fork")
+@FORKS
 def test_two_processes_write_what_one_writes(datamodule: GroundingDataModule, tmp_path: Path) -> None:
     alone = write(datamodule, tmp_path / "one.jsonl")
     together = write(datamodule, tmp_path / "two.jsonl", devices=2, strategy="ddp_fork")

@@ -111,3 +111,23 @@ def test_one_cycle_keeps_the_rates_of_parameter_groups() -> None:
 def test_a_warm_up_that_is_no_share_is_refused(name: str, warmup: float) -> None:
     with pytest.raises(ValueError, match=rf"scheduler\.warmup .* got {warmup}"):
         getattr(schedules, name)(optimizer(), total_steps=10, warmup=warmup)
+
+
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "one_cycle"])
+def test_a_run_that_goes_on_for_longer_follows_its_new_plan(name: str) -> None:
+    schedule = getattr(schedules, name)
+    planned = rates(schedule, 10, warmup=0.2)
+    first, second = optimizer(), optimizer()
+    before = schedule(first, total_steps=6, warmup=0.2)
+    for _ in range(6):
+        first.step()
+        before.step()
+    after = schedule(second, total_steps=10, warmup=0.2)
+    second.load_state_dict(first.state_dict())
+    after.load_state_dict(before.state_dict())
+    found = []
+    for _ in range(3):
+        second.step()
+        after.step()
+        found.append(second.param_groups[0]["lr"])
+    assert found == pytest.approx(planned[7:10])

@@ -295,3 +295,28 @@ def test_a_prepared_process_flushes_denormals_and_keeps_its_memory(tmp_path: Pat
     assert (after[0] == 0) == can_flush
     if platform.libc_ver()[0] == "glibc":
         assert (before[1], after[1]) == (False, True)
+
+
+@pytest.mark.parametrize("decided", [True, False])
+def test_a_run_that_goes_on_holds_to_what_was_decided(
+    decided: bool, datamodule: GroundingDataModule, compiled: Compiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The pace of the rest would say the opposite.
+    monkeypatch.setattr(speed, "WORTH_SECONDS", 1e9 if decided else -1e9)
+    before = Compilation("auto", cache=Path("cache"))
+    before.decided = decided
+    after = Compilation("auto", cache=Path("cache"))
+    after.load_state_dict(before.state_dict())
+    trainer(max_epochs=3, limit_val_batches=0, callbacks=[after]).fit(module(), datamodule=datamodule)
+    assert len(compiled) == decided
+    assert (after.decided, after.compiled) == (decided, decided)
+
+
+def test_a_decision_to_compile_waits_for_a_machine_that_can(
+    datamodule: GroundingDataModule, compiled: Compiled, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "missing", lambda device: "no compiler")
+    after = Compilation("auto", cache=Path("cache"))
+    after.load_state_dict({"decided": True})
+    trainer(max_epochs=1, limit_val_batches=0, callbacks=[after]).fit(module(), datamodule=datamodule)
+    assert compiled == []

@@ -67,6 +67,10 @@ class GroundingBatch:
         """Shape: (B, T) bool, the ``video_mask`` of each pair."""
         return self.video_mask if self.video_index is None else self.video_mask[self.video_index]
 
+    def none(self) -> GroundingBatch:
+        """Give the same without its pairs."""
+        return self._each(lambda tensor: tensor[:0])
+
     def per_pair(self) -> GroundingBatch:
         """Give each pair a row of ``video`` of its own, as models take it that do not say ``shares_videos``."""
         if self.video_index is None:

@@ -8,28 +8,30 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import hydra
 import torch
-from hydra.errors import InstantiationException
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
 from torch import nn
 
-from cpnet.checkpoint import Checkpoint
-from cpnet.config import ConfigError
+from cpnet.checkpoint import Checkpoint, CheckpointFiles
+from cpnet.config import ConfigError, make_later
 from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.files import default_store
 from cpnet.data.vocabulary import Vocabulary
+from cpnet.interruption import Signals
 from cpnet.losses import GroundingLoss
+from cpnet.metrics_file import MetricsFile
 from cpnet.module import GroundingModule
 from cpnet.progress import track
+from cpnet.recovery import Recovery
 from cpnet.speed import Compilation
 
 log = logging.getLogger(__name__)
 
+STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 REFRESH_BATCHES = 10  # between two looks of the progress bar at the losses, for each of which a GPU must be waited for
 
 
@@ -44,11 +46,8 @@ def refusals(key: str) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except (InstantiationException, MisconfigurationException, ValueError, TypeError) as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) else error
-        if not isinstance(cause, MisconfigurationException | ValueError | TypeError):
-            raise
-        text = str(cause)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        text = str(error)
         raise ConfigError(text if text.startswith(key) else f"{key}: {text}") from error
 
 
@@ -57,8 +56,7 @@ def factory(node: DictConfig) -> Callable[..., Any]:
 
     def make(*args: Any, **kwargs: Any) -> Any:
         with refusals(str(node._get_full_key(None))):
-            # The partial keeps arguments such as tensors out of OmegaConf, which would copy them.
-            return hydra.utils.instantiate(node, _convert_="all", _partial_=True)(*args, **kwargs)
+            return make_later(node)(*args, **kwargs)
 
     return make
 
@@ -90,7 +88,7 @@ def build_annotations(cfg: DictConfig) -> Annotations:
     policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth")
     try:
         return Annotations(
-            reader=hydra.utils.instantiate(dataset.reader, _partial_=True),
+            reader=make_later(dataset.reader),
             splits=containers(dataset.splits),
             **{key: dataset[key] for key in policy},
         )
@@ -182,12 +180,15 @@ def load_weights(module: GroundingModule, checkpoint: Checkpoint) -> None:
 
 
 def check_strategy(strategy: str) -> None:
-    """Refuse strategies whose processes start inside a run: the samplers are made, and metrics read, outside of them.
+    """Refuse strategies whose processes start inside a run, or cut up the model.
+
+    The samplers are made, and metrics read, outside of the former; they are for places whose command cannot be called
+    again, such as a job of submitit, where ``ddp`` calls ``cpnet.train`` anew, see ``cpnet.processes``.
 
     Raises:
         ConfigError: such a strategy
     """
-    if strategy.startswith(("ddp_spawn", "ddp_fork", "ddp_notebook")):
+    if strategy not in STRATEGIES:
         raise ConfigError(f"trainer.strategy={strategy} loses what its processes measure; take ddp")
 
 
@@ -200,11 +201,33 @@ def make_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback], **arguments:
     node = cfg.trainer.copy()
     with open_dict(node):
         when, cache = str(node.pop("compile")).lower(), Path(node.pop("compile_cache"))
+        effective = node.pop("effective_batch_size", None)
+    if when == "auto" and node.get("deterministic"):
+        when = "false"
     added: list[Callback] = [Compilation(when, cache=cache)]
     if node.get("enable_progress_bar", True):
         added.append(TQDMProgressBar(refresh_rate=REFRESH_BATCHES))
-    made: Trainer = instantiate(node, callbacks=[*callbacks, *added], **arguments)
+    made: Trainer = instantiate(node, callbacks=[*callbacks, *added], plugins=[CheckpointFiles()], **arguments)
+    if effective is not None:
+        made.accumulate_grad_batches = accumulation(effective, cfg, processes=made.world_size)
     return made
+
+
+def accumulation(effective: int, cfg: DictConfig, *, processes: int) -> int:
+    """Give the batches that each process adds up for a step of ``effective`` pairs.
+
+    Raises:
+        ConfigError: there is no such number, or it is set by itself too
+    """
+    key, given = f"trainer.effective_batch_size={effective}", cfg.trainer.accumulate_grad_batches
+    if given != 1:
+        raise ConfigError(f"{key} says how many batches are added up; leave out accumulate_grad_batches={given}")
+    together = cfg.batch_size * processes
+    if effective < 1 or effective % together:
+        raise ConfigError(
+            f"{key} must be a multiple of batch_size x processes = {cfg.batch_size} x {processes} = {together}"
+        )
+    return int(effective // together)
 
 
 def optimizer_factory(cfg: DictConfig) -> Callable[..., Any]:
@@ -216,8 +239,13 @@ def optimizer_factory(cfg: DictConfig) -> Callable[..., Any]:
     return factory(node)
 
 
-def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback]) -> Trainer:
+def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback], signals: Signals | None = None) -> Trainer:
     """Make the trainer of a run with the configuration's loggers and callbacks, and others.
+
+    Args:
+        cfg: the configuration
+        callbacks: the others
+        signals: what may end the run, for the callback that writes last.ckpt then
 
     Raises:
         ConfigError: a value cannot work, or nothing would choose the checkpoint that is tested
@@ -227,7 +255,13 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback]) -> Trainer:
             name = "epochs" if key == "max_epochs" else f"trainer.{key}"
             raise ConfigError(f"{name} must be 1 or more; got {cfg.trainer[key]}")
     check_strategy(cfg.trainer.strategy)
-    callbacks = [*instantiate_all(cfg.callbacks), *callbacks]
+    # The order of those that Lightning calls last: best.ckpt is chosen, then the row is written, then the state.
+    chosen = instantiate_all(cfg.callbacks)
+    recoveries = [callback for callback in chosen if isinstance(callback, Recovery)]
+    for recovery in recoveries:
+        recovery.signals = signals or recovery.signals
+    others = [callback for callback in chosen if not isinstance(callback, Recovery)]
+    callbacks = [*others, *callbacks, MetricsFile(Path(cfg.output_dir) / "metrics.csv"), *recoveries]
     trainer = make_trainer(cfg, callbacks=callbacks, logger=instantiate_all(cfg.logger) or False)
     best = trainer.checkpoint_callback
     if not isinstance(best, ModelCheckpoint) or best.monitor is None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import itertools
 import logging
 import os
 import re
 import sys
 import textwrap
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -19,9 +22,11 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from cpnet.config import CONFIG_DIR, ConfigError, register_schemas
+from cpnet import processes
+from cpnet.config import CONFIG_DIR, ConfigError, composition, quoted, register_schemas
 from cpnet.data.files import check_files, needed_files
 from cpnet.data.moment import DataError
+from cpnet.printing import printable
 
 FROM_CHECKPOINT = (
     *("dataset", "model", "model_name", "loss", "sampling", "metrics"),
@@ -29,16 +34,21 @@ FROM_CHECKPOINT = (
 )
 log = logging.getLogger(__name__)
 
+RERUN = "--e"  # --experimental-rerun, also cut short; no other flag begins so
 USER_ERRORS = (ConfigError, DataError, HydraException, OmegaConfBaseException)
+NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS)
 
 # Lightning's remarks on matters that are settled here
 NOISE = (
     r".*LeafSpec.*",
     r".*does not have many workers.*",
     r".*Experiment logs directory.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
     r".*number of training batches.*smaller than the logging interval.*",
     r".*srun.*command is available.*",
     r".*torch\._prims_common\.check.*",
+    r".*recommended to use .*sync_dist=True.*",
+    r".*metric .* was called before the ``update`` method.*",
 )
 
 
@@ -59,15 +69,38 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing, and explain() says what it means
     for noise in NOISE:
         warnings.filterwarnings("ignore", message=noise)
+    processes.follow_parent()
     register_schemas()
+    composition.install()
     main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)
     try:
+        if any(each.startswith(RERUN) for each in sys.argv[1:]):
+            raise ConfigError("--experimental-rerun is not served: it loads a pickle, which can run any program")
         prepare()
         main()
-    except USER_ERRORS as error:
-        log.debug("where it was raised", exc_info=error)  # hydra.verbose=true shows it
-        sys.stderr.write(f"cpnet: {explain(error, config_name)}\n")
+    except KeyboardInterrupt:
+        hint = "; the same command with sweep.resume=true goes on" if config_name == "train" else ""
+        sys.stderr.write(f"cpnet: interrupted{hint}\n")  # of a training's own process Ctrl-C makes something else
+        raise SystemExit(130) from None
+    except Exception as error:
+        said = _said(error, config_name)
+        if said is None and not processes.tell(traceback.format_exc()):
+            raise
+        if said is not None:
+            log.debug("where it was raised", exc_info=error)  # hydra.verbose=true shows it
+            message = f"cpnet: {printable(said)}\n"
+            if not processes.tell(message):
+                sys.stderr.write(message)
         raise SystemExit(1) from None
+
+
+def _said(error: Exception, config_name: str) -> str | None:
+    """Say what a mistake of the user's is, or None where it is ours."""
+    if isinstance(error, USER_ERRORS):
+        return explain(error, config_name)
+    if isinstance(error, OSError) and error.errno in NO_PLACE and error.filename:
+        return f"{error.filename}: {error.strerror}; hydra.run.dir=FOLDER names another folder"
+    return None
 
 
 def help_text(config_name: str) -> str:
@@ -126,6 +159,41 @@ def offer_checkpoint(arguments: list[str]) -> None:
         taken = {key: config[key] for key in FROM_CHECKPOINT}
         taken["trainer"] = {"precision": config["trainer"]["precision"]}
     ConfigStore.instance().store(name="from_checkpoint", node=taken)
+
+
+def name_of_config(arguments: list[str]) -> str:
+    """Name the primary configuration of ``cpnet.train``: a run that goes on brings its own."""
+    return "resume" if _value(arguments, "resume_from") or _value(arguments, "replay") else "train"
+
+
+def offer_run(arguments: list[str]) -> None:
+    """Store the configuration of the run that the command line names where ``conf/resume.yaml`` takes it.
+
+    Raises:
+        DataError: the folder holds no run, or something is wrong with its checkpoints
+    """
+    folder, path = _value(arguments, "resume_from"), _value(arguments, "replay")
+    if path:
+        from cpnet.checkpoint import load_checkpoint
+
+        ConfigStore.instance().store(name="from_run", node=load_checkpoint(path).config)
+    elif folder:
+        from cpnet.recovery import newest
+
+        run = Path(folder).expanduser()
+        found = newest(run)
+        if found is None:
+            raise DataError(f"resume_from={folder}: there is no checkpoint in {folder}/checkpoints to go on from")
+        ConfigStore.instance().store(name="from_run", node=found.config | {"resume": True})
+        if not _value(arguments, "hydra.run.dir"):
+            # What the run was started with stays noted in .hydra.
+            sys.argv += [f"hydra.run.dir={quoted(str(run))}", "hydra.output_subdir=null"]
+
+
+def _value(arguments: list[str], key: str) -> str:
+    """Give what the command line sets a key to, without quotes; empty where it does not."""
+    values = [value for name, _, value in (argument.partition("=") for argument in arguments) if name == key]
+    return values[-1].strip("'\"") if values else ""
 
 
 def name_experiment() -> None:

@@ -17,6 +17,7 @@ from rich.text import Text
 from cpnet.data.atomic import replacing
 from cpnet.data.features.inspection import Inspection
 from cpnet.data.features.source import quote
+from cpnet.printing import printable
 from cpnet.results import write_json
 
 SHOWN = 3  # names in a cell of the table; inspect.json has them all
@@ -79,7 +80,7 @@ def print_table(inspection: Inspection, *, console: Console) -> None:
     table.add_column(overflow="fold")
 
     def add(name: str, value: object) -> None:
-        table.add_row(name, Text(_as_text(str(value))))
+        table.add_row(name, Text(printable(_as_text(str(value)))))
 
     add("pack", report["pack"])
     add("fingerprint", report["fingerprint"] or "none: some videos cannot be read, or widths differ")
@@ -116,7 +117,7 @@ def print_table(inspection: Inspection, *, console: Console) -> None:
         add("annotations", cleaning.describe())
     console.print(table)
     for problem in report["problems"]:
-        console.print(Text.assemble(("problem:", "bold red"), f" {problem}"), soft_wrap=True)
+        console.print(Text.assemble(("problem:", "bold red"), f" {printable(problem)}"), soft_wrap=True)
     if not report["problems"]:
         console.print("no problem: every video of every split has finite features of the right width")
 

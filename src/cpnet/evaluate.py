@@ -9,13 +9,14 @@ import sys
 
 from omegaconf import DictConfig
 
-from cpnet import cli
+from cpnet import cli, processes
 
 
 def main(cfg: DictConfig) -> None:
     """Check that the corpus is there, and measure."""
     cli.check_corpus(cfg, words_known=True)
-    evaluate(cfg)
+    if not processes.share(cfg, "evaluate"):
+        evaluate(cfg)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import filter_overrides
 from omegaconf import DictConfig, OmegaConf
 
 from cpnet import __version__
 from cpnet.commit import git_commit
-from cpnet.config import ConfigError
+from cpnet.config import ConfigError, quoted
 from cpnet.data.atomic import replacing
 
-UNTELLING = ("hydra", "run_name", "sweep")  # keys that say nothing about what a run computes
+UNTELLING = ("hydra", "run_name", "sweep", "resume")  # keys that say nothing about what a run computes
 NOT_SHARED = ("wandb", "tensorboard", "earlier")  # what trackers wrote under the run's own name
-OURS = ("run_name=", "sweep.")  # overrides that say nothing about a job
+OURS = ("run_name=", "sweep.", "resume=")  # overrides that say nothing about a job
 
 
 class JobsFailedError(ConfigError):
@@ -48,7 +48,7 @@ class Job:
     def score(self) -> float | None:
         """Give the score by which its checkpoint was chosen; None while it is not done."""
         try:
-            return float(json.loads((self.folder / "results.json").read_bytes())["validation"]["score"])
+            return stated_score(self.folder)
         except (OSError, ValueError, LookupError, TypeError):
             return None
 
@@ -131,9 +131,21 @@ def _telling(overrides: Iterable[str]) -> list[str]:
     return list(filter_overrides([each for each in overrides if not each.lstrip("+~").startswith(OURS)]))
 
 
-def quoted(text: str) -> str:
-    """Write a text as a value on Hydra's command line."""
-    return QuotedString(text, Quote.single).with_quotes()
+def stated_score(folder: Path) -> float:
+    """Read the score by which a run's checkpoint was chosen."""
+    return float(json.loads((folder / "results.json").read_bytes())["validation"]["score"])
+
+
+def command(hydra: DictConfig, name: str, overrides: Iterable[str], folder: Path) -> list[str]:
+    """Write the command line of a run of its own in a folder, given what Hydra was started with."""
+    folders = [each.path for each in hydra.runtime.config_sources if each.provider == "command-line"]
+    return [
+        *(sys.executable, "-m", f"cpnet.{name}"),
+        *(argument for each in folders for argument in ("--config-dir", each)),
+        *(each for each in overrides if not each.startswith("sweep.")),
+        *("hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"),
+        *(each for each in hydra.overrides.hydra if each.startswith("hydra.searchpath")),
+    ]
 
 
 def reason(complaints: str) -> str:

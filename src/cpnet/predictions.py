@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from cpnet.data.atomic import replacing
 from cpnet.data.moment import Moment
 from cpnet.module import Prediction
 
-Row = tuple[int, list[list[float]], float]
+CHUNK = 256  # pairs that are Python objects at a time: as tensors they take a tenth of the memory
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class PredictionWriter(Callback):
@@ -30,12 +32,12 @@ class PredictionWriter(Callback):
 
     def __init__(self, path: Path, moments: Sequence[Moment]) -> None:
         self.path, self.moments = path, moments
-        self.rows: list[Row] = []
+        self.answers: list[Prediction] = []
         self.written = 0  # pairs of the last run, on the first process
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin anew."""
-        self.rows = []
+        self.answers = []
 
     def on_test_batch_end(
         self,
@@ -47,24 +49,29 @@ class PredictionWriter(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Keep what the test step returned."""
-        answers: Prediction = outputs
-        self.rows += zip(
-            answers["index"].tolist(), answers["ranked_sec"].tolist(), answers["iou"].tolist(), strict=True
-        )
+        self.answers.append(outputs)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the rows of all processes, from the first of them."""
-        gathered: list[list[Row] | None] = [self.rows]
+        """Write the answers of all processes, from the first of them."""
+        own, self.answers = join(self.answers), []
+        gathered: list[Prediction | None] = [own]
         if trainer.world_size > 1:
             gathered = [None] * trainer.world_size
-            torch.distributed.all_gather_object(gathered, self.rows)
+            torch.distributed.gather_object(own, gathered if trainer.is_global_zero else None)
         if trainer.is_global_zero:
-            rows = sorted(row for rank in gathered for row in rank or [])
+            answers = join([each for each in gathered if each is not None])
             with replacing(self.path) as stream:
-                for index, ranked_sec, iou in rows:
-                    record = json.dumps(self._record(index, ranked_sec, iou), ensure_ascii=False)
-                    stream.write(record.encode() + b"\n")
-            self.written = len(rows)
+                stream.writelines(self._lines(answers))
+            self.written = 0 if answers is None else len(answers["index"])
+
+    def _lines(self, answers: Prediction | None) -> Iterator[bytes]:
+        """Give the lines one by one, in the split's order."""
+        if answers is None:
+            return
+        for rows in torch.split(answers["index"].argsort(), CHUNK):
+            columns = (answers[key][rows].tolist() for key in ("index", "ranked_sec", "iou"))
+            for index, ranked_sec, iou in zip(*columns, strict=True):
+                yield _encode(self._record(index, ranked_sec, iou)).encode() + b"\n"
 
     def _record(self, index: int, ranked_sec: list[list[float]], iou: float) -> dict[str, object]:
         moment = self.moments[index]
@@ -77,3 +84,14 @@ class PredictionWriter(Callback):
             "true": [moment.start_sec, moment.end_sec],
             "iou": iou,
         }
+
+
+def join(answers: Sequence[Prediction]) -> Prediction | None:
+    """Join the answers to several batches to one; None where there is no batch, as on a process without pairs."""
+    if not answers:
+        return None
+    return Prediction(
+        index=torch.cat([each["index"] for each in answers]),
+        ranked_sec=torch.cat([each["ranked_sec"] for each in answers]),
+        iou=torch.cat([each["iou"] for each in answers]),
+    )

@@ -23,6 +23,7 @@ from cpnet.commit import git_commit
 from cpnet.data.atomic import replacing
 from cpnet.data.moment import Moment
 from cpnet.metrics import grounding_metrics, predict_constant, printed_name, trivial_predictors
+from cpnet.printing import printable
 
 Row = dict[str, float]
 VERSIONED = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "h5py")
@@ -167,7 +168,7 @@ def print_results(results: Mapping[str, Any], *, console: Console | None = None)
     rules = results["protocol"]
     keys = [key for key in results["metrics"] if not key.startswith("dR")]
     table = Table(
-        title=f"{escape(rules['dataset'])}, {rules['split']} split, {results['pairs']} pairs (per cent)",
+        title=f"{escape(printable(rules['dataset']))}, {rules['split']} split, {results['pairs']} pairs (per cent)",
         caption=_caption(rules),
         title_justify="left",
         caption_justify="left",
@@ -193,7 +194,7 @@ def _caption(rules: Mapping[str, Any]) -> str:
 
 def _add(table: Table, name: str, metrics: Mapping[str, float], keys: Sequence[str], style: str = "") -> None:
     cells = [f"{metrics[key]:.2f}" if metrics.get(key) is not None else "-" for key in keys]
-    table.add_row(escape(name), *cells, style=style)
+    table.add_row(escape(printable(name)), *cells, style=style)
 
 
 def _times(moments: Sequence[Moment]) -> tuple[torch.Tensor, torch.Tensor]:

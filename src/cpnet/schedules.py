@@ -6,9 +6,12 @@ All of them raise ``ValueError`` for a warm-up that is no share of the steps, in
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
+
+PLAN = ("total_steps", "_schedule_phases")  # of OneCycleLR, which its constructor sets
 
 
 def constant(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.0) -> LambdaLR:
@@ -32,7 +35,15 @@ def cosine(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.0) -> La
     )
 
 
-def one_cycle(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.3) -> OneCycleLR:
+class OneCycle(OneCycleLR):
+    """torch's, whose state leaves the plan out: a run that goes on for longer follows that of its new length."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Give the place within the plan, as the other schedules do."""
+        return {key: value for key, value in super().state_dict().items() if key not in PLAN}
+
+
+def one_cycle(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.3) -> OneCycle:
     """Rises in half a cosine to the rate over the warm-up, then falls in half a cosine to nearly 0 (Smith 2018).
 
     The momentum, or the first of Adam's betas, goes the other way: 0.95, 0.85, 0.95.
@@ -40,7 +51,7 @@ def one_cycle(optimizer: Optimizer, *, total_steps: int, warmup: float = 0.3) ->
     _check(warmup)
     if warmup * total_steps == 1:
         warmup += 1e-9  # OneCycleLR divides by the steps of the warm-up less one
-    return OneCycleLR(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps, pct_start=warmup)
+    return OneCycle(optimizer, [group["lr"] for group in optimizer.param_groups], total_steps, pct_start=warmup)
 
 
 def _warm_up(step: int, total_steps: int, warmup: float) -> float:

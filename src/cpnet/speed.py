@@ -43,7 +43,7 @@ class Compilation(Callback):
 
     Args:
         when: ``true``, ``false``, or ``auto``: when the first batches show that the training left takes more than
-            five minutes
+            five minutes; a clock says so, hence ``trainer.deterministic=true`` takes ``auto`` for ``false``
         cache: folder of what was compiled, for the next run
 
     Raises:
@@ -55,12 +55,23 @@ class Compilation(Callback):
             raise ConfigError(f"trainer.compile must be true, false or auto; got {when!r}")
         self.when, self.cache = when, cache
         self.compiled = False
+        self.decided: bool | None = None  # by the pace
         self.began = 0.0
         self.batches = 0
 
+    def state_dict(self) -> dict[str, Any]:
+        """What was decided by the pace: a run that goes on computes in the same way."""
+        return {"decided": self.decided}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Hold to what was decided."""
+        self.decided = state_dict["decided"]
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compile at once where that was asked for."""
+        """Compile at once where that was asked for, or decided before the run was broken off."""
         self._compile_where_asked(trainer, pl_module)
+        if self.when == "auto" and self.decided and not missing(trainer.strategy.root_device):
+            self._compile(pl_module, trainer.strategy.root_device)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compile at once where that was asked for."""
@@ -70,7 +81,7 @@ class Compilation(Callback):
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Judge the pace of the first batches; all processes of a run decide alike."""
-        if self.when != "auto" or self.batches > PACE_BATCHES:
+        if self.when != "auto" or self.decided is not None:
             return
         if self.batches == 0:
             self.began = time.perf_counter()
@@ -81,7 +92,9 @@ class Compilation(Callback):
         epochs_left = (trainer.max_epochs or 1) - trainer.current_epoch
         left = pace * (trainer.num_training_batches * epochs_left - batch_idx - 1)
         device = trainer.strategy.root_device
-        if trainer.strategy.reduce_boolean_decision(left > WORTH_SECONDS and not missing(device), all=True):
+        worth = left > WORTH_SECONDS and not missing(device)
+        self.decided = trainer.strategy.reduce_boolean_decision(worth, all=True)
+        if self.decided:
             log.info("the model is compiled now, since training takes %.0f min more; trainer.compile=false", left / 60)
             self._compile(pl_module, device)
 

@@ -2,73 +2,51 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 from omegaconf import DictConfig
 
-from cpnet import cli
+from cpnet import cli, jobs, processes
 
 
 def main(cfg: DictConfig) -> float:
     """Check that the corpus is there, which takes no time, before what takes seconds to import."""
     cli.check_corpus(cfg)
-    return train(cfg)
+    if cfg.replay:
+        return replay(cfg)
+    return jobs.stated_score(Path(cfg.output_dir)) if processes.share(cfg, "train") else train(cfg)
 
 
 def train(cfg: DictConfig) -> float:
     """Run one job in ``cfg.output_dir``; return the best validation mIoU, by which the checkpoint is chosen.
 
     Raises:
-        ConfigError: an impossible value
-        DataError: something is wrong with the corpus
+        ConfigError: an impossible value, or another run holds the folder
+        DataError: something is wrong with the corpus, or with the checkpoint to go on from
+        Interrupted: a signal came; what was done is in last.ckpt
     """
-    from pathlib import Path
-
-    from pytorch_lightning import seed_everything
-
-    from cpnet import results, tracking
-    from cpnet.build import build_datamodule, build_module, build_trainer, containers, refusals
-    from cpnet.checkpoint import chosen, provenance
-    from cpnet.precision import choose_precision
-    from cpnet.predictions import PredictionWriter
-    from cpnet.speed import is_compiled, prepare_process
+    from cpnet import recovery
+    from cpnet.interruption import Interrupted, Signals
+    from cpnet.recovery import requeue
+    from cpnet.run import run_job
 
     folder = Path(cfg.output_dir)
-    prepare_process()
-    cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    with refusals("seed"):
-        seed_everything(cfg.seed, workers=True, verbose=False)
-    datamodule = build_datamodule(cfg)
-    datamodule.prepare_data()
-    datamodule.setup()
-    module = build_module(cfg, datamodule.vocabulary, provenance=provenance(cfg, datamodule.vocabulary))
-    results.save_config(cfg, folder)
+    with Signals(*requeue.signals()) as signals, recovery.claimed(folder):
+        try:
+            return run_job(cfg, folder, signals)
+        except Interrupted as interruption:
+            requeue.after(interruption)
+            # At any other code of one process torchrun ends the first, which may not be done yet.
+            raise SystemExit(interruption.code if recovery.is_first_process() else 0) from None
 
-    test = datamodule.dataset("test").moments
-    writer = PredictionWriter(folder / "predictions.jsonl", test)
-    trainer = build_trainer(cfg, callbacks=[writer])
-    stopwatch = results.Stopwatch()
-    with tracking.job(trainer.loggers, containers(cfg)):
-        with stopwatch.time("fit"):
-            trainer.fit(module, datamodule=datamodule)
-        best, validation = chosen(trainer)
-        with stopwatch.time("test"):
-            trainer.test(module, datamodule=datamodule, ckpt_path=str(best), verbose=False)
-        if trainer.is_global_zero:
-            measured = results.collect(
-                cfg,
-                split="test",
-                pairs=writer.written,
-                logged=trainer.callback_metrics,
-                train=datamodule.dataset("train").moments,
-                evaluated=test,
-                model=module.model,
-                compiled=is_compiled(trainer),
-                stopwatch=stopwatch,
-                validation=validation,
-            )
-            results.publish(measured, folder)
-            tracking.log_results(trainer.loggers, measured, predictions=writer.path, checkpoint=best)
-    return float(validation["score"])
+
+def replay(cfg: DictConfig) -> float:
+    """Look again at the batch that ``cfg.replay`` holds; return how many places of it are not finite."""
+    from cpnet.replay import look_again
+
+    return float(len(look_again(cfg, Path(cfg.replay))))
 
 
 if __name__ == "__main__":
-    cli.run(main, config_name="train")
+    cli.run(main, config_name=cli.name_of_config(sys.argv[1:]), prepare=lambda: cli.offer_run(sys.argv[1:]))

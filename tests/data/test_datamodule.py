@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections import Counter
 from pathlib import Path
@@ -215,10 +216,15 @@ def test_what_is_hidden_leaves_its_mask(blind: str, field: str, mask: str, argum
             assert not vars(after)[field].any()
 
 
+def go_to(loader: DataLoader[Any], epoch: int) -> None:
+    """Set the epoch, as Lightning does."""
+    assert isinstance(loader.sampler, DistributedSampler)
+    loader.sampler.set_epoch(epoch)
+
+
 def training_order(datamodule: GroundingDataModule, epoch: int) -> list[int]:
     loader = datamodule.train_dataloader()
-    assert isinstance(loader.sampler, DistributedSampler)
-    loader.sampler.set_epoch(epoch)  # as Lightning does
+    go_to(loader, epoch)
     return indices(loader)
 
 
@@ -238,15 +244,16 @@ def test_the_order_of_training_follows_from_seed_and_epoch(arguments: dict[str, 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_processes_share_out_an_evaluation_split(split: str, world: int, arguments: dict[str, Any]) -> None:
     datamodule = ready(arguments | {"batch_size": 2})
-    seen = []
+    shares = []
     for rank in range(world):
         datamodule.trainer = process(rank, world)
         loader = datamodule.evaluation_dataloader(split)
-        shard = indices(loader)
-        assert shard == sorted(shard)
-        assert len(loader) == -(-len(shard) // 2)
-        seen += shard
-    assert sorted(seen) == list(range(len(datamodule.dataset(split))))
+        shares.append([batch.index.tolist() for batch in loader])
+        assert len(loader) == len(shares[-1])
+        assert shares[-1] == [[]] or all(shares[-1])  # what has nothing to do takes part
+    count = len(datamodule.dataset(split))
+    in_turn = [batch for turn in itertools.zip_longest(*shares) for batch in turn if batch]
+    assert in_turn == [list(range(start, min(start + 2, count))) for start in range(0, count, 2)]
 
 
 def test_lightning_leaves_the_shares_alone(arguments: dict[str, Any]) -> None:
@@ -368,17 +375,23 @@ def test_a_packed_store_is_preferred(arguments: dict[str, Any], caplog: pytest.L
 
 
 @pytest.mark.parametrize("residence", RESIDENCES)
-def test_the_phase_of_training_is_drawn_from_torchs_seed(residence: str, arguments: dict[str, Any]) -> None:
-    datamodule = ready(arguments | {"residence": residence, "sampling": Pick(clips=2)})
+def test_the_phases_of_training_follow_from_seed_and_epoch(residence: str, arguments: dict[str, Any]) -> None:
+    arguments |= {"residence": residence, "sampling": Pick(clips=2)}
 
-    def draw(seed: int) -> list[float]:
-        torch.manual_seed(seed)
+    def firsts(seed: int, epoch: int) -> list[float]:
+        datamodule = ready(arguments | {"seed": seed})
         loader = datamodule.train_dataloader()
+        go_to(loader, epoch)
         made = [datamodule.transfer_batch_to_device(batch, torch.device("cpu"), 0) for batch in loader]
         return [row for batch in made for row in batch.video[:, 0, 1].tolist()]
 
-    assert draw(0) == draw(0) != draw(1)
-    assert set(draw(0)) == {0, 1}  # 3 rows for 2 clips: the first is 0 or 1, each of which may be asked for
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    drawn = {(seed, epoch): firsts(seed, epoch) for seed in (0, 1) for epoch in (0, 1)}
+    assert torch.equal(torch.get_rng_state(), before)
+    assert len(set(map(tuple, drawn.values()))) == 4
+    assert firsts(0, 1) == drawn[0, 1]
+    assert set(drawn[0, 0]) == {0, 1}  # 3 rows for 2 clips: the first is 0 or 1, each of which may be asked for
 
 
 def test_on_a_device_only_draws_come_from_the_loader(arguments: dict[str, Any]) -> None:
@@ -430,14 +443,12 @@ def test_processes_share_out_any_order(order: str, world: int, arguments: dict[s
 
 def test_the_training_split_is_evaluated_without_a_random_phase(arguments: dict[str, Any]) -> None:
     datamodule = ready(arguments | {"sampling": Pick(clips=2)})
-    torch.manual_seed(0)
-    before = torch.get_rng_state()
-    batches(datamodule, "train")
-    # The loader draws a seed for workers that it might have; two evaluations are the same all the same.
-    torch.set_rng_state(before)
     first = batches(datamodule, "train")
+    go_to(datamodule.train_dataloader(), 1)
     torch.manual_seed(99)
     assert all(equal(one, other) for one, other in zip(first, batches(datamodule, "train"), strict=True))
+    # 3 rows for 2 clips: row floor(3/2 (i + 1/2)) is the middle one of clip i
+    assert {row for batch in first for row in batch.per_pair().video[:, 0, 1].tolist()} == {0}
 
 
 def test_another_split_can_be_tested(arguments: dict[str, Any]) -> None:

@@ -33,7 +33,6 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
         "sampling": Pick(clips=CLIPS),
         "vocabulary": Vocabulary.build([*queries, "window"], glove=files["glove"]),
         "max_words": 4,
-        "training": False,
     }
 
 
@@ -93,39 +92,34 @@ def test_blind_to_the_query(arguments: dict[str, Any]) -> None:
         assert torch.equal(take(blind, index).video, take(seeing, index).video)
 
 
-def test_training_draws_the_phase_from_torchs_seed(arguments: dict[str, Any]) -> None:
-    dataset = GroundingDataset(TEST, **arguments | {"training": True})
+def picked(dataset: GroundingDataset, *picks: tuple[int, float]) -> GroundingBatch:
+    batch = dataset.__getitems__(picks)
+    assert isinstance(batch, GroundingBatch)
+    return batch
 
-    def draw(seed: int) -> list[tuple[int, ...]]:
-        torch.manual_seed(seed)
-        return [tuple(int(row) for row in take(dataset, 3).video[0, :, 1]) for _ in range(40)]
 
-    drawn = draw(0)
-    assert drawn == draw(0)
-    assert drawn != draw(1)
-    # Two rows a clip and one phase for all clips.
-    assert set(drawn) == {(0, 2, 4, 6), (1, 3, 5, 7)}
+def test_training_takes_clips_at_the_phase_of_the_pick(arguments: dict[str, Any]) -> None:
+    dataset = GroundingDataset(TEST, **arguments)
+    # Two rows a clip: the first half of the phases takes the first of them.
+    for phase, first in ((0.0, 0), (0.49, 0), (0.5, 1), (0.99, 1)):
+        assert picked(dataset, (3, phase)).video[0, :, 1].tolist() == [first, first + 2, first + 4, first + 6]
     # Nothing to choose from
-    assert all(torch.equal(take(dataset, 0).video[0, :2], torch.from_numpy(rows("e00"))) for _ in range(5))
+    for phase in (0.0, 0.7):
+        assert torch.equal(picked(dataset, (0, phase)).video[0, :2], torch.from_numpy(rows("e00")))
 
 
 def test_pairs_of_a_batch_have_phases_of_their_own(arguments: dict[str, Any]) -> None:
-    dataset = GroundingDataset(TEST, **arguments | {"training": True})
-    torch.manual_seed(0)
-    firsts = take(dataset, *[3] * 60).video[:, 0, 1].tolist()
-    assert set(firsts) == {0, 1}
+    batch = picked(GroundingDataset(TEST, **arguments), (3, 0.9), (3, 0.1), (2, 0.6))
+    assert batch.video[:, 0, 1].tolist() == [1, 0, 1]
 
 
-def test_evaluation_draws_nothing(arguments: dict[str, Any]) -> None:
-    for dataset in (
-        GroundingDataset(TEST, **arguments),
-        GroundingDataset(TEST, **arguments | {"training": True}).evaluating(),
-    ):
-        torch.manual_seed(0)
-        before = torch.get_rng_state()
-        first, second = take(dataset, 3), take(dataset, 3)
-        assert torch.equal(torch.get_rng_state(), before)
-        assert torch.equal(first.video, second.video)
+def test_nothing_is_drawn_from_torchs_random_numbers(arguments: dict[str, Any]) -> None:
+    dataset = GroundingDataset(TEST, **arguments)
+    before = torch.get_rng_state()
+    first, second = take(dataset, 3), take(dataset, 3)
+    picked(dataset, (3, 0.3))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first.video, second.video)
 
 
 def test_a_draw_makes_the_same_batch(arguments: dict[str, Any]) -> None:

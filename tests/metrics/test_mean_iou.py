@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from cpnet.metrics import DiscountedRecallAtIoU, MeanIoU, RecallAtIoU
-from cpnet.metrics.mean_iou import PairMean
+from cpnet.metrics.mean_iou import RESOLUTION, PairMean
 from metrics import reference
 from metrics.problems import Problem, problems
 
@@ -46,8 +47,21 @@ def test_states_of_two_processes_add_up_to_that_of_one(problem: Problem, fresh: 
         return [state, second.score_sum if state.is_floating_point() else second.total]
 
     first.sync(dist_sync_fn=gather, distributed_available=lambda: True)
-    assert first.score_sum.item() == pytest.approx(one.score_sum.item(), abs=1e-12)
+    assert first.score_sum.item() == one.score_sum.item()
     assert first.total.item() == one.total.item() == len(problem.target)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 7))
+def test_no_bit_hangs_on_the_order_of_pairs_nor_on_who_had_which(seed: int, size: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    ranked, target = torch.rand(2, 500, 2, generator=generator, dtype=torch.float64).sort(dim=-1).values
+    one, shuffled = MeanIoU(), MeanIoU()
+    one.update(ranked[:, None], target)
+    for batch in torch.split(torch.randperm(500, generator=generator), size):
+        shuffled.update(ranked[batch, None], target[batch])
+    assert one.compute().item() == shuffled.compute().item()
+    ious = [reference.iou(*pair) for pair in zip(ranked.numpy(), target.numpy(), strict=True)]
+    assert one.compute().item() == pytest.approx(100 * math.fsum(ious) / 500, abs=100 * RESOLUTION)
 
 
 class Holder(nn.Module):
@@ -71,7 +85,7 @@ def test_the_state_stays_double_when_its_module_does_not(dtype: torch.dtype) -> 
     assert holder.metric.score_sum.dtype == torch.float64
     with torch.autocast("cpu", dtype=torch.bfloat16):
         holder.metric.update(*THIRDS)
-    assert holder.metric.compute().item() == pytest.approx(200 / 3, abs=1e-12)
+    assert holder.metric.compute().item() == pytest.approx(200 / 3, abs=100 * RESOLUTION)
 
 
 def test_the_state_moves_with_its_module() -> None:

@@ -60,6 +60,7 @@ def assert_same(one: CPNet, other: CPNet, *, modes: tuple[bool, ...] = (True, Fa
                 torch.testing.assert_close(gradients[name], gradient, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_traced_model_is_the_plain_one() -> None:
     fewer_parts = {"encoder": {"conv_layers": 1}, "share_fusion_encoder": True}
     traced, plain = model(**fewer_parts), model(**fewer_parts)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 from commands import TINY, Ended, call
@@ -26,6 +27,12 @@ def sweep(place: Path, *overrides: str) -> Ended:
 
 def results(folder: Path) -> dict[str, Any]:
     content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    content = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
     assert isinstance(content, dict)
     return content
 
@@ -62,14 +69,22 @@ def test_a_job_that_cannot_work_is_named_at_the_end_and_leaves_the_others(swept:
 def test_a_sweep_goes_on_with_what_is_not_done(swept: tuple[Path, Ended]) -> None:
     place, _ = swept
     before = (place / "sweep/0/results.json").stat().st_mtime_ns
-    ended = sweep(place, "model.pyramid_levels=1,3,2", "sweep.resume=true")  # mended
+    metrics = results(place / "sweep/2")["metrics"]
+    (place / "sweep/2/results.json").unlink()  # as if it had been killed in the test
+    ended = sweep(place, "model.pyramid_levels=1,3,2", "sweep.resume=true", "hydra.launcher.n_jobs=2")  # mended
     assert ended.code == 0, ended.err
     assert "#0 model.pyramid_levels=1: done already" in ended.out
-    assert "1 of 3 jobs to run" in ended.out
+    assert "2 of 3 jobs to run" in ended.out
+    assert "last.ckpt: epoch 0, step 3" in (place / "sweep/2/train.log").read_text(encoding="utf-8")
+    assert results(place / "sweep/2")["metrics"] == metrics
     assert (place / "sweep/0/results.json").stat().st_mtime_ns == before
     assert OmegaConf.load(place / "sweep/1/config.yaml").model.pyramid_levels == 3
     (aside,) = (place / "sweep/earlier").iterdir()
     assert aside.name.startswith("1_")
+    assert "resume=true" in OmegaConf.load(place / "sweep/2/.hydra/overrides.yaml")
+    ended = sweep(place, "model.pyramid_levels=1,3,2", "sweep.resume=true")
+    assert ended.code == 0, ended.err
+    assert "0 of 3 jobs to run" in ended.out  # one that went on is known again
 
 
 def test_a_job_is_the_run_that_it_would_be_alone(tmp_path: Path) -> None:
@@ -78,8 +93,12 @@ def test_a_job_is_the_run_that_it_would_be_alone(tmp_path: Path) -> None:
     alone = (tmp_path / "alone/predictions.jsonl").read_bytes()
     assert alone == (tmp_path / "sweep/1/predictions.jsonl").read_bytes()
     assert alone != (tmp_path / "sweep/0/predictions.jsonl").read_bytes()
+    first, second, other = (weights(tmp_path / name) for name in ("alone", "sweep/1", "sweep/0"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())  # a seed fixes every bit
+    assert not all(torch.equal(value, other[name]) for name, value in first.items())
 
 
+@pytest.mark.slow
 def test_jobs_of_several_processes_work_in_a_sweep(tmp_path: Path) -> None:
     processes = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=2")
     ended = sweep(tmp_path, *processes, "epochs=1", "seed=1,2", "hydra.launcher.n_jobs=1")

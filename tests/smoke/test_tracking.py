@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import wandb
 from omegaconf import OmegaConf
 from PIL import Image
 
@@ -19,6 +21,13 @@ from tracking.offline import OfflineRun, nobodys_home, read
 pytest.importorskip("wandb", reason="needs the extra [wandb]")
 
 SEEDS = (0, 1, 2)
+# What the environment of a training must not leave anywhere
+SECRETS = {
+    "WANDB_API_KEY": "f00dbabe" * 5,
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG",
+    "GITHUB_TOKEN": "ghp_thisIsNoTokenOfAnybody",
+    "CPNET_PASSWORD": "correct-horse-battery",
+}
 LOSSES = ("loss", "attention", "regression")
 
 
@@ -33,7 +42,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "logger.wandb.predictions=5",
             "hydra.sweep.dir=sweep",
         ]
-        ended = call("train", "-m", *TINY, "trainer.max_epochs=2", *wanted, folder=folder, environment=environment)
+        command = ("train", "-m", *TINY, "trainer.max_epochs=2", *wanted)
+        ended = call(*command, folder=folder, environment=environment | SECRETS)
+        wandb.teardown()  # it keeps the account that it has seen
         assert ended.code == 0, ended.err
         assert heard == []
         # The guard does hear what tries to get out.
@@ -53,6 +64,27 @@ def runs(sweep: Path) -> list[OfflineRun]:
 @pytest.fixture(scope="module")
 def results(sweep: Path) -> list[Mapping[str, Any]]:
     return [json.loads((sweep / str(job) / "results.json").read_bytes()) for job in range(len(SEEDS))]
+
+
+def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
+    """Every file of a folder, members of archives unpacked, and the names of all."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            yield path, str(path).encode() + path.read_bytes()
+            if zipfile.is_zipfile(path):
+                with zipfile.ZipFile(path) as archive:
+                    for member in archive.namelist():
+                        yield path / member, archive.read(member)
+
+
+def test_no_secret_of_the_environment_is_written_anywhere(sweep: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "packed.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("member", SECRETS["WANDB_API_KEY"] * 9)
+    secrets = [each.encode() for each in SECRETS.values()]
+    assert [path.name for path, content in contents(tmp_path) if secrets[0] in content] == ["member"]  # it is found
+    read = dict(contents(sweep.parent))
+    assert {".ckpt", ".wandb", ".yaml", ".json", ".jsonl", ".log"} <= {path.suffix for path in read}
+    assert [path for path, content in read.items() if any(secret in content for secret in secrets)] == []
 
 
 def test_each_job_is_a_run_of_its_own_that_ended_well(runs: list[OfflineRun]) -> None:

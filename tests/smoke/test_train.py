@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from commands import TINY, call
 from cpnet.data.synthetic import SyntheticCorpus
+from cpnet.metrics.mean_iou import RESOLUTION
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 METRICS = {f"{letter}1@{m}" for letter in ("R", "dR") for m in THRESHOLDS} | {"mIoU"}
@@ -57,7 +58,7 @@ def test_everything_lies_in_the_runs_folder(place: Path) -> None:
     run = place / "run"
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert {file for file in files if not file.startswith(".hydra/")} == {
-        *("config.yaml", "results.json", "predictions.jsonl", "metrics.csv", "train.log"),
+        *("config.yaml", "results.json", "predictions.jsonl", "metrics.csv", "train.log", ".lock"),
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
     }
 
@@ -72,13 +73,17 @@ def test_the_saved_configuration_is_resolved(place: Path) -> None:
 
 def test_metrics_csv_has_losses_rate_norm_and_validation(place: Path) -> None:
     columns = read_csv(place / "run/metrics.csv")
-    train = {"train/loss", "train/attention", "train/regression", "train/learning_rate", "train/gradient_norm"}
+    train = {
+        f"train/{name}" for name in ("loss", "attention", "regression", "learning_rate", "gradient_norm", "skipped")
+    }
     validation = {"val/loss", "val/attention", "val/regression", "val/reversed"} | {f"val/{name}" for name in METRICS}
     test = {"test/reversed"} | {f"test/{name}" for name in METRICS}
     assert set(columns) == {"epoch", "step"} | train | validation | test
     assert all(columns[name] and all(map(math.isfinite, columns[name])) for name in columns)
     assert columns["train/loss"][0] == pytest.approx(columns["train/attention"][0] + columns["train/regression"][0])
     assert columns["train/gradient_norm"][0] > 0
+    assert columns["train/skipped"] == [0]
+    assert (columns["epoch"], columns["step"]) == ([0, 1], [3, 3])  # an epoch, and the test
     # One cycle over three steps: the mean of the rate lies between its beginning, a 25th, and its height.
     assert 4e-4 / 25 < columns["train/learning_rate"][0] < 4e-4
 
@@ -86,13 +91,13 @@ def test_metrics_csv_has_losses_rate_norm_and_validation(place: Path) -> None:
 def test_the_metrics_follow_from_the_predictions_alone(place: Path) -> None:
     rows = read_jsonl(place / "run/predictions.jsonl")
     results = read_json(place / "run/results.json")
-    assert results["metrics"] == pytest.approx(metrics_of(rows), abs=1e-9)
+    assert results["metrics"] == pytest.approx(metrics_of(rows), abs=100 * RESOLUTION)
     assert set(results["metrics"]) == METRICS
     for row in rows:
         assert row["iou"] == pytest.approx(iou_of(row["predicted"][0], row["true"]), abs=1e-12)
     for trivial in results["trivial"].values():
         constant = [{**row, "predicted": [[end * row["duration"] for end in trivial["span"]]]} for row in rows]
-        assert trivial["metrics"] == pytest.approx(metrics_of(constant), abs=1e-9)
+        assert trivial["metrics"] == pytest.approx(metrics_of(constant), abs=100 * RESOLUTION)
 
 
 def test_the_predictions_are_the_test_split_in_its_order(place: Path) -> None:

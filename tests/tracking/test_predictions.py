@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from cpnet.tracking.predictions import (
     WIDTH,
     cells,
     choose,
+    choose_rows,
     draw_confusion,
     draw_timeline,
     length_confusion,
@@ -44,9 +47,16 @@ def row(*, true: tuple[float, float], predicted: tuple[float, float], duration: 
     }
 
 
+def write(folder: Path, rows: Iterable[dict[str, Any]]) -> Path:
+    path = folder / "predictions.jsonl"
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(each, ensure_ascii=False) + "\n" for each in rows)
+    return path
+
+
 @given(st.lists(st.floats(0, 1), max_size=60), st.integers(0, 30))
 def test_rows_are_taken_in_even_steps_of_their_rank(ious: list[float], most: int) -> None:
-    taken = [each["iou"] for each in choose([{"iou": iou} for iou in ious], most)]
+    taken = [ious[place] for place in choose(ious, most)]
     assert len(taken) == min(most, len(ious))
     if 2 <= most < len(ious):
         places = np.linspace(0, len(ious) - 1, most)
@@ -55,14 +65,30 @@ def test_rows_are_taken_in_even_steps_of_their_rank(ious: list[float], most: int
 
 
 def test_a_single_row_is_the_median_one() -> None:
-    assert [each["iou"] for each in choose([{"iou": iou} for iou in (0.9, 0.1, 0.4)], 1)] == [0.4]
+    assert choose([0.9, 0.1, 0.4], 1) == [2]
 
 
 def test_rows_are_read_as_they_are_written(tmp_path: Path) -> None:
     rows = [row(true=(0.0, 1.0), predicted=(2.0, 3.0)) | {"query": "öffnet eine Tür"}] * 2
-    path = tmp_path / "predictions.jsonl"
-    path.write_text("".join(json.dumps(each, ensure_ascii=False) + "\n" for each in rows), encoding="utf-8")
-    assert read_rows(path) == rows
+    assert list(read_rows(write(tmp_path, rows))) == rows
+
+
+def test_the_rows_that_were_chosen_are_read_whole(tmp_path: Path) -> None:
+    rows = [row(true=(0.0, 1.0), predicted=(2.0, 3.0)) | {"qid": str(iou), "iou": iou} for iou in (0.5, 0, 0.3, 1, 0.9)]
+    assert [each["qid"] for each in choose_rows(write(tmp_path, rows), 3)] == ["0", "0.5", "1"]
+    assert choose_rows(write(tmp_path, rows), 0) == []
+
+
+def test_a_table_of_a_hundred_rows_takes_little_memory(tmp_path: Path) -> None:
+    rows = (row(true=(0.0, 1.0), predicted=(2.0, 3.0)) | {"query": "a long one " * 50} for _ in range(10_000))
+    path = write(tmp_path, rows)
+    tracemalloc.start()
+    try:
+        assert len(choose_rows(path, 100)) == 100
+        assert sum(map(sum, length_confusion(read_rows(path)))) == 10_000
+        assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 4
+    finally:
+        tracemalloc.stop()
 
 
 def test_cells_are_those_that_the_columns_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from pytorch_lightning.loggers import CSVLogger, WandbLogger
 import cpnet
 from cpnet import tracking
 from cpnet.config import ConfigError
+from cpnet.interruption import Interrupted
 from cpnet.tracking.runs import flatten
 from tracking.offline import OfflineRun, nobodys_home, read
 
@@ -41,10 +43,15 @@ class Run:
 
     def __init__(self) -> None:
         self.ends: list[int] = []
+        self.preempting = 0
         self.config: dict[str, Any] = {}
 
     def finish(self, *, exit_code: int) -> None:
         self.ends.append(exit_code)
+
+    def mark_preempting(self) -> None:
+        assert not self.ends
+        self.preempting += 1
 
 
 @pytest.fixture
@@ -78,7 +85,35 @@ def test_a_job_that_ends_well_ends_its_run(run: Run, tmp_path: Path) -> None:
 def test_a_job_that_fails_fails_its_run(error: type[BaseException], run: Run, tmp_path: Path) -> None:
     with pytest.raises(error), tracking.job([logger(tmp_path)], {}):
         raise error
-    assert run.ends == [1]
+    assert (run.ends, run.preempting) == ([1], 0)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_job_that_a_signal_ends_is_one_that_will_go_on(number: int, code: int, run: Run, tmp_path: Path) -> None:
+    with pytest.raises(Interrupted), tracking.job([CSVLogger(tmp_path), logger(tmp_path)], {}):
+        raise Interrupted(number)
+    assert (run.ends, run.preempting) == ([code], 1)
+
+
+def test_a_folder_has_one_run_however_often_it_goes_on(tmp_path: Path) -> None:
+    def run_id(folder: str) -> str:
+        return str(logger(tmp_path / folder)._wandb_init["id"])
+
+    first, other = run_id("first"), run_id("other")
+    assert first == run_id("first") == (tmp_path / "first/wandb/run-id").read_text()
+    assert other != first
+    (tmp_path / "first/wandb/run-id").unlink()  # as a run that begins anew does
+    assert run_id("first") not in (first, other)
+
+
+def test_another_process_than_the_first_takes_the_id_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = logger(tmp_path)._wandb_init["id"]
+    monkeypatch.setattr("pytorch_lightning.utilities.rank_zero_only.rank", 1)
+    assert logger(tmp_path)._wandb_init["id"] == first
+    logger(tmp_path / "new")
+    assert not (tmp_path / "new/wandb/run-id").exists()
 
 
 def test_other_loggers_are_left_alone(tmp_path: Path) -> None:
@@ -132,7 +167,7 @@ def test_the_mode_is_the_configurations(mode: str, tmp_path: Path, monkeypatch: 
     assert isinstance(logger(tmp_path, mode=mode).experiment, Run)
     (arguments,) = started
     wanted: dict[str, Any] = {"mode": mode, "dir": str(tmp_path), "project": "p", "name": "n", "tags": ["a", "b"]}
-    wanted |= {"entity": None, "group": None}
+    wanted |= {"entity": None, "group": None, "resume": "allow", "id": (tmp_path / "wandb/run-id").read_text()}
     assert {key: arguments[key] for key in wanted} == wanted
     assert os.environ["WANDB_MODE"] == "disabled"
 
@@ -141,7 +176,7 @@ def test_the_mode_is_the_configurations(mode: str, tmp_path: Path, monkeypatch: 
 def test_two_jobs_of_a_process_are_two_runs(tmp_path: Path) -> None:
     ids = []
     for seed in (0, 1):
-        ours = logger(tmp_path)
+        ours = logger(tmp_path / str(seed))
         with tracking.job([ours], {"seed": seed}):
             run = ours.experiment
             assert (run.offline, run.config["seed"], run.name, run.tags) == (True, seed, "n", ("a", "b"))
@@ -149,9 +184,8 @@ def test_two_jobs_of_a_process_are_two_runs(tmp_path: Path) -> None:
             ids.append(run.id)
         assert wandb.run is None
     assert len(set(ids)) == 2
-    folders = [path.name for path in (tmp_path / "wandb").glob("offline-run-*")]
-    assert len(folders) == 2
-    assert all(any(folder.endswith(name) for folder in folders) for name in ids)
+    folders = [path.name for path in sorted(tmp_path.glob("*/wandb/offline-run-*"))]
+    assert all(folder.endswith(name) for folder, name in zip(folders, ids, strict=True))
     assert "WANDB_MODE" not in os.environ
 
 

@@ -36,6 +36,9 @@ class TrainConfig:
     experiment_name: str | None = None  # of experiment=NAME
     run_name: str = MISSING  # in trackers; a sweep names its jobs by the overrides that differ
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    resume: bool = False  # go on with what hydra.run.dir holds; begin where it holds nothing
+    resume_from: str | None = None  # go on with the run of this folder, as it was configured
+    replay: str | None = None  # look again at the batch of a file that a run with numbers that are not finite has left
     data_dir: str = MISSING
     output_dir: str = MISSING
     epochs: int = 100

@@ -179,13 +179,14 @@ class TrainerConfig:
     max_epochs: int = II("epochs")
     gradient_clip_val: float | None = 0.5
     accumulate_grad_batches: int = 1
+    effective_batch_size: int | None = None  # pairs of a step: sets accumulate_grad_batches, by batch_size x processes
     log_every_n_steps: int = 50
     num_sanity_val_steps: int = 0
     check_val_every_n_epoch: int = 1
     limit_train_batches: int | float | None = None  # a number of batches, or a share
     limit_val_batches: int | float | None = None  # a number of batches, or a share
     limit_test_batches: int | float | None = None  # a number of batches, or a share
-    deterministic: bool = False
+    deterministic: bool = False  # GPUs too give the same bits again; compile=auto then means false
     use_distributed_sampler: bool = False  # Lightning's pads: it would count pairs twice; the DataModule shards
     enable_progress_bar: bool = True
     enable_model_summary: bool = False

@@ -89,11 +89,10 @@ def clean(
 
 
 def _clip(moment: Moment) -> Moment:
-    return replace(
-        moment,
-        start_sec=min(max(moment.start_sec, 0.0), moment.duration_sec),
-        end_sec=min(max(moment.end_sec, 0.0), moment.duration_sec),
-    )
+    start_sec, end_sec = (min(max(time, 0.0), moment.duration_sec) for time in (moment.start_sec, moment.end_sec))
+    if (start_sec, end_sec) == (moment.start_sec, moment.end_sec):
+        return moment
+    return replace(moment, start_sec=start_sec, end_sec=end_sec)
 
 
 def _complaint(defects: Sequence[tuple[Moment, str]], split: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
+from itertools import chain
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
-from cpnet.batch import GroundingBatch
+from cpnet.batch import PADDING, GroundingBatch
 from cpnet.data.moment import Moment
 from cpnet.data.rows import Rows
 from cpnet.data.sampling import Sampling
@@ -69,12 +70,16 @@ class Pairs:
     @classmethod
     def of(cls, moments: Sequence[Moment], *, queries: Sequence[Sequence[int]], videos: Sequence[int]) -> Pairs:
         """Make the tensors from the moments, the rows of their words, and the numbers of their videos."""
+        words = torch.tensor([len(query) for query in queries])
+        # A tensor a query, as for pad_sequence, would take a hundred times the memory of its words.
+        query = torch.full((len(queries), int(words.max())), PADDING)
+        query[_first(words, query.shape[1])] = torch.from_numpy(np.fromiter(chain.from_iterable(queries), np.int64))
         span_sec = torch.tensor([(m.start_sec, m.end_sec) for m in moments], dtype=torch.float64)
         duration_sec = torch.tensor([m.duration_sec for m in moments], dtype=torch.float64)
         return cls(
             video=torch.tensor(videos),
-            query=pad_sequence([torch.tensor(query) for query in queries], batch_first=True),
-            words=torch.tensor([len(query) for query in queries]),
+            query=query,
+            words=words,
             span=(span_sec / duration_sec[:, None]).clamp(0, 1).float(),
             span_sec=span_sec,
             duration_sec=duration_sec,

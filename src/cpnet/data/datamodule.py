@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
-import numpy as np
 import torch
 from pytorch_lightning import LightningDataModule
-from torch.utils.data import DataLoader, DistributedSampler, Sampler
 
 from cpnet.batch import GroundingBatch
 from cpnet.data.annotations import Annotations, check_split
@@ -19,6 +17,7 @@ from cpnet.data.dataset import Blind, GroundingDataset, Order
 from cpnet.data.features import FeatureSource, check_coverage, open_store
 from cpnet.data.files import default_store
 from cpnet.data.identity import normalise_id
+from cpnet.data.loader import GroundingLoader, ShardSampler, TrainingSampler
 from cpnet.data.progress import Progress, silent
 from cpnet.data.residence import Residence, place_rows
 from cpnet.data.rows import DeviceRows
@@ -34,32 +33,6 @@ class Corpus(Protocol):
     def prepare(self) -> None:
         """Write the corpus unless it is there."""
         ...
-
-
-class ShardSampler(DistributedSampler[Any]):
-    """The share of one process in an order: no pair is given twice, so that metrics are those of one process.
-
-    Lightning puts a sampler of its own around every other kind, which would share out the share again.
-
-    Args:
-        dataset: what is sampled
-        order: its pairs; every ``world``-th of them from ``rank`` on is taken
-        rank: of the process
-        world: number of processes
-        together: takes neighbours in the order instead
-    """
-
-    def __init__(
-        self, dataset: GroundingDataset, *, order: Sequence[int], rank: int, world: int, together: bool = False
-    ) -> None:
-        super().__init__(dataset, num_replicas=world, rank=rank, shuffle=False)
-        self.rows: list[int] = np.array_split(order, world)[rank].tolist() if together else list(order[rank::world])
-
-    def __iter__(self) -> Iterator[int]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
 
 class GroundingDataModule(LightningDataModule):
@@ -79,7 +52,7 @@ class GroundingDataModule(LightningDataModule):
         max_words: longer queries are cut
         batch_size: pairs of a batch, on each process
         num_workers: processes that read ahead
-        seed: of the order of training pairs
+        seed: of the order of training pairs, and of their phases
         evaluation_order: pairs of an evaluation in the order of the ``split``, by ``length`` of the query, or by
             ``video``, where a batch carries each video once
         tested: the split that ``test_dataloader`` serves
@@ -176,7 +149,6 @@ class GroundingDataModule(LightningDataModule):
                 sampling=self.sampling,
                 vocabulary=self.vocabulary,
                 max_words=self.max_words,
-                training=split == "train",
                 blind=self.blind,
                 on_device=isinstance(rows, DeviceRows),
             )
@@ -192,30 +164,28 @@ class GroundingDataModule(LightningDataModule):
         check_split(split)
         return self._datasets[split]
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> GroundingLoader:
         """Batches in an order that follows from seed and epoch."""
         rank, world = self._rank_and_world()
         dataset = self.dataset("train")
-        order: DistributedSampler[Any] = DistributedSampler(
-            dataset, num_replicas=world, rank=rank, shuffle=True, seed=self.seed, drop_last=False
-        )
-        return self._loader(dataset, order)
+        sampler = TrainingSampler(dataset, seed=self.seed, rank=rank, world=world)
+        return self._loader(dataset, sampler, batch_size=self.batch_size)
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> GroundingLoader:
         """Batches of the validation split, every pair once."""
         return self.evaluation_dataloader("val")
 
-    def test_dataloader(self) -> DataLoader[Any]:
+    def test_dataloader(self) -> GroundingLoader:
         """Batches of the split that is tested, every pair once."""
         return self.evaluation_dataloader(self.tested)
 
-    def evaluation_dataloader(self, split: str) -> DataLoader[Any]:
+    def evaluation_dataloader(self, split: str) -> GroundingLoader:
         """Batches of any split in the order of evaluation, every pair once over all processes, without random phase."""
         rank, world = self._rank_and_world()
-        by_video = self.evaluation_order == "video"
-        dataset = self.dataset(split).evaluating(share_videos=by_video)
+        dataset = self.dataset(split).evaluating(share_videos=self.evaluation_order == "video")
         order = dataset.order(self.evaluation_order).tolist()
-        return self._loader(dataset, ShardSampler(dataset, order=order, rank=rank, world=world, together=by_video))
+        shard = ShardSampler(dataset, order=order, batch_size=self.batch_size, rank=rank, world=world)
+        return self._loader(dataset, shard, batch_size=None)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> GroundingBatch:
         """Move a batch to the device, or make it there from what was drawn."""
@@ -224,19 +194,13 @@ class GroundingDataModule(LightningDataModule):
         moved: GroundingBatch = batch.to(device)
         return moved
 
-    def _loader(self, dataset: GroundingDataset, sampler: Sampler[Any]) -> DataLoader[Any]:
+    def _loader(
+        self, dataset: GroundingDataset, sampler: TrainingSampler | ShardSampler, *, batch_size: int | None
+    ) -> GroundingLoader:
+        """Serve a sampler's pairs in batches; without a size they are the sampler's own."""
         # What was drawn is too little to be worth a process.
         workers = 0 if dataset.on_device else self.num_workers
-        collate: Callable[[Any], Any] = _as_it_is
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            num_workers=workers,
-            collate_fn=collate,
-            pin_memory=torch.cuda.is_available(),
-            persistent_workers=workers > 0,
-        )
+        return GroundingLoader(dataset, sampler=sampler, batch_size=batch_size, num_workers=workers)
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
@@ -247,8 +211,3 @@ class GroundingDataModule(LightningDataModule):
         if self.glove is not None and self.glove.exists():
             return self.known_vocabulary.extend(queries, glove=self.glove)
         return self.known_vocabulary
-
-
-def _as_it_is(batch: GroundingBatch | Draw) -> GroundingBatch | Draw:
-    """Collate nothing: the dataset gives whole batches."""
-    return batch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -20,6 +21,7 @@ from cpnet.data.vocabulary import Vocabulary
 
 Blind = Literal["none", "video", "query"]
 Order = Literal["split", "length", "video"]
+Pick = tuple[int, float]  # a row of the split, and a phase
 
 
 class GroundingDataset(Dataset[GroundingBatch | Draw]):
@@ -33,7 +35,6 @@ class GroundingDataset(Dataset[GroundingBatch | Draw]):
         sampling: from rows to T clips
         vocabulary: from words to rows of word vectors
         max_words: longer queries are cut
-        training: samples clips with a random phase, drawn from torch's generator, where the policy has one
         blind: gives zeros instead of the video's features, or instead of the query's words, and keeps their masks
         on_device: gives a ``Draw``, of which ``batch`` makes the batch where the features lie
 
@@ -51,12 +52,11 @@ class GroundingDataset(Dataset[GroundingBatch | Draw]):
         sampling: Sampling,
         vocabulary: Vocabulary,
         max_words: int,
-        training: bool,
         blind: Blind = "none",
         on_device: bool = False,
     ) -> None:
         self.moments, self.split, self.rows, self.sampling = moments, split, rows, sampling
-        self.training, self.blind, self.on_device = training, blind, on_device
+        self.blind, self.on_device = blind, on_device
         self.share_videos = False
         queries = [vocabulary.encode(moment.query, max_words=max_words) for moment in moments]
         if blind == "query":
@@ -66,25 +66,32 @@ class GroundingDataset(Dataset[GroundingBatch | Draw]):
         self._placed = self.pairs
 
     def evaluating(self, *, share_videos: bool = False) -> GroundingDataset:
-        """Give the same pairs without a random phase, each video once a batch where ``share_videos``."""
+        """Give the same pairs, each video once a batch where ``share_videos``."""
         same = copy.copy(self)
-        same.training, same.share_videos = False, share_videos
+        same.share_videos = share_videos
         return same
 
     def __len__(self) -> int:
         return len(self.moments)
 
-    def __getitem__(self, index: int) -> GroundingBatch | Draw:
-        return self.__getitems__([index])
+    def __getitem__(self, picks: int | Pick | list[int]) -> GroundingBatch | Draw:
+        return self.__getitems__(picks if isinstance(picks, list) else [picks])
 
-    def __getitems__(self, index: Sequence[int]) -> GroundingBatch | Draw:
-        """Give the batch of some pairs, or, where batches are made on the device, which pairs they are."""
-        chosen = torch.tensor(index)
+    def __getitems__(self, picks: Sequence[int | Pick]) -> GroundingBatch | Draw:
+        """Give the batch of some pairs or of none, or, where batches are made on the device, which pairs they are.
+
+        Args:
+            picks: rows of the split; in training each with the phase, in [0, 1), at which clips are taken where the
+                policy has one
+        """
+        rows = [pick if isinstance(pick, int) else pick[0] for pick in picks]
+        phases = [pick[1] for pick in picks if not isinstance(pick, int)]
+        chosen = torch.tensor(rows, dtype=torch.int64)
         draw = Draw(
             split=self.split,
-            words=int(self.pairs.words.index_select(0, chosen).max()),
+            words=int(self.pairs.words.index_select(0, chosen).max()) if rows else 1,
             index=chosen,
-            phase=torch.rand(len(chosen), dtype=torch.float64) if self.training else None,
+            phase=torch.tensor(phases, dtype=torch.float64) if phases else None,
             share_videos=self.share_videos,
         )
         return draw if self.on_device else self.batch(draw)
@@ -95,6 +102,8 @@ class GroundingDataset(Dataset[GroundingBatch | Draw]):
         Raises:
             DataError: features cannot be read
         """
+        if not len(draw.index):  # nothing below is made for this: a batch of any pair is emptied
+            return self.batch(replace(draw, index=draw.index.new_zeros(1), words=self.pairs.query.shape[1])).none()
         if self._placed.video.device != draw.index.device:
             self._placed = self.pairs.to(draw.index.device)
         return collate(

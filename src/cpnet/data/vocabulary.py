@@ -155,14 +155,17 @@ class Vocabulary:
 
     def coverage(self, queries: Iterable[str], *, max_words: int) -> Coverage:
         """Count what of the queries is unknown or cut."""
-        tokens = [tokenize(query) for query in queries]
-        unknown = Counter(token for query in tokens for token in query if token not in self._rows)
-        lengths = [len(query) for query in tokens]
+        unknown: Counter[str] = Counter()
+        lengths: Counter[int] = Counter()
+        for query in queries:
+            tokens = tokenize(query)
+            lengths[len(tokens)] += 1
+            unknown.update(token for token in tokens if token not in self._rows)
         return Coverage(
-            queries=len(tokens),
-            cut=sum(length > max_words for length in lengths),
+            queries=lengths.total(),
+            cut=sum(count for length, count in lengths.items() if length > max_words),
             longest=max(lengths, default=0),
-            tokens=sum(lengths),
+            tokens=sum(length * count for length, count in lengths.items()),
             unknown=unknown.total(),
             unknown_words=len(unknown),
             frequent=tuple(sorted(unknown.items(), key=lambda item: (-item[1], item[0]))[:10]),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from cpnet.metrics import printed_name
+from cpnet.printing import printable
 from cpnet.reporting import cells
 from cpnet.reporting.tables import ON_TEST, Reference, Report, Row, Table
 
@@ -31,7 +32,7 @@ def escape_latex(text: str) -> str:
     >>> escape_latex("50 % of a_b")
     '50 \\% of a\\_b'
     """
-    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+    return "".join(_LATEX.get(letter, letter) for letter in printable(" ".join(text.split())))
 
 
 def escape_markdown(text: str) -> str:
@@ -41,7 +42,7 @@ def escape_markdown(text: str) -> str:
     'a\\|b, model.pyramid_levels=2, \\_x'
     """
     # A lone underscore between letters is one already.
-    return re.sub(r"[\\|`*<>\[\]~#$&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", " ".join(text.split()))
+    return re.sub(r"[\\|`*<>\[\]~#$&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(" ".join(text.split())))
 
 
 def markdown(report: Report, pictures: Sequence[Mapping[str, str]]) -> str:
@@ -93,7 +94,7 @@ def _measured(row: Row, keys: Sequence[str], compared: Sequence[str]) -> list[st
 def latex(report: Report) -> str:
     """Write a report's tables as LaTeX, for a document with the packages booktabs and, for quotes, T1 fonts."""
     head = ["% \\usepackage{booktabs}, \\usepackage[T1]{fontenc}"]
-    head += [f"% several tables: {' '.join(reason.split())}" for reason in report.reasons]
+    head += [f"% several tables: {printable(' '.join(reason.split()))}" for reason in report.reasons]
     return "\n\n".join(["\n".join(head), *map(_latex_table, report.tables)]) + "\n"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -123,5 +124,5 @@ def _reference(kind: str, reference: Reference, keys: Sequence[str]) -> list[Cel
 
 
 def _harmless(cell: Any) -> Any:
-    # A spreadsheet takes such a text for a formula, and may run it.
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+    # A spreadsheet takes such a text for a formula, and may run it; some also with blanks before it, or wide signs.
+    return f"'{cell}" if isinstance(cell, str) and re.match(r"\s*[=+\-@＝＋－＠]|[\t\r\n]", cell) else cell  # noqa: RUF001

@@ -14,6 +14,7 @@ from cpnet.reporting.exports import table_json
 from cpnet.reporting.tables import Report
 from cpnet.results import write_json
 
+LONGEST_NAME = 200  # characters, of the 255 that a file's name may have
 START, END = "<!-- results -->", "<!-- /results -->"
 RECALLS = ("R1@0.3", "R1@0.5", "R1@0.7")
 HEADS = ("experiment", "dataset", "row", *(f"R@1,IoU={key[3:]}" for key in RECALLS), "mIoU", "paper's mIoU")
@@ -30,7 +31,7 @@ def keep(report: Report, folder: Path) -> list[Path]:
     written = []
     for table in report.tables:
         parts = [report.experiment or "runs"] + ([table.protocol["dataset"]] if len(report.tables) > 1 else [])
-        name, again = re.sub(r"[^\w.-]+", "-", "_".join(parts)), 1
+        name, again = re.sub(r"[^\w.-]+", "-", "_".join(parts), flags=re.ASCII)[:LONGEST_NAME], 1
         path = folder / f"{name}.json"
         while path in written:  # another protocol of the same corpus
             again += 1

@@ -13,6 +13,8 @@ from cpnet.reporting.tables import Report
 from cpnet.reporting.terminal import print_report
 from cpnet.results import write_json
 
+LONGEST = 100  # characters of a corpus's name in the names of its pictures
+
 
 def publish(report: Report, folder: Path, *, kept: Path | None = None, console: Console | None = None) -> None:
     """Print a report, write its documents and pictures, and say where they lie.
@@ -30,7 +32,7 @@ def publish(report: Report, folder: Path, *, kept: Path | None = None, console: 
     for number, table in enumerate(report.tables, start=1):
         # Several tables may be of one corpus.
         several = len(report.tables) > 1
-        prefix = f"{number}_{re.sub('[^0-9A-Za-z]+', '_', table.protocol['dataset'])}_" if several else ""
+        prefix = f"{number}_{re.sub('[^0-9A-Za-z]+', '_', table.protocol['dataset'])[:LONGEST]}_" if several else ""
         pictures.append(figures.draw(table, folder, prefix=prefix))
     write_json(folder / "report.json", exports.report_json(report))
     for name, text in (

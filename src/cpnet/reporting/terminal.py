@@ -10,6 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from cpnet.metrics import printed_name
+from cpnet.printing import printable
 from cpnet.reporting import cells
 from cpnet.reporting.tables import ON_TEST, Estimate, Report, Row, Table
 
@@ -36,7 +37,11 @@ def _print_table(table: Table, console: Console) -> None:
         grid.add_row(Text.assemble((_by_key(row), "bold"), seeds), *measured)
     grid.add_section()
     for reference, style in [(each, "") for each in table.trivial] + [(each, "italic") for each in table.paper]:
-        grid.add_row(Text(reference.name), *(cells.known(reference.metrics.get(k)) for k in table.printed), style=style)
+        grid.add_row(
+            Text(printable(reference.name)),
+            *(cells.known(reference.metrics.get(k)) for k in table.printed),
+            style=style,
+        )
     for each in [grid, _differences(table)] if len(table.rows) > 1 else [grid]:
         console.print(each)
         _say(console, "")
@@ -67,12 +72,12 @@ def _difference(row: Row, key: str) -> str:
 
 
 def _by_key(row: Row) -> str:
-    return row.name.replace(", ", ",\n")
+    return printable(row.name).replace(", ", ",\n")
 
 
 def _grid(title: str, keys: Sequence[str]) -> Grid:
     grid = Grid(
-        title=Text(title, "bold"),
+        title=Text(printable(title), "bold"),
         title_justify="left",
         box=SIMPLE_HEAD,
         show_edge=False,
@@ -86,4 +91,4 @@ def _grid(title: str, keys: Sequence[str]) -> Grid:
 
 
 def _say(console: Console, text: str, style: str = "") -> None:
-    console.print(Text(text, style), soft_wrap=True)
+    console.print(Text(printable(text), style), soft_wrap=True)

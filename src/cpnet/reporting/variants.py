@@ -10,7 +10,7 @@ from typing import Any
 # Keys that do not change the method, each with all below it
 IGNORED = (
     *("seed", "output_dir", "data_dir", "model_name", "run_name", "experiment_name", "num_workers", "evaluation_order"),
-    *("sweep", "trainer", "logger", "callbacks", "metrics"),
+    *("sweep", "trainer", "logger", "callbacks", "metrics", "resume", "resume_from", "replay"),
     *(f"dataset.features.{key}" for key in ("path", "packed", "residence", "holds", "published", "layout", "key")),
     *("dataset.word_vectors.path", "dataset.word_vectors.subset", "dataset.word_vectors.published"),
     *("dataset.generate.folder", "dataset.splits", "dataset.published", "dataset.paper", "optimizer.fused"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,39 +23,47 @@ COLUMNS = (
 )
 
 
-def tables_and_pictures(rows: Sequence[Row], *, most: int) -> dict[str, Any]:
-    """Give what W&B shows of predictions, by key.
+def tables_and_pictures(predictions: Path, *, most: int) -> dict[str, Any]:
+    """Give what W&B shows of a file of predictions, by key.
 
     ``predictions`` is a table of at most ``most`` rows, times in seconds; it is left out where there would be none.
     ``length_confusion`` is a picture, and ``length_confusion_table`` a table, of true against predicted lengths.
     """
     import wandb
 
-    confusion = length_confusion(rows)
+    confusion = length_confusion(read_rows(predictions))
     lines = [[name, *counts] for name, counts in zip(BINS, confusion, strict=True)]
     media: dict[str, Any] = {
         "length_confusion": wandb.Image(draw_confusion(confusion)),
         "length_confusion_table": wandb.Table(columns=["true length", *BINS], data=lines),
     }
-    if chosen := choose(rows, most):
+    if chosen := choose_rows(predictions, most):
         data = [[*cells(row), wandb.Image(draw_timeline(row))] for row in chosen]
         media["predictions"] = wandb.Table(columns=list(COLUMNS), data=data)
     return media
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Read predictions.jsonl."""
+def read_rows(path: Path) -> Iterator[Row]:
+    """Read predictions.jsonl, which may be larger than the memory, row by row."""
     with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines]
+        yield from map(json.loads, lines)
 
 
-def choose(rows: Sequence[Row], most: int) -> list[Row]:
-    """Take at most ``most`` rows, from the worst IoU to the best in even steps; so good and bad ones show.
+def choose_rows(path: Path, most: int) -> list[Row]:
+    """Read the rows of predictions.jsonl that ``choose`` takes, in its order."""
+    chosen = choose([row["iou"] for row in read_rows(path)], most)
+    wanted = set(chosen)
+    rows = {place: row for place, row in enumerate(read_rows(path)) if place in wanted}
+    return [rows[place] for place in chosen]
 
-    >>> [row["iou"] for row in choose([{"iou": iou} for iou in (0.5, 0.0, 0.3, 1.0, 0.9)], 3)]
-    [0.0, 0.5, 1.0]
+
+def choose(ious: Sequence[float], most: int) -> list[int]:
+    """Take the places of at most ``most`` IoUs, from the worst to the best in even steps; so good and bad ones show.
+
+    >>> choose([0.5, 0.0, 0.3, 1.0, 0.9], 3)
+    [1, 0, 3]
     """
-    ranked = sorted(rows, key=lambda row: row["iou"])
+    ranked = sorted(range(len(ious)), key=ious.__getitem__)
     if len(ranked) <= most:
         return ranked
     if most < 2:
@@ -82,7 +90,7 @@ def draw_timeline(row: Row) -> Image.Image:
     return picture
 
 
-def length_confusion(rows: Sequence[Row]) -> list[list[int]]:
+def length_confusion(rows: Iterable[Row]) -> list[list[int]]:
     """Count pairs by the bin of their true length (the row) and of the predicted one (the column).
 
     Lengths are fractions of the video; a span that ends before it starts has the length 0.

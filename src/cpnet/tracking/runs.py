@@ -12,7 +12,9 @@ from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
 from cpnet.config import ConfigError
-from cpnet.tracking.predictions import read_rows, tables_and_pictures
+from cpnet.data.atomic import replacing
+from cpnet.interruption import Interrupted
+from cpnet.tracking.predictions import tables_and_pictures
 
 LONGEST_TAG = 64  # characters; W&B refuses a run with a longer one
 STAGING = "WANDB_DATA_DIR"
@@ -94,6 +96,7 @@ def wandb_logger(
             name=name,
             group=group,
             save_dir=folder,
+            id=_run_id(Path(folder) / "wandb" / "run-id"),
             mode=mode,
             tags=list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags)),
             settings=wandb.Settings(**SETTINGS),
@@ -102,9 +105,26 @@ def wandb_logger(
         raise ValueError("logger=wandb needs wandb: pip install 'cpnet-grounding[wandb]'") from error
 
 
+def _run_id(path: Path) -> str:
+    """Give the id that the folder's run has had before, or a new one: a run that goes on is the same one for W&B."""
+    from wandb.sdk.lib.runid import generate_id
+
+    if not path.is_file() and _is_first_process():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as stream:
+            stream.write(generate_id().encode())
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+
+
+def _is_first_process() -> bool:
+    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]
+    return rank == 0
+
+
 @contextmanager
 def job(loggers: Sequence[Logger], config: Mapping[str, Any]) -> Iterator[None]:
-    """Give W&B the run's configuration, and close its run at the end of a job, as failed where the job failed.
+    """Give W&B the run's configuration, and close its run at the end of a job: as failed where the job failed, as
+    preempted where a signal ended it.
 
     Without this all jobs of a multirun would land in the first one's run.
 
@@ -116,6 +136,11 @@ def job(loggers: Sequence[Logger], config: Mapping[str, Any]) -> Iterator[None]:
         _start(logger, config)
     try:
         yield
+    except Interrupted as interruption:
+        for logger in ours:
+            _mark_preempting(logger)
+        _finish(ours, exit_code=128 + interruption.number)
+        raise
     except BaseException:
         _finish(ours, exit_code=1)
         raise
@@ -137,7 +162,7 @@ def log_results(loggers: Sequence[Logger], results: Mapping[str, Any], *, predic
             run = logger.experiment
             run.summary.update(flatten(results))
             with _staging(Path(str(logger.save_dir)) / "wandb"):
-                run.log(tables_and_pictures(read_rows(predictions), most=logger.predictions))
+                run.log(tables_and_pictures(predictions, most=logger.predictions))
                 if logger.checkpoint:
                     _log_checkpoint(run, checkpoint)
 
@@ -171,6 +196,11 @@ def _start(logger: WandbLogger, config: Mapping[str, Any]) -> None:
             f"logger=wandb: {error}\n  The service needs an account and a connection: wandb login, or the environment"
             " variable WANDB_API_KEY. Without them: logger.wandb.mode=offline"
         ) from error
+
+
+@rank_zero_only
+def _mark_preempting(logger: WandbLogger) -> None:
+    logger.experiment.mark_preempting()
 
 
 @rank_zero_only

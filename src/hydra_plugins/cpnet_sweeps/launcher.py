@@ -23,9 +23,9 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from cpnet.config import ConfigError
+from cpnet.config import ConfigError, quoted
 from cpnet.config.resolvers import experiment_name
-from cpnet.jobs import FinishedRuns, Job, JobsFailedError, job_names, quoted, reason, summary
+from cpnet.jobs import FinishedRuns, Job, JobsFailedError, command, job_names, reason, summary
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +68,12 @@ class ProcessLauncher(Launcher):
         return [self._returned(job, failed) for job in jobs]
 
     def _is_done(self, job: Job) -> bool:
-        """Whether a sweep that goes on has the job's results; what else lies in its place is put aside."""
-        if self.config.sweep.resume and job.score() is not None and job.is_that_of_the_folder():
+        """Whether a sweep that goes on has the job's results; what lies in its place of another job is put aside."""
+        known = self.config.sweep.resume and job.is_that_of_the_folder()
+        if known and job.score() is not None:
             log.info(f"#{job.number} {job.name}: done already")
             return True
-        if job.folder.exists():
+        if job.folder.exists() and not known:  # a known job goes on where it was broken off
             aside = job.folder.parent / "earlier" / f"{job.number}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
             aside.parent.mkdir(exist_ok=True)
             job.folder.rename(aside)
@@ -106,7 +107,7 @@ class ProcessLauncher(Launcher):
 
     def _run(self, job: Job) -> None:
         log.info(f"#{job.number} {job.name}")
-        job.folder.mkdir(parents=True)
+        job.folder.mkdir(parents=True, exist_ok=True)
         environment = os.environ.copy()
         if self.n_jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
@@ -133,15 +134,9 @@ class ProcessLauncher(Launcher):
 
     def _command(self, job: Job) -> list[str]:
         hydra = self.config.hydra
-        folders = [each.path for each in hydra.runtime.config_sources if each.provider == "command-line"]
-        searched = [each for each in hydra.overrides.hydra if each.startswith("hydra.searchpath")]
-        return [
-            *(sys.executable, "-m", f"cpnet.{hydra.job.name}"),
-            *(argument for folder in folders for argument in ("--config-dir", folder)),
-            *(each for each in job.overrides if not each.startswith("sweep.")),
-            *(f"run_name={quoted(job.name)}", "hydra.mode=RUN", f"hydra.run.dir={quoted(str(job.folder))}"),
-            *searched,
-        ]
+        overrides = [*job.overrides, f"run_name={quoted(job.name)}"]
+        overrides += ["resume=true"] if self.config.sweep.resume else []
+        return command(hydra, hydra.job.name, overrides, job.folder)
 
     def _returned(self, job: Job, failed: Sequence[Job]) -> JobReturn:
         returned = JobReturn(overrides=job.overrides, working_dir=str(job.folder), task_name=self.config.hydra.job.name)

@@ -288,6 +288,7 @@ def test_ids_that_are_paths_lead_nowhere(write_rows: Writer, tmp_path: Path) -> 
     write_npy(tmp_path / "in", {"y": ROWS})
     source = open_features(path=path)
     ids = ["../../x", "../y", str(tmp_path / "x"), "./a", "a/", "/a", "a/features", "../pack/a", "..", ".", "", "a\0"]
+    ids += ["a\n", "a\nb", "\r", "x" * 5000, "../" * 2000 + "x", "~/x", "a\\..\\x", "%2e%2e/x"]
     assert source.missing([*ids, "a"]) == ids
     for video in ids:
         assert video not in source

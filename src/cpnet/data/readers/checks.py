@@ -8,10 +8,14 @@ from __future__ import annotations
 import codecs
 import json
 import math
+import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from cpnet.data.moment import DataError, Moment
+
+_LINE = re.compile("^.*$", re.MULTILINE)
 
 
 def read_text(path: Path | str) -> str:
@@ -37,14 +41,18 @@ def read_text(path: Path | str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_lines(path: Path | str) -> list[tuple[int, str]]:
-    """Lines of a text file that are not blank, each with its number, counted from 1.
+def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+    """Give the lines of a text file that are not blank one by one, each with its number, counted from 1.
 
     Raises:
         DataError: as ``read_text``.
     """
-    # Not str.splitlines: it also splits at characters that a sentence may hold, such as U+2028.
-    return [(number, line) for number, line in enumerate(read_text(path).split("\n"), start=1) if line.strip()]
+    # Not str.splitlines: it also splits at characters that a sentence may hold, such as U+2028. And no list of all
+    # lines, which would be in memory beside the text.
+    for number, match in enumerate(_LINE.finditer(read_text(path)), start=1):
+        line = match[0]
+        if line.strip():
+            yield number, line
 
 
 def parse_object(text: str, where: str) -> dict[str, object]:

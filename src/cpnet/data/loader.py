@@ -1,0 +1,129 @@
+"""Which pairs come when, on which process, and from which batch of an epoch on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, DistributedSampler
+
+from cpnet.batch import GroundingBatch
+from cpnet.data.collate import Draw
+from cpnet.data.dataset import GroundingDataset, Pick
+
+
+class TrainingSampler(DistributedSampler[Any]):
+    """One process's share of the training pairs, in another order each epoch, each with the phase of its clips.
+
+    All of an epoch follows from seed and epoch alone: it can begin at any pair, and neither the number of worker
+    processes nor what else draws random numbers changes it. The processes' batches together are those of one process
+    with batches of that size; a few pairs come twice where they do not divide, so that all take as many steps.
+
+    Args:
+        dataset: what is sampled
+        seed: of the run
+        rank: of the process
+        world: number of processes
+    """
+
+    def __init__(self, dataset: GroundingDataset, *, seed: int, rank: int, world: int) -> None:
+        super().__init__(dataset, num_replicas=world, rank=rank, shuffle=True, seed=seed)
+        self.first = 0  # of the share's pairs, the one that an epoch begins with
+
+    def __iter__(self) -> Iterator[Pick]:
+        return iter(self.picks()[self.first :])
+
+    def picks(self) -> list[Pick]:
+        """Give the whole share of the epoch: rows of the split, and phases in [0, 1)."""
+        generator = np.random.default_rng([self.seed, self.epoch])
+        pairs = len(self.dataset)  # type: ignore[arg-type]
+        order, phase = generator.permutation(pairs), generator.random(pairs)
+        share = np.resize(order, self.total_size)[self.rank :: self.num_replicas]
+        return list(zip(share.tolist(), phase[share].tolist(), strict=True))
+
+
+class ShardSampler(DistributedSampler[Any]):
+    """The batches of one process among those of an order: no pair is given twice, and each has the neighbours that it
+    would have in one process, whose predictions and metrics are the same to the last bit.
+
+    A process that gets none has a batch of no pairs: without any, Lightning would not let it take part. Lightning also
+    puts a sampler of its own around every other kind, which would share out the share again.
+
+    Args:
+        dataset: what is sampled
+        order: its pairs, which are cut into batches; every ``world``-th of those from ``rank`` on is taken
+        batch_size: pairs of a batch
+        rank: of the process
+        world: number of processes
+    """
+
+    def __init__(
+        self, dataset: GroundingDataset, *, order: Sequence[int], batch_size: int, rank: int, world: int
+    ) -> None:
+        super().__init__(dataset, num_replicas=world, rank=rank, shuffle=False)
+        starts = range(rank * batch_size, len(order), world * batch_size)
+        self.batches = [list(order[start : start + batch_size]) for start in starts] or [[]]
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class GroundingLoader(DataLoader[Any]):
+    """Whole batches of a split; an epoch of training goes on behind the batches that a run has taken already.
+
+    Lightning keeps ``state_dict`` in its checkpoints.
+    """
+
+    def __init__(
+        self,
+        dataset: GroundingDataset,
+        *,
+        sampler: TrainingSampler | ShardSampler,
+        batch_size: int | None,
+        num_workers: int,
+    ) -> None:
+        collate: Callable[[Any], Any] = _as_it_is
+        super().__init__(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=num_workers > 0,
+            # Seeds of workers, which draw nothing, would otherwise be drawn from the run's own random numbers.
+            generator=torch.Generator(),
+        )
+        self._taken = 0
+        self._resumed: tuple[int, int] | None = None  # an epoch, and the batches that were taken of it
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        # A generator: Lightning makes the iterator before it tells the sampler the epoch.
+        self._taken = 0
+        if isinstance(self.sampler, TrainingSampler):
+            if self._resumed is not None and self._resumed[0] == self.sampler.epoch:
+                self._taken = self._resumed[1]
+            self._resumed = None
+            assert self.batch_size is not None
+            self.sampler.first = self._taken * self.batch_size
+        for batch in super().__iter__():
+            self._taken += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        """Say how many batches of which epoch were taken."""
+        return {"epoch": getattr(self.sampler, "epoch", 0), "taken": self._taken}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Have the next epoch, if it is the one of the state, begin behind the batches that were taken."""
+        self._resumed = state["epoch"], state["taken"]
+
+
+def _as_it_is(batch: GroundingBatch | Draw) -> GroundingBatch | Draw:
+    """Collate nothing: the dataset gives whole batches."""
+    return batch

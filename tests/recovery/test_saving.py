@@ -1,0 +1,177 @@
+"""When last.ckpt is written, by a training of seven batches an epoch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.optim import SGD
+
+from corpora import TRAIN, Table, ready, trainer, write_corpus
+from cpnet.checkpoint import CheckpointFiles
+from cpnet.data.datamodule import GroundingDataModule
+from cpnet.interruption import Interrupted, Signals
+from cpnet.losses import GroundingLoss
+from cpnet.module import GroundingModule
+from cpnet.recovery import Recovery, saving
+from cpnet.recovery.randomness import random_state
+
+
+class Watched(Recovery):
+    """Keeps the steps after which it was asked for a file."""
+
+    def save(self, trainer: Trainer, checkpoint: dict[str, Any] | None = None) -> None:
+        self.saved = [*getattr(self, "saved", []), trainer.global_step]
+        super().save(trainer, checkpoint)
+
+
+@pytest.fixture(scope="module")
+def datamodule(tmp_path_factory: pytest.TempPathFactory) -> GroundingDataModule:
+    return ready(write_corpus(tmp_path_factory.mktemp("corpus")))
+
+
+def fit(datamodule: GroundingDataModule, recovery: Recovery, *others: Callback, **settings: Any) -> None:
+    module = GroundingModule(
+        model=Table(torch.rand(len(TRAIN), 2)),
+        loss=GroundingLoss(),
+        optimizer=lambda parameters: SGD(parameters, lr=0.0),
+        provenance={"format": 2, "config": {}, "vocabulary": {}},
+    )
+    options = {"max_epochs": 1, "enable_checkpointing": True} | settings
+    run = trainer(callbacks=[*others, recovery], plugins=[CheckpointFiles()], **options)
+    run.fit(module, datamodule=datamodule)
+
+
+def load(recovery: Recovery, states: list[dict[str, Any]]) -> None:
+    """Have it go on with the random numbers of some processes."""
+    loops: dict[str, Any] = {"fit_loop": {"state_dict": {}}}
+    processes = [{"random": state, "means": {}} for state in states]
+    run: Any = SimpleNamespace(checkpoint_callbacks=[])
+    recovery.on_load_checkpoint(run, SimpleNamespace(), {"loops": loops, "processes": processes})  # type: ignore[arg-type]
+
+
+def steps(folder: Path) -> dict[str, int]:
+    """The step of each file."""
+    return {path.stem: torch.load(path, weights_only=True)["global_step"] for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("every", "epochs", "settings", "saved"),
+    [
+        (0, 2, {}, [7, 14]),
+        (2, 2, {}, [2, 4, 6, 7, 9, 11, 13, 14]),
+        (5, 2, {}, [5, 7, 12, 14]),
+        (2, 1, {"accumulate_grad_batches": 3}, [2, 3]),
+        # Lightning would leave out the validation in a run that goes on from behind its batch: a batch later, then.
+        (3, 1, {"val_check_interval": 3}, [4, 7]),
+    ],
+)
+def test_every_some_steps_and_after_every_epoch(
+    every: int,
+    epochs: int,
+    settings: dict[str, Any],
+    saved: list[int],
+    datamodule: GroundingDataModule,
+    tmp_path: Path,
+) -> None:
+    recovery = Watched(tmp_path, every_n_steps=every)
+    fit(datamodule, recovery, max_epochs=epochs, **settings)
+    assert recovery.saved == saved
+    assert steps(tmp_path) == {"last": saved[-1], "previous": saved[-2]}
+
+
+def test_every_some_minutes(datamodule: GroundingDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=lambda: clock.now))
+
+    class Slow(Callback):
+        """Half a minute a batch."""
+
+        def on_train_batch_start(
+            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+        ) -> None:
+            clock.now += 30
+
+    recovery = Watched(tmp_path, every_n_minutes=1.5)
+    fit(datamodule, recovery, Slow(), max_epochs=2)
+    assert recovery.saved == [3, 6, 7, 10, 13, 14]
+    recovery = Watched(tmp_path, every_n_minutes=1.5, every_n_steps=2)
+    fit(datamodule, recovery, Slow())
+    assert recovery.saved == [2, 4, 6, 7]
+
+
+@pytest.mark.parametrize("wrong", [{"every_n_steps": -1}, {"every_n_minutes": -0.5}])
+def test_a_negative_number_is_refused(wrong: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"every_n_steps and every_n_minutes must be 0 or more; got .*-"):
+        Recovery(tmp_path, **wrong)
+
+
+def test_a_file_that_cannot_be_written_costs_no_step(
+    datamodule: GroundingDataModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    recovery = Watched(tmp_path / "file/checkpoints", every_n_steps=3)
+    fit(datamodule, recovery)
+    assert recovery.saved == [3, 6, 7]
+    said = [record.getMessage() for record in caplog.records if "cannot be written" in record.getMessage()]
+    assert len(said) == 3
+    assert all("next.ckpt" in each and "the run goes on without" in each for each in said)
+
+
+class Signal(Callback):
+    """Has a signal received at a batch."""
+
+    def __init__(self, signals: Signals, batch: int) -> None:
+        self.signals, self.batch = signals, batch
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.batch:
+            self.signals.received = 15
+
+
+@pytest.mark.parametrize(
+    ("batch", "settings", "step"),
+    [(0, {}, 1), (4, {}, 5), (6, {}, 7), (4, {"accumulate_grad_batches": 3}, 2), (2, {"val_check_interval": 3}, 3)],
+)
+def test_a_signal_ends_the_run_behind_its_step(
+    batch: int, settings: dict[str, Any], step: int, datamodule: GroundingDataModule, tmp_path: Path
+) -> None:
+    signals = Signals()
+    with pytest.raises(Interrupted) as caught:
+        fit(datamodule, Recovery(tmp_path, signals=signals), Signal(signals, batch), **settings)
+    assert caught.value.code == 143
+    assert steps(tmp_path) == {"last": step}
+
+
+def test_another_number_of_processes_is_said(
+    datamodule: GroundingDataModule, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recovery = Recovery(tmp_path)
+    load(recovery, [random_state()] * 2)
+    fit(datamodule, recovery)
+    assert "the checkpoint is of 2 processes, this run has 1: it goes on, but not bit for bit" in caplog.text
+
+
+def test_random_numbers_go_on_with_the_first_batch(datamodule: GroundingDataModule, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    state, expected = random_state(), float(torch.rand(()))
+    drawn: list[float] = []
+
+    class Draws(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            torch.rand(3)
+
+        def on_train_batch_end(
+            self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        ) -> None:
+            drawn.append(float(torch.rand(())))
+
+    recovery = Recovery(tmp_path)
+    load(recovery, [state])
+    fit(datamodule, recovery, Draws())
+    assert drawn[0] == expected
+    assert len(set(drawn)) == 7  # set once

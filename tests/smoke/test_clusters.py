@@ -1,0 +1,151 @@
+"""Every command of ``docs/clusters.md``, and what it says of failures and of bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+import cpnet
+from commands import TINY, call, spawn
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without torch.distributed"),
+]
+PAGE = Path(__file__).parents[2] / "docs/clusters.md"
+SMALL = tuple(each for each in TINY if not each.startswith(("trainer=", "batch_size=")))
+CPU = ("trainer.accelerator=cpu", "trainer.precision=32-true")
+
+
+def lines(start: str) -> list[list[str]]:
+    """Lines of the page's code that start so, as words."""
+    code = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [shlex.split(line) for block in code for line in block.splitlines() if line.startswith(start)]
+
+
+def runs(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.rglob("results.json"))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    content = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert isinstance(content, dict)
+    return content
+
+
+def test_the_commands_of_one_machine(tmp_path: Path) -> None:
+    for words in lines("python -m cpnet.train"):
+        ended = spawn(*words[1:], *SMALL, "trainer.log_every_n_steps=1", folder=tmp_path)
+        assert ended.code == 0, ended.err
+        assert ended.out.count("outputs: ") == 1
+    for words in lines("python -m cpnet.evaluate"):
+        ended = spawn(*words[1:], "trainer.enable_progress_bar=false", folder=tmp_path)
+        assert ended.code == 0, ended.err
+    results = [json.loads((tmp_path / name / "results.json").read_bytes()) for name in ("together", "two", "one")]
+    assert results[0]["metrics"] == results[1]["metrics"] == results[2]["metrics"]
+    first, second, third = ((tmp_path / name / "predictions.jsonl").read_bytes() for name in ("together", "two", "one"))
+    assert first == second == third
+
+
+def test_the_command_of_torchrun_has_one_folder(tmp_path: Path) -> None:
+    (words,) = lines("torchrun")
+    ended = spawn("-m", "torch.distributed.run", *words[1:], *SMALL, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    (folder,) = runs(tmp_path)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d", folder.name)
+
+
+def test_the_command_of_slurm_has_one_folder(tmp_path: Path) -> None:
+    (words,) = lines("srun")
+    command = words[words.index("python") + 1 :]
+    dataset = next(word for word in command if word.startswith("dataset="))
+    command.remove(dataset)
+    started = []
+    for rank in range(2):
+        slurm = {"JOB_ID": "4711", "JOB_NAME": "train", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1"}
+        slurm |= {"PROCID": f"{rank}", "LOCALID": f"{rank}", "NODEID": "0", "NODELIST": "localhost", "STEP_ID": "0"}
+        environment = os.environ | {f"SLURM_{name}": value for name, value in slurm.items()}
+        environment |= {"PYTHONPATH": str(Path(cpnet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+        arguments = [sys.executable, *command, *SMALL, *CPU, "epochs=1"]
+        started.append(subprocess.Popen(arguments, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True))
+    printed = [process.communicate()[0] for process in started]
+    assert [process.returncode for process in started] == [0, 0]
+    assert runs(tmp_path) == [tmp_path / "outputs/synthetic/cpnet_small/slurm_4711"]
+    assert ["outputs: " in each for each in printed] == [True, False]
+
+
+FAIL = """
+import os, signal, time
+from pytorch_lightning import Callback
+
+class Fail(Callback):
+    def __init__(self, rank, how):
+        self.rank, self.how = rank, how
+
+    def on_train_batch_start(self, trainer, *_):
+        if trainer.global_rank == self.rank and trainer.global_step == 1:
+            open("failed", "w")
+            if self.how == "raise":
+                raise RuntimeError("a stone in the works")
+            os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize(
+    ("how", "said"), [("raise", "RuntimeError: a stone in the works"), ("kill", "ended by SIGKILL")]
+)
+def test_a_process_that_fails_takes_the_others_down_with_its_own_error(
+    rank: int, how: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "failing.py").write_text(FAIL, encoding="utf-8")
+    fail = ("+callbacks.fail._target_=failing.Fail", f"+callbacks.fail.rank={rank}", f"+callbacks.fail.how={how}")
+    ended = spawn("-m", "cpnet.train", *TINY, *CPU, "trainer.strategy=ddp", "trainer.devices=2", *fail, folder=tmp_path)
+    assert time.time() - (tmp_path / "failed").stat().st_mtime < 30
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith(f"cpnet: rank {rank} of 2: {said}")
+    assert ("Traceback" in ended.err) == (how == "raise")
+
+
+def test_a_sweep_names_the_process_that_failed(tmp_path: Path) -> None:
+    (tmp_path / "failing.py").write_text(FAIL, encoding="utf-8")
+    fail = ("+callbacks.fail._target_=failing.Fail", "+callbacks.fail.rank=1", "+callbacks.fail.how=raise")
+    ended = spawn(
+        *("-m", "cpnet.train", "-m", *TINY, *CPU, "trainer.devices=2", *fail, "seed=1", "hydra.sweep.dir=sweep"),
+        folder=tmp_path,
+    )
+    assert ended.code == 1
+    assert re.search(r"#0 .*seed=1: rank 1 of 2: RuntimeError: a stone in the works\n", ended.err)
+
+
+def test_two_runs_of_a_seed_have_the_same_bits(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        ended = spawn(
+            *("-m", "cpnet.train", *SMALL, *CPU, "trainer.devices=2", "epochs=2", "batch_size=4"),
+            *("trainer.deterministic=true", f"hydra.run.dir={name}"),
+            folder=tmp_path,
+        )
+        assert ended.code == 0, ended.err
+    first, second = (weights(tmp_path / name) for name in ("first", "second"))
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize("launcher", ["basic", "slurm_local"])
+def test_other_launchers_run_jobs_of_several_processes(launcher: str, tmp_path: Path) -> None:
+    if launcher == "slurm_local":
+        pytest.importorskip("submitit", reason="needs the extra [sweeps]")
+    several = ("trainer=ddp", *CPU, "trainer.limit_train_batches=2", "epochs=1")
+    sweep = ("seed=1,2", "hydra.sweep.dir=sweep", f"hydra/launcher={launcher}")
+    ended = call("train", "-m", *TINY, *several, *sweep, folder=tmp_path, environment={"OMP_NUM_THREADS": "1"})
+    assert ended.code == 0, ended.err
+    assert [path.name for path in runs(tmp_path)] == ["0", "1"]
+    assert [json.loads((path / "results.json").read_bytes())["seed"] for path in runs(tmp_path)] == [1, 2]

@@ -1,0 +1,154 @@
+"""Oracle: what a stand-in for a trainer has logged, and the lines that follow from it."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from pytorch_lightning import LightningModule, Trainer
+
+from cpnet.metrics_file import MetricsFile
+
+MODULE = LightningModule()
+
+
+class Run:
+    """A trainer's state, of which a test plays the loops."""
+
+    def __init__(self, path: Path, *, first: bool = True) -> None:
+        self.file = MetricsFile(path)
+        self.state = SimpleNamespace(
+            current_epoch=0, global_step=0, callback_metrics={}, sanity_checking=False, is_global_zero=first
+        )
+        self.trainer = cast(Trainer, self.state)
+
+    def begin(self, state: dict[str, Any] | None = None) -> Run:
+        if state is not None:
+            self.file.load_state_dict(state)
+        self.file.on_fit_start(self.trainer, MODULE)
+        return self
+
+    def validate(self, value: float) -> None:
+        self.state.callback_metrics["val/mIoU"] = torch.tensor(value, dtype=torch.float64)
+        self.file.on_validation_end(self.trainer, MODULE)
+
+    def epoch(self, number: int) -> dict[str, Any]:
+        """Train an epoch of ten steps, with a validation, and give the state that a checkpoint would have."""
+        self.state.current_epoch, self.state.global_step = number, 10 * (number + 1)
+        self.validate(number + 0.1)
+        self.state.callback_metrics |= {"train/loss": torch.tensor(0.5), "train/skipped": torch.tensor(float(number))}
+        self.file.on_train_epoch_end(self.trainer, MODULE)
+        return self.file.state_dict()
+
+    def test(self) -> None:
+        self.state.current_epoch += 1
+        self.state.callback_metrics = {"test/mIoU": torch.tensor(50.0)}
+        self.file.on_test_end(self.trainer, MODULE)
+
+
+HEADER = "epoch,step,train/loss,train/skipped,val/mIoU\n"
+FIRST, SECOND = "0,10,0.5,0.0,0.1\n", "1,20,0.5,1.0,1.1\n"
+
+
+def test_an_epoch_is_a_row(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    run = Run(path).begin()
+    run.epoch(0)
+    assert path.read_text() == HEADER + FIRST
+    run.epoch(1)
+    assert path.read_text() == HEADER + FIRST + SECOND
+    run.test()
+    assert path.read_text() == (
+        "epoch,step,train/loss,train/skipped,val/mIoU,test/mIoU\n0,10,0.5,0.0,0.1,\n1,20,0.5,1.0,1.1,\n2,20,,,,50.0\n"
+    )
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_that_goes_on_drops_the_rows_behind_its_state(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    run = Run(path).begin()
+    state = run.epoch(0)
+    run.epoch(1)
+    run.test()
+    again = Run(path).begin(state)
+    again.epoch(1)
+    assert path.read_text() == HEADER + FIRST + SECOND
+    # The state of the best epoch, which a test loads, is none to go on from.
+    again.file.load_state_dict(state)
+    again.test()
+    assert [row["epoch"] for row in csv.DictReader(path.read_text().splitlines())] == ["0", "1", "2"]
+
+
+def test_a_run_that_begins_drops_all_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,val/mIoU\n7,70,9.0\n")
+    Run(path).begin().epoch(0)
+    assert path.read_text() == HEADER + FIRST
+
+
+def test_a_file_that_is_gone_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    Run(path).begin({"rows": 1, "row": {}}).epoch(1)
+    assert path.read_text() == HEADER + SECOND
+
+
+def test_validations_within_an_epoch_have_rows_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    run = Run(path).begin()
+    run.state.global_step = 5
+    run.validate(3.0)
+    run.epoch(0)
+    assert path.read_text() == HEADER + "0,5,,,3.0\n" + FIRST
+
+
+def test_a_validation_within_an_epoch_is_kept_by_a_run_that_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    run = Run(path).begin()
+    run.state.global_step = 5
+    run.validate(3.0)
+    state = run.file.state_dict()
+    run.epoch(0)
+    Run(path).begin(state).epoch(0)
+    assert path.read_text() == HEADER + "0,5,,,3.0\n" + FIRST
+
+
+def test_the_check_before_training_has_none(tmp_path: Path) -> None:
+    run = Run(tmp_path / "metrics.csv").begin()
+    run.state.sanity_checking = True
+    run.validate(3.0)
+    run.state.sanity_checking = False
+    run.epoch(0)
+    assert (tmp_path / "metrics.csv").read_text() == HEADER + FIRST
+
+
+def test_numbers_come_back_as_they_were(tmp_path: Path) -> None:
+    run = Run(tmp_path / "metrics.csv").begin()
+    run.validate(100 / 3)
+    run.file.on_train_epoch_end(run.trainer, MODULE)
+    (row,) = csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines())
+    assert float(row["val/mIoU"]) == 100 / 3
+
+
+def test_only_the_first_process_writes(tmp_path: Path) -> None:
+    run = Run(tmp_path / "metrics.csv", first=False).begin()
+    assert run.epoch(0) == {"rows": 1, "row": {}}  # as that of the first
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_leaves_the_rows_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "metrics.csv"
+    run = Run(path).begin()
+    run.epoch(0)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        run.epoch(1)
+    assert path.read_text() == HEADER + FIRST
+    assert list(tmp_path.iterdir()) == [path]
