@@ -43,6 +43,7 @@ class Tally:
     resumes: int = 0
     lost: list[int] = field(default_factory=list)  # steps, of each SIGKILL
     runs: int = 0
+    history: list[str] = field(default_factory=list)  # kills of the run that is under way
     differing: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -69,8 +70,10 @@ def soak(place: Path, *, kills: int, seed: int = 0, progress: bool = False) -> T
         ended = _start(place, name).wait()
         assert ended == 0, (place / f"{name}.log").read_text()[-2000:]
         tally.runs += 1
-        if outcome(place / name) != whole:
-            tally.differing.append(name)
+        came = outcome(place / name)
+        if differing := [key for key in whole if came[key] != whole[key]]:
+            tally.differing.append(f"{name} in {', '.join(differing)} after {'; '.join(tally.history)}")
+        tally.history.clear()
     return tally
 
 
@@ -85,6 +88,7 @@ def _one(place: Path, name: str, drawn: random.Random, tally: Tally) -> None:
     expected = -signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM
     assert code == expected, (code, moment, at, (place / f"{name}.log").read_text()[-2000:])
     tally.kills[f"{signal.Signals(number).name} in {moment}"] += 1
+    tally.history.append(f"{signal.Signals(number).name} in {moment} {at}")
     if number == signal.SIGKILL:
         reached = int((place / f"{name}.step").read_text() or 0) if (place / f"{name}.step").exists() else 0
         tally.lost.append(max(0, reached - _saved_step(place / name)))
@@ -208,7 +212,7 @@ def _main() -> int:
     with tempfile.TemporaryDirectory() as place:
         began = time.monotonic()
         tally = soak(Path(place), kills=arguments.kills, seed=arguments.seed, progress=True)
-        print(f"\r{tally}; {(time.monotonic() - began) / 60:.1f} min")
+        print(f"\r{tally}; {(time.monotonic() - began) / 60:.1f} min", *tally.differing, sep="\n")
     return 1 if tally.differing else 0
 
 

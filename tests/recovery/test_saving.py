@@ -175,3 +175,19 @@ def test_random_numbers_go_on_with_the_first_batch(datamodule: GroundingDataModu
     fit(datamodule, recovery, Draws())
     assert drawn[0] == expected
     assert len(set(drawn)) == 7  # set once
+
+
+def test_random_numbers_that_wait_are_those_that_are_kept(datamodule: GroundingDataModule, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    state = random_state()
+    torch.rand(5)
+    recovery = Recovery(tmp_path)
+    load(recovery, [state])
+
+    class SavesFirst(Callback):
+        def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            recovery.save(trainer)
+
+    fit(datamodule, recovery, SavesFirst())
+    kept = torch.load(tmp_path / "previous.ckpt", weights_only=True)["processes"][0]["random"]
+    assert torch.equal(kept["torch"], state["torch"])

@@ -63,7 +63,8 @@ class Recovery(Checkpoint):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what each process has of its own; all of them call this."""
         assert isinstance(pl_module, GroundingModule)
-        own = {"random": random_state(), "means": pl_module.means["train"].state_dict()}
+        # Before the first batch of a run that goes on, its own numbers are still to be set.
+        own = {"random": self._random or random_state(), "means": pl_module.means["train"].state_dict()}
         everywhere: list[Any] = [own] * trainer.world_size
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(everywhere, own)
