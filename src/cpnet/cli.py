@@ -42,7 +42,6 @@ NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM
 NOISE = (
     r".*LeafSpec.*",
     r".*does not have many workers.*",
-    r".*Experiment logs directory.*",
     r".*Checkpoint directory .* exists and is not empty.*",
     r".*number of training batches.*smaller than the logging interval.*",
     r".*srun.*command is available.*",

@@ -107,18 +107,18 @@ def wandb_logger(
 
 def _run_id(path: Path) -> str:
     """Give the id that the folder's run has had before, or a new one: a run that goes on is the same one for W&B."""
-    from wandb.sdk.lib.runid import generate_id
-
-    if not path.is_file() and _is_first_process():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as stream:
-            stream.write(generate_id().encode())
+    if not path.is_file():
+        _draw_run_id(path)
     return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
 
 
-def _is_first_process() -> bool:
-    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]
-    return rank == 0
+@rank_zero_only
+def _draw_run_id(path: Path) -> None:
+    from wandb.sdk.lib.runid import generate_id
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as stream:
+        stream.write(generate_id().encode())
 
 
 @contextmanager
