@@ -1,6 +1,7 @@
 """``python -m cpnet.prepare dataset=NAME dataset.features.path=PATH [action=inspect|pack]``: know a feature pack.
 
-``inspect`` says what it is and what is wrong with it, code 1 if nothing can be trained; ``pack`` makes it fast to read.
+``inspect`` says what it is and what is wrong with it, code 1 if nothing can be trained; ``pack`` makes it fast to read;
+``surrogate`` makes the features of ``dataset=charades_sta_actions``, which nobody publishes.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from cpnet.config import ConfigError
 
 log = logging.getLogger(__name__)
 
+SURROGATE = "charades_sta_actions"
+
 
 def main(cfg: DictConfig) -> None:
     """Check that the corpus is there, and do what is asked."""
-    actions = {"inspect": inspect, "pack": pack}
+    actions = {"inspect": inspect, "pack": pack, "surrogate": surrogate}
     for key, allowed in (("action", [*actions]), ("dtype", ["float16", "float32"])):
         if cfg[key] not in allowed:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {cfg[key]!r}")
-    cli.check_corpus(cfg, words_known=True)
+    if cfg.action != "surrogate":  # which makes what is not there
+        cli.check_corpus(cfg, words_known=True)
     if cfg.dataset.generate:
         from cpnet.build import instantiate
 
@@ -75,6 +79,33 @@ def pack(cfg: DictConfig) -> None:
     durations = {moment.video: moment.duration_sec for moments in splits.values() for moment in moments}
     packing.pack(source, store, durations=durations, dtype=cfg.dtype, progress=progress.track)
     log.info("packed into %s", features.PackedFeatures(path=store).describe())
+
+
+def surrogate(cfg: DictConfig) -> None:
+    """Write scores of Charades' actions, made from its annotations, where ``dataset.features.path`` expects them.
+
+    Raises:
+        ConfigError: the dataset has features of its own
+        DataError: something is wrong with Charades' csv files
+    """
+    from pathlib import Path
+
+    from cpnet import progress
+    from cpnet.data.surrogate import write_action_scores
+
+    if cfg.dataset.name != SURROGATE:
+        published = cfg.dataset.features.published or "where dataset.features.path says"
+        raise ConfigError(
+            f"action=surrogate is for dataset={SURROGATE}; the features of dataset={cfg.dataset.name} are published "
+            f"{published}"
+        )
+    path = Path(cfg.dataset.features.path).expanduser()
+    if path.exists():
+        raise ConfigError(f"{path} is there already; move it away, or name another place: dataset.features.path=PATH")
+    count = write_action_scores(
+        path, [cfg.dataset.splits[split].durations for split in ("train", "test")], progress=progress.track
+    )
+    log.info("scores of %d videos: %s", count, path)
 
 
 if __name__ == "__main__":

@@ -221,7 +221,7 @@ def test_what_will_not_do_is_not_packed(place: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("action=foo", r"^action must be one of inspect, pack; got 'foo'"),
+        ("action=foo", r"^action must be one of inspect, pack, surrogate; got 'foo'"),
         ("dtype=int8", r"^dtype must be one of float16, float32; got 'int8'$"),
         (
             "dataset.features.path=nowhere.hdf5",
