@@ -1,7 +1,8 @@
 """Kill a training again and again, at random moments, and compare what comes of it with a run that nobody disturbed.
 
 ``python tests/soak.py --kills 100`` prints how many kills, resumes and lost steps there were; exit code 1 where the
-results differ. ``make soak`` runs it.
+results differ. ``make soak`` runs it. With ``--processes 2`` each training has two, and what is killed is the command or
+one of them.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 import cpnet
@@ -48,26 +51,26 @@ class Tally:
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kills.items()))
-        lost = f"{sum(self.lost)} steps lost by {len(self.lost)} SIGKILLs, at most {max(self.lost, default=0)} by one"
+        lost = f"{sum(self.lost)} steps lost by {len(self.lost)} SIGKILLs, at most {max(self.lost, default=0)} by one, "
         return (
-            f"{self.kills.total()} kills ({kinds}), {self.resumes} resumes, {lost}; "
+            f"{self.kills.total()} kills ({kinds}), {self.resumes} resumes, {lost if self.lost else ''}"
             f"{self.runs} runs finished, {len(self.differing)} differ from the undisturbed one"
         )
 
 
-def soak(place: Path, *, kills: int, seed: int = 0, progress: bool = False) -> Tally:
+def soak(place: Path, *, kills: int, processes: int = 1, seed: int = 0, progress: bool = False) -> Tally:
     """Kill ``kills`` times; a run that finishes is compared, and another begins."""
     drawn, tally = random.Random(seed), Tally()
-    assert _start(place, "whole").wait() == 0
+    assert _start(place, "whole", processes).wait() == 0
     whole = outcome(place / "whole")
     while tally.kills.total() < kills:
         name = f"run{tally.runs}"
         while not (place / name / "results.json").exists() and tally.kills.total() < kills:
-            _one(place, name, drawn, tally)
+            (_one if processes == 1 else _one_of_two)(place, name, drawn, tally)
             if progress:
                 print(f"\r{tally}", end="", flush=True)
         tally.resumes += 1
-        ended = _start(place, name).wait()
+        ended = _start(place, name, processes).wait()
         assert ended == 0, (place / f"{name}.log").read_text()[-2000:]
         tally.runs += 1
         came = outcome(place / name)
@@ -82,7 +85,7 @@ def _one(place: Path, name: str, drawn: random.Random, tally: Tally) -> None:
     latest = {"step": 12, "validation": 3, "saving": 8, "test": 2, "any": 40}[moment]
     at = drawn.randrange(latest)
     tally.resumes += (place / name / "checkpoints").exists()
-    code = _start(place, name, moment, str(at), str(int(number))).wait()
+    code = _start(place, name, 1, moment, str(at), str(int(number))).wait()
     if code == 0:  # it was done before the moment came
         return
     expected = -signal.SIGKILL if number == signal.SIGKILL else 128 + signal.SIGTERM
@@ -92,9 +95,38 @@ def _one(place: Path, name: str, drawn: random.Random, tally: Tally) -> None:
     if number == signal.SIGKILL:
         reached = int((place / f"{name}.step").read_text() or 0) if (place / f"{name}.step").exists() else 0
         tally.lost.append(max(0, reached - _saved_step(place / name)))
-    metrics = place / name / "metrics.csv"
-    if metrics.exists():
-        lines = metrics.read_text().splitlines(keepends=True)
+    _check_metrics(place / name / "metrics.csv")
+
+
+def _one_of_two(place: Path, name: str, drawn: random.Random, tally: Tally) -> None:
+    number, victim = drawn.choice(
+        [(signal.SIGTERM, "command"), *((signal.SIGKILL, each) for each in ("command", "first", "second"))]
+    )
+    tally.resumes += (place / name / "checkpoints").exists()
+    process = _start(place, name, 2)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(2 + 18 * drawn.random())
+    family = [] if process.poll() is not None else psutil.Process(process.pid).children(recursive=True)
+    ranks = sorted((each for each in family if each.ppid() == process.pid), key=lambda each: each.create_time())
+    if len(ranks) < 2:  # it has not started them yet, or is done
+        victim = "command"
+    target = process if victim == "command" else ranks[victim == "second"]
+    with suppress(psutil.NoSuchProcess):
+        target.send_signal(number)
+    code = process.wait(60)
+    assert psutil.wait_procs(family, timeout=30)[1] == [], f"{victim} killed: others live on"
+    if code == 0:
+        return
+    expected = {"command": (-number, 128 + number)}.get(victim, (1,))
+    assert code in expected, (code, victim, number, (place / f"{name}.log").read_text()[-2000:])
+    tally.kills[f"{number.name} of {victim}"] += 1
+    tally.history.append(f"{number.name} of {victim} at step {_saved_step(place / name)}")
+    _check_metrics(place / name / "metrics.csv")
+
+
+def _check_metrics(path: Path) -> None:
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
         assert all(line.endswith("\n") and line.count(",") == lines[0].count(",") for line in lines)
 
 
@@ -105,9 +137,9 @@ def _saved_step(folder: Path) -> int:
     return 0
 
 
-def _start(place: Path, name: str, *kill: str) -> subprocess.Popen[bytes]:
+def _start(place: Path, name: str, processes: int, *kill: str) -> subprocess.Popen[bytes]:
     environment = os.environ | {"PYTHONPATH": str(Path(cpnet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--child", name, *kill]
+    command = [sys.executable, __file__, "--processes", str(processes), "--child", name, *kill]
     with (place / f"{name}.log").open("ab") as output:
         return subprocess.Popen(command, cwd=place, env=environment, stdout=output, stderr=output)
 
@@ -154,7 +186,7 @@ class Moment:
         os.kill(os.getpid(), self.number)
 
 
-def child(name: str, moment: Moment) -> None:
+def child(name: str, processes: int, moment: Moment) -> None:
     """Train in this process, which ends itself at a moment."""
     from cpnet import cli
     from cpnet.train import main
@@ -166,7 +198,7 @@ def child(name: str, moment: Moment) -> None:
         timer = threading.Timer(3 + 0.1 * moment.at, moment.end)  # from the end of the imports on, more or less
         timer.daemon = True
         timer.start()
-    sys.argv[1:] = [*RUN, f"hydra.run.dir={name}", "resume=true"]
+    sys.argv[1:] = [*RUN, f"trainer.devices={processes}", f"hydra.run.dir={name}", "resume=true"]
     cli.run(main, config_name="train")
 
 
@@ -201,17 +233,19 @@ def _watch_saving(moment: Moment) -> None:
 def _main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--processes", type=int, default=1, choices=(1, 2))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--child", nargs="+")
     arguments = parser.parse_args()
     if arguments.child:
         name, *kill = arguments.child
         kind, at, number = kill or ("none", "0", "0")
-        child(name, Moment(kind, int(at), int(number)))
+        child(name, arguments.processes, Moment(kind, int(at), int(number)))
         return 0
     with tempfile.TemporaryDirectory() as place:
         began = time.monotonic()
-        tally = soak(Path(place), kills=arguments.kills, seed=arguments.seed, progress=True)
+        told = {"processes": arguments.processes, "seed": arguments.seed}
+        tally = soak(Path(place), kills=arguments.kills, **told, progress=True)
         print(f"\r{tally}; {(time.monotonic() - began) / 60:.1f} min", *tally.differing, sep="\n")
     return 1 if tally.differing else 0
 

@@ -158,7 +158,7 @@ def test_a_wrong_key_or_type(override: str, said: str, tmp_path: Path) -> None:
         ("trainer.precision=16-mixed", r"trainer\.precision=16-mixed is for GPUs.* bf16-mixed or 32-true"),
         ("trainer.accelerator=abacus", r"trainer: .*accelerator='abacus'.* Available names are: auto,"),
         ("trainer.limit_train_batches=-1", r"trainer: .*-1 for limit_train_batches, it has to be in \[0\.0, 1\.0\]"),
-        ("trainer.strategy=ddp_spawn", r"trainer\.strategy=ddp_spawn loses what its processes measure; take ddp"),
+        ("trainer.strategy=ddp_notebook", r"trainer\.strategy=ddp_notebook loses what its processes measure; take ddp"),
         ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches must be 1 or more; got 0"),
         ("callbacks.checkpoint=null", r"callbacks\.checkpoint must be a ModelCheckpoint"),
     ],

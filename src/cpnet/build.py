@@ -31,7 +31,7 @@ from cpnet.speed import Compilation
 
 log = logging.getLogger(__name__)
 
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
+STRATEGIES = ("auto", "ddp", "ddp_spawn", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 REFRESH_BATCHES = 10  # between two looks of the progress bar at the losses, for each of which a GPU must be waited for
 
 
@@ -180,9 +180,9 @@ def load_weights(module: GroundingModule, checkpoint: Checkpoint) -> None:
 
 
 def check_strategy(strategy: str) -> None:
-    """Refuse strategies whose processes start inside a run, or cut up the model.
+    """Refuse strategies whose processes are copies of a run's, or cut up the model.
 
-    The samplers are made, and metrics read, outside of the former; they are for places whose command cannot be called
+    Of the former the samplers are made, and metrics read, outside. They are for places whose command cannot be called
     again, such as a job of submitit, where ``ddp`` calls ``cpnet.train`` anew, see ``cpnet.processes``.
 
     Raises:
@@ -207,6 +207,8 @@ def make_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback], **arguments:
     added: list[Callback] = [Compilation(when, cache=cache)]
     if node.get("enable_progress_bar", True):
         added.append(TQDMProgressBar(refresh_rate=REFRESH_BATCHES))
+    if node.strategy == "ddp_spawn":  # as those of ddp, its processes are started anew: by the command
+        node.strategy = "ddp"
     made: Trainer = instantiate(node, callbacks=[*callbacks, *added], plugins=[CheckpointFiles()], **arguments)
     if effective is not None:
         made.accumulate_grad_batches = accumulation(effective, cfg, processes=made.world_size)

@@ -127,11 +127,11 @@ def test_a_sweep_names_the_process_that_failed(tmp_path: Path) -> None:
     assert re.search(r"#0 .*seed=1: rank 1 of 2: RuntimeError: a stone in the works\n", ended.err)
 
 
-def test_two_runs_of_a_seed_have_the_same_bits(tmp_path: Path) -> None:
-    for name in ("first", "second"):
+def test_two_runs_of_a_seed_have_the_same_bits_whatever_starts_the_processes(tmp_path: Path) -> None:
+    for name, strategy in (("first", "ddp"), ("second", "ddp_spawn")):
         ended = spawn(
             *("-m", "cpnet.train", *SMALL, *CPU, "trainer.devices=2", "epochs=2", "batch_size=4"),
-            *("trainer.deterministic=true", f"hydra.run.dir={name}"),
+            *("trainer.deterministic=true", f"trainer.strategy={strategy}", f"hydra.run.dir={name}"),
             folder=tmp_path,
         )
         assert ended.code == 0, ended.err
