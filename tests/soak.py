@@ -1,8 +1,8 @@
 """Kill a training again and again, at random moments, and compare what comes of it with a run that nobody disturbed.
 
 ``python tests/soak.py --kills 100`` prints how many kills, resumes and lost steps there were; exit code 1 where the
-results differ. ``make soak`` runs it. With ``--processes 2`` each training has two, and what is killed is the command or
-one of them.
+results differ. ``make soak`` runs it. With ``--processes 2`` each training has two, and the command or one of them is
+killed.
 """
 
 from __future__ import annotations

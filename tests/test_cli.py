@@ -105,6 +105,7 @@ def test_the_root_of_the_files_is_set_on_the_line_or_in_the_environment(tmp_path
     [
         ("dataset=tacoss", r"dataset=tacoss: there is no such dataset\. Did you mean tacos\b"),
         ("model=cpnet_tiny", r"model is one of: cpnet, cpnet_small, cpnet_wo_cam, cpnet_wo_cp\n"),
+        ("logger=null", r"a group is chosen by a name, not by null"),
         ("datset=tacos", r"datset: there is no such key\. Did you mean dataset\b"),
         ("model.pyramid_level=3", r"model\.pyramid_level: there is no such key\. Did you mean model\.pyramid_levels\b"),
         ("pyramid_levels=3", r"pyramid_levels: there is no such key\. Did you mean model\.pyramid_levels\b"),
@@ -152,6 +153,7 @@ def test_a_wrong_key_or_type(override: str, said: str, tmp_path: Path) -> None:
         ("loss.attention_normalizer=x", r"loss\.attention_normalizer must be one of target, literal; got 'x'"),
         ("optimizer.lr=-1", r"optimizer: Invalid learning rate: -1"),
         ("optimizer.betas=[2,0.9]", r"optimizer: Invalid beta parameter at index 0: 2"),
+        ("optimizer.betas=[0.9]", r"optimizer\.betas must be two numbers; got \[0\.9\]"),
         ("scheduler.warmup=5", r"scheduler.warmup .* \[0, 1\), got 5"),
         ("metrics.thresholds=[2]", r"metrics: .*threshold must lie in \(0, 1\], got 2"),
         ("metrics.recall_at=[0]", r"metrics: .*n must be at least 1, got 0"),
@@ -161,6 +163,8 @@ def test_a_wrong_key_or_type(override: str, said: str, tmp_path: Path) -> None:
         ("trainer.strategy=ddp_notebook", r"trainer\.strategy=ddp_notebook loses what its processes measure; take ddp"),
         ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches must be 1 or more; got 0"),
         ("callbacks.checkpoint=null", r"callbacks\.checkpoint must be a ModelCheckpoint"),
+        ("callbacks.checkpoint.monitor=val/x", r"callbacks: .*monitor='val/x'.* could not find .*'val/mIoU'"),
+        ("callbacks.early_stopping.monitor=val/x", r"callbacks\.early_stopping\.monitor: .*val/x.* not available"),
     ],
 )
 def test_an_impossible_value(

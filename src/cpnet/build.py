@@ -233,8 +233,14 @@ def accumulation(effective: int, cfg: DictConfig, *, processes: int) -> int:
 
 
 def optimizer_factory(cfg: DictConfig) -> Callable[..., Any]:
-    """Give what makes the optimiser."""
+    """Give what makes the optimiser.
+
+    Raises:
+        ConfigError: torch would take the values for others
+    """
     node = cfg.optimizer
+    if len(node.get("betas", (0, 0))) != 2:
+        raise ConfigError(f"optimizer.betas must be two numbers; got {node.betas}")
     if node.get("fused") and cfg.trainer.precision == "16-mixed":
         node = node.copy()
         node.fused = False  # or it would unscale the gradients itself, after they were clipped

@@ -97,6 +97,8 @@ def _said(error: Exception, config_name: str) -> str | None:
     """Say what a mistake of the user's is, or None where it is ours."""
     if isinstance(error, USER_ERRORS):
         return explain(error, config_name)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return "a group is chosen by a name, not by null; --help lists the names, such as logger=none"
     if isinstance(error, OSError) and error.errno in NO_PLACE and error.filename:
         return f"{error.filename}: {error.strerror}; hydra.run.dir=FOLDER names another folder"
     return None

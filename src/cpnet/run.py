@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
 
 from cpnet import recovery, results, tracking
 from cpnet.build import build_datamodule, build_module, build_trainer, containers, refusals
 from cpnet.checkpoint import chosen, provenance
+from cpnet.config import ConfigError
 from cpnet.interruption import Signals
 from cpnet.precision import choose_precision
 from cpnet.predictions import PredictionWriter
@@ -42,7 +46,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     trainer = build_trainer(cfg, callbacks=[writer], signals=signals)
     stopwatch = results.Stopwatch()
     with tracking.job(trainer.loggers, containers(cfg)):
-        with stopwatch.time("fit"):
+        with stopwatch.time("fit"), _monitors():
             trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
         best, validation = chosen(trainer)
         with stopwatch.time("test"):
@@ -63,3 +67,20 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
             results.publish(measured, folder)
             tracking.log_results(trainer.loggers, measured, predictions=writer.path, checkpoint=best)
     return float(validation["score"])
+
+
+@contextmanager
+def _monitors() -> Iterator[None]:
+    """Say that a callback watches what nothing logs, which only the first validation can tell.
+
+    Raises:
+        ConfigError: one does
+    """
+    try:
+        yield
+    except RuntimeError as error:  # Lightning's, whose MisconfigurationException is none
+        if not str(error).startswith("Early stopping conditioned"):
+            raise
+        raise ConfigError(f"callbacks.early_stopping.monitor: {error}") from error
+    except MisconfigurationException as error:
+        raise ConfigError(f"callbacks: {error}") from error
