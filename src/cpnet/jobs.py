@@ -18,6 +18,7 @@ from cpnet.commit import git_commit
 from cpnet.config import ConfigError, quoted
 from cpnet.data.atomic import replacing
 
+JOBS = "jobs.json"
 UNTELLING = ("hydra", "run_name", "sweep", "resume")  # keys that say nothing about what a run computes
 NOT_SHARED = ("wandb", "tensorboard", "earlier")  # what trackers wrote under the run's own name
 OURS = ("run_name=", "sweep.", "resume=")  # overrides that say nothing about a job
@@ -59,6 +60,15 @@ class Job:
         except OSError:
             return False
         return sorted(_telling(map(str, known))) == sorted(_telling(self.overrides))
+
+
+def note_jobs(sweep: Path, jobs: Sequence[Job], experiment: str | None) -> None:
+    """Note in jobs.json what a sweep is to run, beside what it was to run before, so that a report can miss it."""
+    path = sweep / JOBS
+    known = json.loads(path.read_bytes())["jobs"] if path.exists() else {}
+    content = {"experiment": experiment, "jobs": known | {str(job.number): job.name for job in jobs}}
+    with replacing(path) as stream:
+        stream.write(f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode())
 
 
 class FinishedRuns:

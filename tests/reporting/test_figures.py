@@ -108,3 +108,19 @@ def test_twelve_rows_are_told_apart(tmp_path: Path) -> None:
     (axes,) = figures.recall(table(tmp_path, variants=12, seeds=1)).axes
     styles = {(line.get_color(), str(line.get_linestyle())) for line in axes.lines[:12]}
     assert len(styles) == 12
+
+
+def test_one_epoch_has_one_tick(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", cfg=config(), curves=[(3.0, 10.0)])
+    shown = compare(read(tmp_path), experiment=None, baseline=None, resamples=100).tables[0]
+    assert [axes.get_xticks().tolist() for axes in figures.training(shown).axes] == [[0.0], [0.0]]
+
+
+def test_bins_of_few_pairs_are_explained(tmp_path: Path) -> None:
+    long = np.tile([[0.0, 9.5]], (40, 1))
+    long[:3] = [0.5, 1.0]
+    write_run(tmp_path / "run", cfg=config(), predicted=long, true=long)
+    shown = compare(read(tmp_path), experiment=None, baseline=None, resamples=100).tables[0]
+    for axes in figures.moments(shown).axes:
+        assert len(np.asarray(axes.lines[0].get_xdata())) == 1
+        assert axes.get_xlabel().endswith("no dot: fewer than 10 pairs")

@@ -149,3 +149,22 @@ def test_no_run_is_said_with_what_was_found(tmp_path: Path) -> None:
         read(tmp_path)
     with pytest.raises(DataError, match="there is no such folder"):
         read(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(("experiment", "missing"), [(None, ["10"]), ("levels", ["10"]), ("scale", [])])
+def test_a_sweep_that_was_broken_off_misses_its_jobs(
+    tmp_path: Path, experiment: str | None, missing: list[str]
+) -> None:
+    jobs = {"experiment": "levels", "jobs": {"2": "seed=0", "10": "seed=1"}}
+    write_run(tmp_path / "sweep/2", cfg=config(experiment_name="levels"))
+    (tmp_path / "sweep/jobs.json").write_text(json.dumps(jobs))
+    write_run(tmp_path / "other/0", cfg=config(experiment_name="scale"))
+    left_out = read(tmp_path, experiment=experiment).left_out
+    assert [each.folder.name for each in left_out] == missing
+    assert all(each.reason.startswith("no run yet: seed=1; ") for each in left_out)
+
+
+def test_a_list_of_jobs_that_is_none_changes_nothing(tmp_path: Path) -> None:
+    write_run(tmp_path / "sweep/0")
+    (tmp_path / "sweep/jobs.json").write_text("[]")
+    assert read(tmp_path).left_out == ()

@@ -55,6 +55,8 @@ def test_every_job_has_a_folder_with_its_results(swept: tuple[Path, Ended]) -> N
         assert {"best.ckpt", "last.ckpt", "metrics.csv", "predictions.jsonl", "train.log", "output.log"} <= files
     assert results(place / "sweep/0")["parameters"] < results(place / "sweep/2")["parameters"]
     assert {path.name for path in place.iterdir()} == {"sweep", "data"}
+    named = {str(job): f"model.pyramid_levels={levels}" for job, levels in enumerate((1, 99, 2))}
+    assert json.loads((place / "sweep/jobs.json").read_text(encoding="utf-8"))["jobs"] == named
 
 
 def test_a_job_that_cannot_work_is_named_at_the_end_and_leaves_the_others(swept: tuple[Path, Ended]) -> None:

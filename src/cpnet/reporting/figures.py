@@ -42,8 +42,9 @@ def draw(table: Table, folder: Path, *, prefix: str = "") -> dict[str, str]:
     files = {}
     for title, (name, make) in pictures.items():
         figure = make(table)
+        of = table.protocol["dataset"] if make is training else table.title.removesuffix(" (per cent)")
         # Not matplotlib's own titles, which take $ in a name for the start of a formula.
-        figure.suptitle(f"{title}: {table.title.removesuffix(' (per cent)')}", fontsize="medium", parse_math=False)
+        figure.suptitle(f"{title}: {of}", fontsize="medium", parse_math=False)
         files[title] = f"{prefix}{name}.png"
         with replacing(folder / files[title]) as stream:
             figure.savefig(stream, format="png", dpi=120)
@@ -113,7 +114,8 @@ def moments(table: Table) -> Figure:
             iou = np.mean([run.iou for run in row.runs], axis=0)
             means = 100 * np.bincount(bins, weights=iou, minlength=BINS)[enough] / counts[enough]
             axes.plot((edges[:-1] + 0.5 / BINS)[enough], means, marker="o", markersize=3, **style)
-        axes.set(xlabel=label, ylabel="mean IoU (per cent)", xlim=(0, 1), ylim=(0, 100))
+        few = "" if enough[counts > 0].all() else f"\nno dot: fewer than {FEWEST} pairs"
+        axes.set(xlabel=f"{label}{few}", ylabel="mean IoU; pairs (per cent)", xlim=(0, 1), ylim=(0, 100))
     return _legend(figure, panels[0])
 
 
@@ -137,6 +139,8 @@ def training(table: Table) -> Figure:
                 axes.fill_between(epochs, mean - sd, mean + sd, color=style["color"], alpha=0.12, linewidth=0)
         axes.set(xlabel="epoch", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if axes.dataLim.width == 0:  # one epoch
+            axes.set_xticks([axes.dataLim.x0])
     return _legend(figure, panels[0])
 
 

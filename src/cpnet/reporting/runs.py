@@ -91,7 +91,8 @@ def gather(roots: Sequence[Path], *, experiment: str | None = None, progress: Pr
     runs: list[Run] = []
     left_out: list[LeftOut] = []
     seen: Counter[str | None] = Counter()
-    for name in progress([str(folder) for folder in find(roots)], "reading runs"):
+    folders = find(roots)
+    for name in progress([str(folder) for folder in folders], "reading runs"):
         folder = Path(name)
         config: dict[str, Any] = {}
         try:
@@ -105,7 +106,7 @@ def gather(roots: Sequence[Path], *, experiment: str | None = None, progress: Pr
                 left_out.append(LeftOut(folder, str(error)))
     if not runs:
         raise DataError(_nothing(roots, experiment, seen, left_out))
-    return Gathered(tuple(runs), tuple(left_out))
+    return Gathered(tuple(runs), (*left_out, *_missing(folders, experiment)))
 
 
 def find(roots: Sequence[Path]) -> list[Path]:
@@ -121,6 +122,17 @@ def find(roots: Sequence[Path]) -> list[Path]:
             )
     found = {folder.resolve(): folder for root in roots for folder in _walk(root)}
     return sorted(found.values(), key=natural)
+
+
+def _missing(folders: Sequence[Path], experiment: str | None) -> Iterator[LeftOut]:
+    """Name the jobs of these folders' sweeps that have no run yet."""
+    for sweep in sorted({folder.parent for folder in folders}, key=natural):
+        with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # a sweep of another kind
+            noted = json.loads((sweep / "jobs.json").read_bytes())
+            if experiment in (None, noted["experiment"]):
+                for number, job in noted["jobs"].items():
+                    if sweep / number not in folders:
+                        yield LeftOut(sweep / number, f"no run yet: {job}; the sweep with sweep.resume=true makes it")
 
 
 def natural(folder: Path) -> list[tuple[int, int, str]]:

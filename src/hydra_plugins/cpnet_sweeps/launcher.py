@@ -25,7 +25,7 @@ from omegaconf import DictConfig
 
 from cpnet.config import ConfigError, quoted
 from cpnet.config.resolvers import experiment_name
-from cpnet.jobs import FinishedRuns, Job, JobsFailedError, command, job_names, reason, summary
+from cpnet.jobs import FinishedRuns, Job, JobsFailedError, command, job_names, note_jobs, reason, summary
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,9 @@ class ProcessLauncher(Launcher):
             Job(initial_job_idx + i, list(overrides), name, sweep / str(initial_job_idx + i))
             for i, (overrides, name) in enumerate(zip(job_overrides, job_names(job_overrides), strict=True))
         ]
+        sweep.mkdir(parents=True, exist_ok=True)
+        choices = self.config.hydra.runtime.choices
+        note_jobs(sweep, jobs, experiment_name(choices.experiment, choices.size))
         finished = FinishedRuns(Path(self.config.sweep.reuse)) if self.config.sweep.reuse else None
         waiting = [job for job in jobs if not self._is_done(job) and not (finished and self._is_reused(job, finished))]
         log.info(f"{len(waiting)} of {len(jobs)} jobs to run, {self.n_jobs} at a time: {sweep}")
