@@ -57,6 +57,7 @@ ROOMS = {
     ),
     "config": Room(("config",), ("hydra", "omegaconf", "psutil")),
     "interruption": Room(),
+    "epoch_lines": Room((), ("pytorch_lightning",)),
     "metrics_file": Room(("data.atomic",), ("pytorch_lightning",)),
     "migration": Room((), ("torch",)),
     "recovery": Room(

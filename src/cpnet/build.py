@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.files import default_store
 from cpnet.data.vocabulary import Vocabulary
+from cpnet.epoch_lines import EpochLines
 from cpnet.interruption import Signals
 from cpnet.losses import GroundingLoss
 from cpnet.metrics_file import MetricsFile
@@ -205,7 +207,8 @@ def make_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback], **arguments:
     if when == "auto" and node.get("deterministic"):
         when = "false"
     added: list[Callback] = [Compilation(when, cache=cache)]
-    if node.get("enable_progress_bar", True):
+    node.enable_progress_bar = node.get("enable_progress_bar", True) and sys.stdout.isatty()
+    if node.enable_progress_bar:
         added.append(TQDMProgressBar(refresh_rate=REFRESH_BATCHES))
     if node.strategy == "ddp_spawn":  # as those of ddp, its processes are started anew: by the command
         node.strategy = "ddp"
@@ -270,6 +273,8 @@ def build_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback], signals: Si
         recovery.signals = signals or recovery.signals
     others = [callback for callback in chosen if not isinstance(callback, Recovery)]
     callbacks = [*others, *callbacks, MetricsFile(Path(cfg.output_dir) / "metrics.csv"), *recoveries]
+    if cfg.trainer.enable_progress_bar and not sys.stdout.isatty():
+        callbacks.append(EpochLines())
     trainer = make_trainer(cfg, callbacks=callbacks, logger=instantiate_all(cfg.logger) or False)
     best = trainer.checkpoint_callback
     if not isinstance(best, ModelCheckpoint) or best.monitor is None:
