@@ -6,6 +6,7 @@ import io
 import os
 import pickle
 import random
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from corpora import TRAIN, Table, ready, trainer, write_corpus
 from cpnet import schedules
-from cpnet.checkpoint import load_checkpoint, provenance, read_checkpoint
+from cpnet.checkpoint import CheckpointFiles, load_checkpoint, provenance, read_checkpoint
 from cpnet.config import CONFIG_DIR, register_schemas
 from cpnet.data.moment import DataError
 from cpnet.data.vocabulary import Vocabulary
@@ -254,3 +255,20 @@ def test_code_is_not_run(kind: str, tmp_path: Path) -> None:
     else:
         torch.load(path, weights_only=False)
     assert made.exists()  # it would have worked
+
+
+def test_a_write_that_the_system_refuses_leaves_the_older_file_and_says_why(tmp_path: Path) -> None:
+    """The system is told to let no file grow beyond 100 kB: torch's own words for it would be 'unexpected pos'."""
+    path = tmp_path / "last.ckpt"
+    CheckpointFiles().save_checkpoint({"weight": torch.ones(3)}, path)
+    before, limits = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(
+            DataError, match=r"last\.ckpt cannot be written \(File too large\); what was there is as it was"
+        ):
+            CheckpointFiles().save_checkpoint({"weight": torch.ones(1_000_000)}, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == ["last.ckpt"]

@@ -119,8 +119,10 @@ class CheckpointFiles(CheckpointIO):
             target.parent.mkdir(parents=True, exist_ok=True)
             with replacing(target, durable=True) as stream:
                 torch.save(checkpoint, stream)
-        except (OSError, RuntimeError) as error:  # the latter from torch's writer of archives
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+        except (OSError, RuntimeError) as error:
+            # torch's writer of archives says in words of its own that the system's write has failed
+            told = error.__context__ if isinstance(error.__context__, OSError) else error
+            reason = getattr(told, "strerror", None) or next(iter(str(told).splitlines()), type(told).__name__)
             raise DataError(
                 f"{target} cannot be written ({reason}); what was there is as it was: make room for it, then go on with"
                 f" resume_from={target.parent.parent}"
