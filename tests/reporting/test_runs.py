@@ -155,7 +155,7 @@ def test_no_run_is_said_with_what_was_found(tmp_path: Path) -> None:
 def test_a_sweep_that_was_broken_off_misses_its_jobs(
     tmp_path: Path, experiment: str | None, missing: list[str]
 ) -> None:
-    jobs = {"experiment": "levels", "jobs": {"2": "seed=0", "10": "seed=1"}}
+    jobs = {"experiment": "levels", "jobs": {"2": "seed=0", "10": "seed=1", "../11": "seed=2"}}
     write_run(tmp_path / "sweep/2", cfg=config(experiment_name="levels"))
     (tmp_path / "sweep/jobs.json").write_text(json.dumps(jobs))
     write_run(tmp_path / "other/0", cfg=config(experiment_name="scale"))

@@ -131,7 +131,7 @@ def _missing(folders: Sequence[Path], experiment: str | None) -> Iterator[LeftOu
             noted = json.loads((sweep / "jobs.json").read_bytes())
             if experiment in (None, noted["experiment"]):
                 for number, job in noted["jobs"].items():
-                    if sweep / number not in folders:
+                    if number.isdecimal() and sweep / number not in folders:
                         yield LeftOut(sweep / number, f"no run yet: {job}; the sweep with sweep.resume=true makes it")
 
 
