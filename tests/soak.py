@@ -222,8 +222,9 @@ def _watch_saving(moment: Moment) -> None:
 
     def half(content: Any, stream: Any) -> None:
         if moment.comes("saving"):
-            stream.write(b"half of a file")
-            stream.flush()
+            if moment.number == signal.SIGKILL:
+                stream.write(b"half of a file")
+                stream.flush()
             moment.end()
         save(content, stream)
 

@@ -108,15 +108,17 @@ def test_any_text_is_itself_in_latex(text: str) -> None:
 def test_latex_is_a_booktabs_table(report: Report) -> None:
     text = latex(report)
     table = text[text.index("\\begin{tabular}") : text.index("\\end{tabular}")]
-    assert table.startswith("\\begin{tabular}{lrrrrr}\n\\toprule\n")
+    assert table.startswith("\\begin{tabular}{@{}lrrrrr@{}}\n\\toprule\n")
     lines = [line for line in table.splitlines() if line.endswith("\\\\")]
     assert all(len(re.findall(r"(?<!\\)&", line)) == 5 for line in lines)
     assert table.count("\\midrule") == 3
-    names = [printed(line.partition(" & ")[0]) for line in lines[1:5:2]]
+    assert lines[0] == " & R@1 & mIoU & diff. R@1 & diff. mIoU & seeds \\\\"
+    assert lines[1] == " & IoU=0.5 &  & IoU=0.5 &  &  \\\\"
+    names = [printed(line.partition(" & ")[0]) for line in lines[2:6:2]]
     assert names == ["novelty=plain", f"novelty={HARD}"]
     first = report.tables[0].rows[0].estimates["mIoU"]
-    assert f"${first.mean:.2f} \\pm {first.sd:.2f}$" in lines[1]
-    assert f"[{first.low:.2f}, {first.high:.2f}]" in lines[2]
+    assert f"${first.mean:.2f} \\pm {first.sd:.2f}$" in lines[2]
+    assert f"[{first.low:.2f}, {first.high:.2f}]" in lines[3]
     assert "\\textit{the paper{'}s cpnet}" in lines[-1]
 
 

@@ -100,6 +100,14 @@ class Fail(Callback):
 """
 
 
+@pytest.fixture
+def failing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A callback by which a process fails."""
+    (tmp_path / "failing.py").write_text(FAIL, encoding="utf-8")
+    monkeypatch.setenv("CPNET_TRUSTED", "failing")
+
+
+@pytest.mark.usefixtures("failing")
 @pytest.mark.parametrize("rank", [0, 1])
 @pytest.mark.parametrize(
     ("how", "said"), [("raise", "RuntimeError: a stone in the works"), ("kill", "ended by SIGKILL")]
@@ -107,7 +115,6 @@ class Fail(Callback):
 def test_a_process_that_fails_takes_the_others_down_with_its_own_error(
     rank: int, how: str, said: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "failing.py").write_text(FAIL, encoding="utf-8")
     fail = ("+callbacks.fail._target_=failing.Fail", f"+callbacks.fail.rank={rank}", f"+callbacks.fail.how={how}")
     ended = spawn("-m", "cpnet.train", *TINY, *CPU, "trainer.strategy=ddp", "trainer.devices=2", *fail, folder=tmp_path)
     assert time.time() - (tmp_path / "failed").stat().st_mtime < 30
@@ -116,8 +123,8 @@ def test_a_process_that_fails_takes_the_others_down_with_its_own_error(
     assert ("Traceback" in ended.err) == (how == "raise")
 
 
+@pytest.mark.usefixtures("failing")
 def test_a_sweep_names_the_process_that_failed(tmp_path: Path) -> None:
-    (tmp_path / "failing.py").write_text(FAIL, encoding="utf-8")
     fail = ("+callbacks.fail._target_=failing.Fail", "+callbacks.fail.rank=1", "+callbacks.fail.how=raise")
     ended = spawn(
         *("-m", "cpnet.train", "-m", *TINY, *CPU, "trainer.devices=2", *fail, "seed=1", "hydra.sweep.dir=sweep"),

@@ -101,15 +101,20 @@ def latex(report: Report) -> str:
 def _latex_table(table: Table) -> str:
     compared = table.compared if len(table.rows) > 1 else []
     heads = ["", *map(printed_name, table.printed), *(f"diff. {printed_name(key)}" for key in compared), "seeds"]
-    lines = ["\\begin{table}", "\\centering", f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}", "\\toprule"]
-    lines += [_latex_line(map(escape_latex, heads)), "\\midrule"]
+    # Narrow enough for a page: small, R@1 above its threshold, little space between columns
+    lines = ["\\begin{table}", "\\centering", "\\footnotesize", "\\setlength{\\tabcolsep}{2.5pt}"]
+    lines += [f"\\begin{{tabular}}{{@{{}}l{'r' * (len(heads) - 1)}@{{}}}}", "\\toprule"]
+    upper, _, lower = zip(*(head.partition(",") for head in heads), strict=True)
+    lines += [_latex_line([*map(escape_latex, line)]) for line in (upper, lower)]
+    lines.append("\\midrule")
     for row in table.rows:
         lines += _latex_row(row, table.printed, compared)
     for references in (table.trivial, table.paper):
         if references:
             lines.append("\\midrule")
         lines += [_latex_reference(each, table.printed, len(compared)) for each in references]
-    caption = escape_latex(". ".join([table.title, *table.caption(), *table.notes]) + ".").replace("+{-}", "$\\pm$")
+    sentences = [table.title, *(each[:1].upper() + each[1:] for each in (*table.caption(), *table.notes))]
+    caption = escape_latex(". ".join(sentences) + ".").replace("+{-}", "$\\pm$")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}"])
 
 
@@ -129,5 +134,5 @@ def _latex_reference(reference: Reference, keys: Sequence[str], compared: int) -
     return _latex_line([f"\\textit{{{escape_latex(reference.name)}}}", *numbers, *[""] * (compared + 1)])
 
 
-def _latex_line(texts: Sequence[str] | map[str]) -> str:
+def _latex_line(texts: Sequence[str]) -> str:
     return " & ".join(texts) + " \\\\"
