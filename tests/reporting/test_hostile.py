@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -107,3 +109,19 @@ def test_a_query_is_a_plain_cell_of_the_table_of_predictions() -> None:
     for text in TEXTS:
         assert cells({**row, "query": text, "video": text})[:2] == [text, text]
         assert type(cells({**row, "query": text, "video": text})[0]) is str
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="this machine has no LaTeX")
+@pytest.mark.parametrize("text", TEXTS)
+def test_latex_itself_finds_nothing_wrong_and_does_nothing_else(text: str, tmp_path: Path) -> None:
+    packages = "\\usepackage{booktabs}\\usepackage[T1]{fontenc}"
+    source = latex(report_of(text, tmp_path / "runs"))
+    (tmp_path / "table.tex").write_text(
+        f"\\documentclass{{article}}{packages}\\begin{{document}}\n{source}\\end{{document}}\n", encoding="utf-8"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0, done.stdout[-1000:]
+    files = {"table.aux", "table.log", "table.pdf", "table.tex", "runs"}
+    assert {path.name for path in tmp_path.iterdir()} - files == set()
