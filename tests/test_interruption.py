@@ -45,6 +45,29 @@ def test_a_deferred_signal_is_noted(number: int, caplog: pytest.LogCaptureFixtur
     )
 
 
+def test_a_failure_at_tidying_up_does_not_hide_the_signal() -> None:
+    def loop() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            raise RuntimeError("call iter() first")
+
+    with pytest.raises(Interrupted) as caught, Signals() as signals, signals.outlasting():
+        loop()
+    assert caught.value.number == signal.SIGTERM
+
+
+def test_a_failure_of_another_kind_is_itself() -> None:
+    def step() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise RuntimeError("a stone in the works")
+
+    with Signals() as signals:
+        signals.defer()
+        with pytest.raises(RuntimeError, match="a stone in the works"), signals.outlasting():
+            step()
+
+
 def test_the_handlers_before_come_back() -> None:
     before = [signal.getsignal(number) for number in (*BOTH, signal.SIGUSR1)]
     with Signals(signal.SIGUSR1):

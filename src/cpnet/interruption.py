@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -56,6 +58,23 @@ class Signals:
         self.deferring = True
         if self._before and self.received is None:
             self._take()
+
+    @contextmanager
+    def outlasting(self) -> Iterator[None]:
+        """Raise the ``Interrupted`` itself where what it broke off failed at tidying up, as Lightning's loops may.
+
+        Raises:
+            Interrupted: an error has come in the course of it
+        """
+        try:
+            yield
+        except Exception as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, Interrupted):
+                cause = cause.__context__
+            if cause is None:
+                raise
+            raise cause from None
 
     def _take(self) -> None:
         for number in self.numbers:

@@ -45,7 +45,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     writer = PredictionWriter(folder / "predictions.jsonl", test)
     trainer = build_trainer(cfg, callbacks=[writer], signals=signals)
     stopwatch = results.Stopwatch()
-    with tracking.job(trainer.loggers, containers(cfg)):
+    with tracking.job(trainer.loggers, containers(cfg)), signals.outlasting():
         with stopwatch.time("fit"), _monitors():
             trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
         best, validation = chosen(trainer)
