@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 import cpnet
 from cpnet.config import ConfigError, quoted
-from cpnet.jobs import FinishedRuns, Job, JobsFailedError, job_names, reason, summary
+from cpnet.jobs import FinishedRuns, Job, JobsFailedError, job_names, note_computation, note_jobs, reason, summary
 
 WRITABLE = st.text(st.characters(exclude_categories=("Cs", "Cc")))
 
@@ -103,14 +105,22 @@ def test_the_summary_names_every_failed_job(tmp_path: Path) -> None:
         assert part in text
 
 
-def write_finished(folder: Path, *, levels: int, commit: str | None, run_name: str = "a") -> Path:
+def composed(levels: int, **changes: Any) -> DictConfig:
+    cfg = {"model": {"pyramid_levels": levels}, "data": "data", "dataset": {"path": "${data}/a"}, "run_name": "a"}
+    return OmegaConf.create({**cfg, "sweep": {"reuse": None}, **changes})
+
+
+def write_finished(folder: Path, *, levels: int, commit: str | None) -> Path:
     (folder / ".hydra").mkdir(parents=True)
-    cfg = {"model": {"pyramid_levels": levels}, "run_name": run_name, "sweep": {"reuse": None}}
-    OmegaConf.save(OmegaConf.create(cfg), folder / ".hydra" / "config.yaml")
+    note_computation(composed(levels), folder)
     OmegaConf.save(OmegaConf.create(["model.pyramid_levels=3"]), folder / ".hydra" / "overrides.yaml")
     results = {"experiment": "first", "git_commit": commit, "versions": {"cpnet-grounding": cpnet.__version__}}
     (folder / "results.json").write_text(json.dumps(results | {"validation": {"score": 1.0}}), encoding="utf-8")
+    (folder / "train.log").write_text("first\n", encoding="utf-8")
+    (folder / "checkpoints").mkdir()
+    (folder / "checkpoints/best.ckpt").write_bytes(b"weights")
     (folder / "wandb").mkdir()
+    (folder / ".lock").touch()
     return folder
 
 
@@ -125,23 +135,69 @@ def test_a_job_takes_the_files_of_the_run_that_it_would_be(tmp_path: Path, commi
     write_finished(tmp_path / "old/first/1", levels=2, commit=commit)
     finished = FinishedRuns(tmp_path / "old")
     job = Job(0, ["model.pyramid_levels=3", "extra=1"], "b", tmp_path / "new" / "0")
-    config = OmegaConf.create({"run_name": "b", "model": {"pyramid_levels": 3}, "hydra": {}, "sweep": {"reuse": "old"}})
+    job.folder.parent.mkdir()
+    config = composed(3, run_name="b", hydra={}, sweep={"reuse": "old"})
     assert finished.serve(job, config, "second") == run
     assert job.score() == 1.0
     assert job.is_that_of_the_folder()
     taken = json.loads((job.folder / "results.json").read_bytes())
     assert (taken["experiment"], taken["run_of"]) == ("second", str(run))
     assert json.loads((run / "results.json").read_bytes())["experiment"] == "first"
+    assert {path.name for path in job.folder.parent.iterdir()} == {"0"}
     assert not (job.folder / "wandb").exists()
-    config.model.pyramid_levels = 4
-    assert finished.serve(Job(1, [], "c", tmp_path / "new" / "1"), config, "second") is None
+    assert not (job.folder / ".lock").exists()
+    assert finished.serve(Job(1, [], "c", tmp_path / "new" / "1"), composed(4), "second") is None
+
+
+def test_what_a_job_appends_to_is_its_own(tmp_path: Path, commit: str) -> None:
+    run = write_finished(tmp_path / "old/0", levels=3, commit=commit)
+    job = Job(0, [], "b", tmp_path / "0")
+    FinishedRuns(tmp_path / "old").serve(job, composed(3), None)
+    for path in sorted(path for path in job.folder.rglob("*") if path.is_file()):
+        theirs = run / path.relative_to(job.folder)
+        assert path.samefile(theirs) == (path.suffix == ".ckpt"), path.name
+
+
+def test_another_file_system_is_copied_from(tmp_path: Path, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(source: str, target: str) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr("cpnet.jobs.os.link", refuse)
+    write_finished(tmp_path / "old/0", levels=3, commit=commit)
+    job = Job(0, [], "b", tmp_path / "0")
+    assert FinishedRuns(tmp_path / "old").serve(job, composed(3), None)
+    assert (job.folder / "checkpoints/best.ckpt").read_bytes() == b"weights"
+
+
+def test_a_job_that_was_begun_goes_on_by_itself(tmp_path: Path, commit: str) -> None:
+    write_finished(tmp_path / "old/0", levels=3, commit=commit)
+    job = Job(0, [], "b", tmp_path / "0")
+    job.folder.mkdir()
+    assert FinishedRuns(tmp_path / "old").serve(job, composed(3), None) is None
+
+
+def test_runs_on_other_data_are_not_taken(tmp_path: Path, commit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_finished(tmp_path / "old/0", levels=3, commit=commit)
+    finished = FinishedRuns(tmp_path / "old")
+    job = Job(0, [], "b", tmp_path / "0")
+    assert finished.serve(job, composed(3, dataset={"path": "${data}/b"}), None) is None
+    monkeypatch.chdir(tmp_path)
+    assert finished.serve(job, composed(3), None) is None
 
 
 @pytest.mark.parametrize("of", ["other", None, "abc+changes"])
 def test_runs_of_other_code_are_not_taken(tmp_path: Path, of: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cpnet.jobs.git_commit", lambda folder: of if of and "+" in of else "abc")
+    monkeypatch.setattr("cpnet.jobs.git_commit", lambda folder: "abc" if of == "other" else of)
     write_finished(tmp_path / "old/0", levels=3, commit=of)
     assert FinishedRuns(tmp_path / "old").folders == {}
+
+
+def test_a_damaged_list_of_jobs_is_written_anew(tmp_path: Path) -> None:
+    (tmp_path / "jobs.json").write_text("")
+    note_jobs(tmp_path, [Job(3, [], "seed=1", tmp_path / "3")], "levels")
+    note_jobs(tmp_path, [Job(4, [], "seed=2", tmp_path / "4")], "levels")
+    noted = json.loads((tmp_path / "jobs.json").read_text())
+    assert noted == {"experiment": "levels", "jobs": {"3": "seed=1", "4": "seed=2"}}
 
 
 def test_earlier_runs_must_be_somewhere(tmp_path: Path) -> None:

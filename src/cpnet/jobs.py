@@ -7,10 +7,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import filter_overrides
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from cpnet import __version__
@@ -20,7 +23,7 @@ from cpnet.data.atomic import replacing
 
 JOBS = "jobs.json"
 UNTELLING = ("hydra", "run_name", "sweep", "resume")  # keys that say nothing about what a run computes
-NOT_SHARED = ("wandb", "tensorboard", "earlier")  # what trackers wrote under the run's own name
+NOT_SHARED = ("wandb", "tensorboard", "earlier", ".lock")  # what trackers wrote under the run's own name; who holds it
 OURS = ("run_name=", "sweep.", "resume=")  # overrides that say nothing about a job
 
 
@@ -65,14 +68,29 @@ class Job:
 def note_jobs(sweep: Path, jobs: Sequence[Job], experiment: str | None) -> None:
     """Note in jobs.json what a sweep is to run, beside what it was to run before, so that a report can miss it."""
     path = sweep / JOBS
-    known = json.loads(path.read_bytes())["jobs"] if path.exists() else {}
+    known: dict[str, str] = {}
+    with suppress(OSError, ValueError, LookupError, TypeError):  # there is none, or it is damaged
+        known |= json.loads(path.read_bytes())["jobs"]
     content = {"experiment": experiment, "jobs": known | {str(job.number): job.name for job in jobs}}
     with replacing(path) as stream:
         stream.write(f"{json.dumps(content, indent=2, ensure_ascii=False)}\n".encode())
 
 
+def check_launcher(cfg: DictConfig) -> None:
+    """Refuse what only our own launcher does, within a job of another: it would be trained again over what is there.
+
+    Raises:
+        ConfigError: the sweep is to go on, or to reuse runs
+    """
+    of_another = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if of_another and (cfg.sweep.resume or cfg.sweep.reuse):
+        raise ConfigError("sweep.resume and sweep.reuse are of hydra/launcher=processes; leave them out, or take it")
+
+
 class FinishedRuns:
-    """Runs that are done, made by the code of this commit without changes, by their configuration.
+    """Runs that are done, made by the code of this commit without changes, by configuration and data.
+
+    Runs of another working directory are none of them: relative paths lead to other files from there.
 
     Args:
         root: the folder that they lie below
@@ -84,38 +102,68 @@ class FinishedRuns:
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
             raise ConfigError(f"sweep.reuse={root}: there is no such folder; it is where earlier sweeps lie")
-        self.folders = {
-            _computed(OmegaConf.load(path)): path.parent.parent
-            for path in sorted(root.rglob(".hydra/config.yaml"))
-            if _is_of_this_commit(path.parent.parent)
-        }
+        self.folders: dict[str, Path] = {}
+        for path in sorted(root.rglob("composed.yaml")):
+            if _is_of_this_commit(path.parent) and (key := _computed(path)):
+                self.folders[key] = path.parent
 
     def serve(self, job: Job, config: DictConfig, experiment: str | None) -> Path | None:
-        """Give a job the files of the run that it would be, as links; return that run's folder, None without one.
+        """Give a job the files of the run that it would be; return that run's folder, None without one.
+
+        Checkpoints are links, as they are only ever replaced; what a run may append to is copied.
 
         Args:
-            job: its folder is not there yet
+            job: a job that has no folder yet
             config: the job's configuration, interpolations unresolved
             experiment: the sweep's, under which the results are to be found
         """
-        folder = self.folders.get(_computed(config))
+        folder = None if job.folder.exists() else self.folders.get(computation(config))
         if folder is None:
             return None
-        shutil.copytree(folder, job.folder, copy_function=os.link, ignore=shutil.ignore_patterns(*NOT_SHARED))
-        results = json.loads((folder / "results.json").read_bytes()) | {"experiment": experiment, "run_of": str(folder)}
-        for path, content in (
-            (job.folder / "results.json", json.dumps(results, indent=2, ensure_ascii=False)),
-            (job.folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(job.overrides)),
-        ):
-            with replacing(path) as stream:  # a new file: the other run's stays as it is
-                stream.write(f"{content.rstrip()}\n".encode())
+        fresh = job.folder.with_name(f"{job.folder.name}.{os.getpid()}.tmp")
+        try:
+            shutil.copytree(folder, fresh, copy_function=_link_or_copy, ignore=shutil.ignore_patterns(*NOT_SHARED))
+            results = json.loads((folder / "results.json").read_bytes())
+            results |= {"experiment": experiment, "run_of": str(folder)}
+            for path, content in (
+                (fresh / "results.json", json.dumps(results, indent=2, ensure_ascii=False)),
+                (fresh / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(job.overrides)),
+            ):
+                path.write_text(f"{content.rstrip()}\n", encoding="utf-8")
+            fresh.rename(job.folder)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
         return folder
 
 
-def _computed(config: object) -> str:
+def computation(config: DictConfig) -> str:
+    """Write down what a run computes: its configuration, but for what says nothing about that, and where data lie."""
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
-    return OmegaConf.to_yaml({key: value for key, value in plain.items() if key not in UNTELLING}, sort_keys=True)
+    kept = {str(key): value for key, value in plain.items() if key not in UNTELLING}
+    kept["resolved"] = OmegaConf.to_container(config.dataset, resolve=True) if "dataset" in config else None
+    return OmegaConf.to_yaml(kept | {"cwd": str(Path.cwd())}, sort_keys=True)
+
+
+def note_computation(config: DictConfig, folder: Path) -> None:
+    """Write it into a run's folder, for ``sweep.reuse``; the run must hold the folder."""
+    with replacing(folder / "composed.yaml") as stream:
+        stream.write(computation(config).encode())
+
+
+def _computed(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    if source.endswith(".ckpt"):
+        with suppress(OSError):  # another file system
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def _is_of_this_commit(folder: Path) -> bool:
@@ -124,7 +172,8 @@ def _is_of_this_commit(folder: Path) -> bool:
         stated = results["git_commit"], results["versions"]["cpnet-grounding"]
     except (OSError, ValueError, LookupError, TypeError):
         return False
-    return stated == (git_commit(Path(__file__).parent), __version__) and "+" not in str(stated[0])
+    commit = git_commit(Path(__file__).parent)
+    return commit is not None and "+" not in commit and stated == (commit, __version__)
 
 
 def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:

@@ -15,6 +15,7 @@ from cpnet.build import build_datamodule, build_module, build_trainer, container
 from cpnet.checkpoint import chosen, provenance
 from cpnet.config import ConfigError
 from cpnet.interruption import Signals
+from cpnet.jobs import note_computation
 from cpnet.precision import choose_precision
 from cpnet.predictions import PredictionWriter
 from cpnet.speed import is_compiled, prepare_process
@@ -29,6 +30,8 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
         signals: what may end the job
     """
     prepare_process()
+    if recovery.is_first_process():
+        note_computation(cfg, folder)
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     resumed = recovery.checkpoint_to_go_on_from(folder, cfg) if cfg.resume else None
     if resumed is None:

@@ -13,6 +13,7 @@ from cpnet import cli, jobs, processes
 def main(cfg: DictConfig) -> float:
     """Check that the corpus is there, which takes no time, before what takes seconds to import."""
     cli.check_corpus(cfg)
+    jobs.check_launcher(cfg)
     if cfg.replay:
         return replay(cfg)
     return jobs.stated_score(Path(cfg.output_dir)) if processes.share(cfg, "train") else train(cfg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
+import cpnet
 from commands import TINY, Ended, call
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -139,9 +141,19 @@ def test_without_resume_what_is_done_is_run_again_and_kept(tmp_path: Path) -> No
     assert (aside / "results.json").stat().st_mtime_ns == first
 
 
-def test_a_job_that_another_sweep_has_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The jobs are processes of their own, whose results name the true commit: None here, as outside of a checkout.
-    monkeypatch.setenv("GIT_DIR", str(tmp_path))
+@pytest.fixture
+def committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the package, with whatever changes it has, seen as a clean checkout."""
+    package = Path(cpnet.__file__).parent
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(package))
+    author = ("-c", "user.name=a", "-c", "user.email=a@b")
+    for command in (["init"], ["add", "commit.py"], [*author, "commit", "--message=all"]):
+        subprocess.run(["git", *command], cwd=package, check=True, capture_output=True)
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_job_that_another_sweep_has_run_is_not_run_again(tmp_path: Path) -> None:
     assert sweep(tmp_path, "model.pyramid_levels=1", "experiment_name=first").code == 0
     again = ("hydra.sweep.dir=again", "sweep.reuse=sweep", "experiment_name=first")
     ended = sweep(tmp_path, "model.pyramid_levels=1,2", *again)
@@ -150,3 +162,19 @@ def test_a_job_that_another_sweep_has_run_is_not_run_again(tmp_path: Path, monke
     assert "1 of 2 jobs to run" in ended.out
     assert results(tmp_path / "again/0")["metrics"] == results(tmp_path / "sweep/0")["metrics"]
     assert "run_of" not in results(tmp_path / "again/1")
+    # A job's place may be another one's now: what lies there is put aside before anything is taken.
+    swapped = ("hydra.sweep.dir=again", "sweep.reuse=again", "sweep.resume=true", "experiment_name=first")
+    ended = sweep(tmp_path, "model.pyramid_levels=2,1", *swapped)
+    assert ended.code == 0, ended.err
+    assert "#0 model.pyramid_levels=2: the run of again/earlier/1_" in ended.out
+    configs = [OmegaConf.load(tmp_path / f"again/{job}/config.yaml") for job in (0, 1)]
+    assert [cfg.model.pyramid_levels for cfg in configs] == [2, 1]
+
+
+@pytest.mark.parametrize("setting", ["sweep.resume=true", "sweep.reuse=sweep"])
+def test_what_is_of_our_launcher_is_refused_by_others(setting: str, tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/multirun.yaml").touch()
+    ended = sweep(tmp_path, "seed=1,2", "hydra/launcher=basic", setting)
+    assert ended.code == 1
+    assert "cpnet: sweep.resume and sweep.reuse are of hydra/launcher=processes" in ended.err

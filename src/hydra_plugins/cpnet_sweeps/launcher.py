@@ -62,8 +62,10 @@ class ProcessLauncher(Launcher):
         sweep.mkdir(parents=True, exist_ok=True)
         choices = self.config.hydra.runtime.choices
         note_jobs(sweep, jobs, experiment_name(choices.experiment, choices.size))
-        finished = FinishedRuns(Path(self.config.sweep.reuse)) if self.config.sweep.reuse else None
-        waiting = [job for job in jobs if not self._is_done(job) and not (finished and self._is_reused(job, finished))]
+        waiting = [job for job in jobs if not self._is_done(job)]
+        if self.config.sweep.reuse:  # only now are all folders where they stay
+            finished = FinishedRuns(Path(self.config.sweep.reuse))
+            waiting = [job for job in waiting if not self._is_reused(job, finished)]
         log.info(f"{len(waiting)} of {len(jobs)} jobs to run, {self.n_jobs} at a time: {sweep}")
         with self._ended_with_this_process(), ThreadPoolExecutor(self.n_jobs) as pool:
             list(pool.map(self._run, waiting))
