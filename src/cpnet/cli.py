@@ -198,11 +198,13 @@ def _value(arguments: list[str], key: str) -> str:
 
 
 def name_experiment() -> None:
-    """Take ``experiment=NAME`` for a name; Hydra takes it for a file of the group, which it is in ``cpnet.train``."""
-    key = "experiment="
-    sys.argv[1:] = [
-        f"experiment_name={each.removeprefix(key)}" if each.startswith(key) else each for each in sys.argv[1:]
-    ]
+    """Take ``experiment=NAME`` for a name, where Hydra looks for a file, and ``baseline=a=1, b=2`` for one text."""
+    key, row = "experiment=", "baseline="
+    for place, each in enumerate(sys.argv[1:], start=1):
+        if each.startswith(key):
+            sys.argv[place] = f"experiment_name={each.removeprefix(key)}"
+        elif each.startswith(row) and "=" in (name := each.removeprefix(row)) and name[0] not in "'\"":
+            sys.argv[place] = f"{row}{quoted(name)}"
 
 
 def explain(error: BaseException, config_name: str) -> str:

@@ -5,6 +5,8 @@ Runs of one variant are a row over their seeds; runs of different protocols stan
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from omegaconf import DictConfig, ListConfig
 
 from cpnet import cli
@@ -17,6 +19,8 @@ def main(cfg: DictConfig) -> None:
     """Check what can be checked at once, and report."""
     if cfg.resamples < FEWEST:
         raise ConfigError(f"resamples must be at least {FEWEST}; got {cfg.resamples}")
+    if cfg.keep and Path(cfg.keep).is_file():
+        raise ConfigError(f"keep={cfg.keep} is a file; it must be a folder such as experiments/results")
     report(cfg)
 
 
@@ -27,8 +31,6 @@ def report(cfg: DictConfig) -> None:
         ConfigError: no row is named as the baseline
         DataError: there is no run that can be used
     """
-    from pathlib import Path
-
     from cpnet import progress
     from cpnet.reporting.comparison import compare
     from cpnet.reporting.publishing import publish

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from cpnet.config import ConfigError
 from cpnet.reporting.comparison import compare
-from cpnet.reporting.tables import Report
+from cpnet.reporting.tables import Difference, Report
 from metrics import reference
 from reporting.made import config, read, spans, write_run
 
@@ -78,6 +79,36 @@ def test_a_row_that_is_better_on_every_pair_is_clearly_better(tmp_path: Path) ->
     differences = [row.estimates["mIoU"].difference for row in table.rows]
     assert [of and of.clear for of in differences] == [None, True, False]
     assert table.rows[0].estimates["mIoU"].sd is None
+
+
+def test_the_interval_over_seeds_is_students_of_the_seeds_in_common(tmp_path: Path) -> None:
+    levels(tmp_path, seeds=3)
+    write_run(tmp_path / "more", cfg=config(seed=9, model__pyramid_levels=2), predicted=spans(12, 99), true=TRUE)
+    (table,) = compared(tmp_path).tables
+    of = table.rows[1].estimates["mIoU"].difference
+    gains = [100 * (ious(spans(12, 20 + seed)) - ious(spans(12, 10 + seed))).mean() for seed in range(3)]
+    half = 4.302653 * statistics.stdev(gains) / 3**0.5
+    assert of is not None
+    assert of.seeds == pytest.approx((statistics.mean(gains) - half, statistics.mean(gains) + half), rel=1e-3)
+
+
+def test_what_one_seed_in_three_shows_is_not_clear() -> None:
+    assert Difference(1.0, 0.5, 1.5).clear
+    assert Difference(1.0, 0.5, 1.5, (0.1, 1.9)).clear
+    assert not Difference(1.0, 0.5, 1.5, (-0.1, 2.1)).clear
+    assert not Difference(1.0, -0.5, 2.5, (0.1, 1.9)).clear
+
+
+@pytest.mark.parametrize(("seeds", "said"), [(1, "of other seeds it says nothing"), (2, "t interval over the seeds")])
+def test_the_caption_says_what_a_star_means(tmp_path: Path, seeds: int, said: str) -> None:
+    levels(tmp_path, seeds=seeds)
+    assert said in compared(tmp_path).tables[0].caption()[-1]
+
+
+def test_a_run_that_another_experiment_took_is_not_here_twice(tmp_path: Path) -> None:
+    write_run(tmp_path / "0")
+    write_run(tmp_path / "1", run_of="0")
+    assert compared(tmp_path).left_out == []
 
 
 def test_another_baseline_turns_the_difference_round(tmp_path: Path) -> None:
@@ -163,16 +194,14 @@ def test_notes_tell_what_names_do_not(tmp_path: Path) -> None:
             epochs=2,
             trainer__precision="bf16-mixed",
             metrics__thresholds=[0.3, 0.5],
-            dataset__features__path="/other.npy",
         ),
-        git_commit="fedcba9876543210",
+        git_commit="0123456789abcdef0123456789abcdef01234567+changes",
         trivial={"whole video": {"span": [0, 1], "metrics": {"mIoU": 3.0}}},
     )
     (table,) = compared(tmp_path).tables
     assert table.notes == (
         "precision differs: 32-true in epochs=1; bf16-mixed in epochs=2",
-        "feature file differs: pack.hdf5 in epochs=1; other.npy in epochs=2",
-        "commit differs: 0123456 in epochs=1; fedcba9 in epochs=2",
+        "commit differs: 0123456 in epochs=1; 0123456+changes in epochs=2",
         "seeds differ: 0, 1 in epochs=1; 0 in epochs=2",
         "not all runs have R1@0.3, dR1@0.3: left out",
         "the trivial predictors differ between runs, which have other training pairs: the first run's are shown",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from cpnet.reporting import figures
 from cpnet.reporting.comparison import compare
@@ -88,7 +89,7 @@ def test_the_mean_of_all_bins_is_the_mean(tmp_path: Path) -> None:
 
 def test_curves_are_means_over_the_epochs_that_all_seeds_have(tmp_path: Path) -> None:
     loss, miou = figures.training(table(tmp_path)).axes
-    assert np.asarray(loss.lines[0].get_xydata()).tolist() == [[0.0, 3.0], [1.0, 2.5]]
+    assert np.asarray(loss.lines[0].get_xydata()).tolist() == [[1.0, 3.0], [2.0, 2.5]]
     assert np.asarray(miou.lines[1].get_ydata()).tolist() == [10.0, 20.0]
     band = loss.collections[0].get_paths()[0].vertices
     assert np.asarray(band)[:, 1].max() == pytest.approx(2.5 + 0.5**0.5)
@@ -102,6 +103,23 @@ def test_the_forest_has_a_line_for_every_other_row(tmp_path: Path) -> None:
     assert of is not None
     assert np.asarray(axes.lines[1].get_xdata()).tolist() == [of.low, of.high]
     assert np.asarray(axes.lines[2].get_xdata()).tolist() == [of.mean]
+    assert np.asarray(axes.lines[5].get_xdata()).tolist() == [*(of.seeds or ())]
+
+
+def test_the_lowest_panel_of_each_column_has_numbers(tmp_path: Path) -> None:
+    figure = figures.iou_histogram(table(tmp_path, variants=5, seeds=1))
+    figure.canvas.draw()
+    shown = [any(label.get_visible() for label in axes.get_xticklabels()) for axes in figure.axes[:5]]
+    assert shown == [False, True, True, True, True]
+
+
+def test_pictures_say_that_the_checkpoint_was_chosen_on_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    titles = []
+    monkeypatch.setattr(Figure, "suptitle", lambda figure, title, **style: titles.append(title))
+    write_run(tmp_path / "run", protocol={"selection": "THE TEST SPLIT"})
+    figures.draw(compare(read(tmp_path), experiment=None, baseline=None, resamples=100).tables[0], tmp_path)
+    assert titles
+    assert all(title.endswith(", CHOSEN ON TEST") for title in titles)
 
 
 def test_twelve_rows_are_told_apart(tmp_path: Path) -> None:
@@ -113,7 +131,7 @@ def test_twelve_rows_are_told_apart(tmp_path: Path) -> None:
 def test_one_epoch_has_one_tick(tmp_path: Path) -> None:
     write_run(tmp_path / "run", cfg=config(), curves=[(3.0, 10.0)])
     shown = compare(read(tmp_path), experiment=None, baseline=None, resamples=100).tables[0]
-    assert [axes.get_xticks().tolist() for axes in figures.training(shown).axes] == [[0.0], [0.0]]
+    assert [axes.get_xticks().tolist() for axes in figures.training(shown).axes] == [[1.0], [1.0]]
 
 
 def test_bins_of_few_pairs_are_explained(tmp_path: Path) -> None:

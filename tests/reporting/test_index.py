@@ -85,3 +85,20 @@ def test_what_is_kept_is_small_and_reads_back(tmp_path: Path) -> None:
     text = (tmp_path / "results/a-b.json").read_text()
     assert len(text) < 10_000
     assert json.loads(text)["experiment"] == "a|b"
+
+
+def test_rows_of_another_protocol_are_marked(tmp_path: Path) -> None:
+    right(tmp_path / "runs", selection="THE TEST SPLIT", ground_truth="raw")
+    kept(tmp_path / "runs", tmp_path / "results", experiment="x")
+    assert "| x | tiny (CHOSEN ON TEST, raw ground truth) | own |" in index_table(tmp_path / "results")
+
+
+def test_tables_that_an_experiment_no_longer_has_go(tmp_path: Path) -> None:
+    right(tmp_path / "runs/a")
+    right(tmp_path / "runs/b", dataset="other")
+    kept(tmp_path / "runs", tmp_path / "results", experiment="x")
+    kept(tmp_path / "runs", tmp_path / "results", experiment="y")
+    (tmp_path / "results/mine.json").write_text("{}")
+    kept(tmp_path / "runs/a", tmp_path / "results", experiment="x")
+    names = sorted(path.name for path in (tmp_path / "results").iterdir())
+    assert names == ["mine.json", "x.json", "y_other.json", "y_tiny.json"]

@@ -168,3 +168,11 @@ def test_a_list_of_jobs_that_is_none_changes_nothing(tmp_path: Path) -> None:
     write_run(tmp_path / "sweep/0")
     (tmp_path / "sweep/jobs.json").write_text("[]")
     assert read(tmp_path).left_out == ()
+
+
+def test_jobs_that_a_sweep_has_put_aside_are_no_runs(tmp_path: Path) -> None:
+    write_run(tmp_path / "sweep/0")
+    write_run(tmp_path / "sweep/earlier/0_then")
+    assert len(read(tmp_path).runs) == 2
+    (tmp_path / "sweep/multirun.yaml").touch()
+    assert [run.folder.name for run in read(tmp_path).runs] == ["0"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,10 +40,15 @@ def test_runs_that_differ_in_nothing_have_the_models_name() -> None:
 
 def test_keys_of_the_machine_and_the_order_do_not_name_a_row() -> None:
     one = config(
-        output_dir="/a", data_dir="/b", num_workers=1, evaluation_order="split", run_name="a", trainer__devices=1
+        output_dir="/a",
+        data_dir="/b",
+        num_workers=1,
+        evaluation_order="split",
+        run_name="a",
+        trainer__accelerator="gpu",
     )
     other = config(output_dir="/c", sweep={"resume": True}, logger={"csv": None}, trainer__precision="bf16-mixed")
-    third = config(dataset__features={"path": "/elsewhere.hdf5", "dim": 4, "residence": "memory", "layout": "npy"})
+    third = config(dataset__features={"path": "/elsewhere/pack.hdf5", "dim": 4, "residence": "memory", "layout": "npy"})
     assert names(one, other, third) == ["cpnet"] * 3
     assert notes(one, other, third) == []
 
@@ -52,6 +58,21 @@ def test_keys_of_the_trainer_that_change_a_step_do() -> None:
         "trainer.gradient_clip_val=0.5",
         "trainer.gradient_clip_val=null",
     ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"trainer__devices": 4}, "trainer.devices=4"),
+        ({"dataset__features__path": "/home/me/other.hdf5"}, "dataset.features.path=other.hdf5"),
+        ({"dataset__features__key": "fc7"}, "dataset.features.key=fc7"),
+        ({"dataset__word_vectors": {"path": "/home/me/glove.840B.txt"}}, "dataset.word_vectors.path=glove.840B.txt"),
+        ({"callbacks": {"early_stopping": None}}, "callbacks.early_stopping=null"),
+        ({"callbacks": {"checkpoint": {"monitor": "val/R1@0.7"}}}, "callbacks.checkpoint.monitor=val/R1@0.7"),
+    ],
+)
+def test_what_changes_the_weights_or_which_are_taken_does(changes: dict[str, Any], name: str) -> None:
+    assert names(config(), config(**changes))[1] == name
 
 
 def test_what_follows_from_a_key_is_not_named() -> None:

@@ -38,9 +38,7 @@ def test_the_keys_choose(tmp_path: Path) -> None:
     levels(tmp_path / "one")
     write_run(tmp_path / "other/0", protocol={"dataset": "elsewhere"})
     (tmp_path / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
-    ended = report(
-        tmp_path, "runs=[one,other]", "experiment=levels", "baseline='model.pyramid_levels=2'", "keep=results"
-    )
+    ended = report(tmp_path, "runs=[one,other]", "experiment=levels", "baseline=model.pyramid_levels=2", "keep=results")
     assert ended.code == 0, ended.err
     kept = json.loads((tmp_path / "results/levels.json").read_text())
     assert kept["baseline"] == "model.pyramid_levels=2"
@@ -57,6 +55,7 @@ def test_a_mistake_is_said_in_a_few_lines(tmp_path: Path) -> None:
         (("runs=nowhere",), "runs=nowhere: there is no such folder"),
         (("experiment=level",), "experiments found: levels (4 runs); 0 runs of no experiment"),
         (("baseline=x",), "baseline='x': no row has this name"),
+        (("keep=outputs/0/results.json",), "keep=outputs/0/results.json is a file; it must be a folder"),
         (("resamples=1",), "resamples must be at least 100; got 1"),
         (("surprise=1",), "surprise: there is no such key."),
     ):

@@ -36,3 +36,13 @@ def difference(estimate: Estimate) -> str:
 def known(value: float | None) -> str:
     """A number of somebody else's table, or a dash."""
     return "-" if value is None else f"{value:.2f}"
+
+
+def commit(name: str | None) -> str:
+    """A commit, cut short; a checkout that had changes stays one.
+
+    >>> commit("0123456789abcdef+changes")
+    '0123456+changes'
+    """
+    start, changed, _ = (name or "unknown").partition("+")
+    return start[:7] + ("+changes" if changed else "")

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from cpnet.config import ConfigError
+from cpnet.reporting import cells
 from cpnet.reporting.runs import Gathered, LeftOut, Run
-from cpnet.reporting.statistics import interval, resampled_means
+from cpnet.reporting.statistics import interval, over_seeds, resampled_means
 from cpnet.reporting.tables import PROTOCOL, Difference, Estimate, Reference, Report, Row, Table
 from cpnet.reporting.variants import name_runs, portable
 
@@ -66,10 +67,15 @@ def _group(runs: Sequence[Run], left_out: list[LeftOut]) -> tuple[Groups, list[s
         seed = run.results["seed"]
         older, kept = sorted((seeds.get(seed, run), run), key=lambda each: each.written)
         seeds[seed] = kept
-        if older is not kept:
+        if older is not kept and not _is_the_same(older, kept):
             reason = f"seed {seed} of {name} is here twice; {kept.folder} is newer"
             left_out.append(LeftOut(older.folder, reason))
     return {name: [seeds[seed] for seed in sorted(seeds)] for name, seeds in newest.items()}, [*naming.notes]
+
+
+def _is_the_same(one: Run, other: Run) -> bool:
+    """Whether one run's files are in both folders, as ``sweep.reuse`` has them."""
+    return any("run_of" in run.results for run in (one, other)) and np.array_equal(one.iou, other.iou)
 
 
 def _table(groups: Groups, notes: Sequence[str], baseline: str | None, resamples: int) -> Table:
@@ -111,7 +117,8 @@ def _rows(groups: Groups, keys: Sequence[str], baseline: str, resamples: int) ->
             at = place, column
             values = [100 * float(run.scores[key].mean()) for run in runs]
             difference = Difference(
-                float(means[at] - means[base, column]), float(low_difference[at]), float(high_difference[at])
+                *(float(means[at] - means[base, column]), float(low_difference[at]), float(high_difference[at])),
+                over_seeds(_by_seed(runs, [*groups.values()][base], key)),
             )
             estimates[key] = Estimate(
                 mean=float(means[at]),
@@ -123,6 +130,16 @@ def _rows(groups: Groups, keys: Sequence[str], baseline: str, resamples: int) ->
             )
         rows.append(Row(name, tuple(runs), estimates))
     return rows
+
+
+def _by_seed(runs: Sequence[Run], base: Sequence[Run], key: str) -> list[float]:
+    """Subtract the baseline's score of the same seed, for every seed that both have; in per cent."""
+    of_base = {run.results["seed"]: run.scores[key].mean() for run in base}
+    return [
+        100 * float(run.scores[key].mean() - of_base[run.results["seed"]])
+        for run in runs
+        if run.results["seed"] in of_base
+    ]
 
 
 def _paper(runs: Sequence[Run]) -> dict[str, Mapping[str, float]]:
@@ -142,8 +159,7 @@ def _notes(groups: Groups, keys: Sequence[str]) -> list[str]:
     notes = []
     for what, value in (
         ("precision", lambda run: run.results["precision"]),
-        ("feature file", _features),
-        ("commit", lambda run: str(run.results.get("git_commit"))[:7]),
+        ("commit", lambda run: cells.commit(run.results.get("git_commit"))),
     ):
         by_row = {name: sorted({str(value(run)) for run in runs}) for name, runs in groups.items()}
         if len({text for texts in by_row.values() for text in texts}) > 1:

@@ -11,7 +11,7 @@ from typing import Any
 
 from cpnet.metrics import printed_name
 from cpnet.reporting.runs import Run
-from cpnet.reporting.tables import PROTOCOL, Reference, Report, Row, Table
+from cpnet.reporting.tables import PROTOCOL, Difference, Reference, Report, Row, Table
 from cpnet.reporting.variants import portable
 
 Cell = str | int | float | None
@@ -82,7 +82,8 @@ def _portable(value: Any) -> Any:
 def to_csv(report: Report) -> str:
     """Give a report as CSV, a line a row of a table; no text in it is taken for a formula."""
     keys = list(dict.fromkeys(key for table in report.tables for key in table.keys))
-    parts = ("mean", "sd", "low", "high", "difference", "difference low", "difference high")
+    parts = ["mean", "sd", "low", "high", "difference"]
+    parts += [f"difference {of}{end}" for of in ("", "seeds ") for end in ("low", "high")]
     heads = ["table", *PROTOCOL, "features", "pairs", "kind", "row", "seeds", "parameters", "epochs"]
     heads += [f"{printed_name(key)} {part}" for key in keys for part in parts]
     stream = io.StringIO()
@@ -111,15 +112,19 @@ def _lines(table: Table, keys: Sequence[str]) -> list[list[Cell]]:
 def _numbers(row: Row, key: str) -> list[Cell]:
     of = row.estimates.get(key)
     if of is None:
-        return [None] * 7
+        return [None] * 9
     to = of.difference
-    return [of.mean, of.sd, of.low, of.high, *([to.mean, to.low, to.high] if to else [None] * 3)]
+    return [of.mean, of.sd, of.low, of.high, *(_difference(to) if to else [None] * 5)]
+
+
+def _difference(to: Difference) -> list[Cell]:
+    return [to.mean, to.low, to.high, *(to.seeds or (None, None))]
 
 
 def _reference(kind: str, reference: Reference, keys: Sequence[str]) -> list[Cell]:
     line: list[Cell] = [kind, reference.name, None, None, None]
     for key in keys:
-        line += [reference.metrics.get(key), *[None] * 6]
+        line += [reference.metrics.get(key), *[None] * 8]
     return line
 
 

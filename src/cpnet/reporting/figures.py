@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from cpnet import spans
 from cpnet.data.atomic import replacing
 from cpnet.metrics.functional import meets
-from cpnet.reporting.tables import Row, Table
+from cpnet.reporting.tables import ON_TEST, Row, Table
 
 Floats = NDArray[np.float64]
 # Okabe and Ito's colours, told apart by the colour-blind; yellow is too pale for a line on white.
@@ -43,6 +43,7 @@ def draw(table: Table, folder: Path, *, prefix: str = "") -> dict[str, str]:
     for title, (name, make) in pictures.items():
         figure = make(table)
         of = table.protocol["dataset"] if make is training else table.title.removesuffix(" (per cent)")
+        of = f"{of}, CHOSEN ON TEST" if table.protocol["selection"] == ON_TEST else of
         # Not matplotlib's own titles, which take $ in a name for the start of a formula.
         figure.suptitle(f"{title}: {of}", fontsize="medium", parse_math=False)
         files[title] = f"{prefix}{name}.png"
@@ -92,6 +93,8 @@ def iou_histogram(table: Table) -> Figure:
         axes.set_title(_wrapped(row.name, 32), fontsize="small", parse_math=False)
     for axes in panels[len(table.rows) :]:
         axes.set_axis_off()
+    for axes in panels[max(0, len(table.rows) - columns) : len(table.rows)]:  # the lowest of each column
+        axes.tick_params(labelbottom=True)
     figure.supxlabel("IoU" + (f" (outline: {table.baseline})" if len(table.rows) > 1 else ""), parse_math=False)
     figure.supylabel("pairs (per cent)")
     return figure
@@ -128,16 +131,18 @@ def training(table: Table) -> Figure:
     ):
         for row, style in _styled(table):
             curves = [run.curves[column] for run in row.runs if run.curves.get(column)]
-            epochs = sorted(set(curves[0]).intersection(*curves)) if curves else []
+            epochs = np.array(sorted(set(curves[0]).intersection(*curves)) if curves else [], int)
             values = np.array([[curve[epoch] for epoch in epochs] for curve in curves]).reshape(
                 len(curves), len(epochs)
             )
+            epochs += 1
             mean = values.mean(axis=0) if curves else np.empty(0)
             axes.plot(epochs, mean, marker="o" if len(epochs) == 1 else None, **style)
             if len(curves) > 1:
                 sd = values.std(axis=0, ddof=1)
                 axes.fill_between(epochs, mean - sd, mean + sd, color=style["color"], alpha=0.12, linewidth=0)
-        axes.set(xlabel="epoch", ylabel=label)
+        band = "; shaded: one standard deviation over seeds" if any(len(row.runs) > 1 for row in table.rows) else ""
+        axes.set(xlabel=f"epoch{band}", ylabel=label)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if axes.dataLim.width == 0:  # one epoch
             axes.set_xticks([axes.dataLim.x0])
@@ -145,9 +150,10 @@ def training(table: Table) -> Figure:
 
 
 def differences(table: Table) -> Figure:
-    """Difference of each row's mIoU to the baseline's, with its interval; hollow where 0 lies within."""
+    """Difference of each row's mIoU to the baseline's, with its intervals; hollow where 0 lies within one of them."""
     rows = [row for row in table.rows if row.name != table.baseline]
-    figure = Figure(figsize=(8, 1.6 + 0.42 * len(rows)), layout="constrained")
+    lines = sum(_wrapped(row.name).count("\n") for row in rows)
+    figure = Figure(figsize=(8, 1.8 + 0.42 * len(rows) + 0.17 * lines), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="0.5", linewidth=1)
     for place, row in enumerate(rows):
@@ -155,10 +161,17 @@ def differences(table: Table) -> Figure:
         assert of is not None
         axes.plot([of.low, of.high], [place, place], color=COLOURS[0], linewidth=2)
         axes.plot(of.mean, place, "o", color=COLOURS[0], markerfacecolor=COLOURS[0] if of.clear else "white")
+    axes.autoscale(False)  # the interval of two seeds is wider than any picture
+    for place, row in enumerate(rows):
+        of = row.estimates["mIoU"].difference
+        if of is not None and of.seeds:
+            axes.plot(of.seeds, [place, place], color=COLOURS[0], linewidth=0.7, zorder=1)
+    low, high = axes.get_xlim()
+    axes.set_xlim(1.5 * low, 1.5 * high)
     axes.set_yticks(range(len(rows)), [_wrapped(row.name) for row in rows], parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    label = f"mIoU minus that of {table.baseline}, with its 95 % interval over test pairs (hollow: 0 lies within)"
-    figure.supxlabel(textwrap.fill(label, 90), parse_math=False, fontsize="small")
+    label = f"mIoU minus that of {table.baseline}; 95 % intervals: thick over test pairs, thin over seeds"
+    figure.supxlabel(textwrap.fill(f"{label} (hollow: 0 lies within)", 90), parse_math=False, fontsize="small")
     return figure
 
 

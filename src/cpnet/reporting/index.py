@@ -9,9 +9,10 @@ from typing import Any
 
 from cpnet.data.atomic import replacing
 from cpnet.data.moment import DataError
+from cpnet.reporting import cells
 from cpnet.reporting.documents import escape_markdown
 from cpnet.reporting.exports import table_json
-from cpnet.reporting.tables import Report
+from cpnet.reporting.tables import ON_TEST, Report
 from cpnet.results import write_json
 
 LONGEST_NAME = 200  # characters, of the 255 that a file's name may have
@@ -38,6 +39,9 @@ def keep(report: Report, folder: Path) -> list[Path]:
             path = folder / f"{name}_{again}.json"
         write_json(path, _rounded(table_json(table, report)))
         written.append(path)
+    for path in folder.glob("*.json"):  # of tables that this experiment no longer has
+        if path not in written and _experiment(path) == (report.experiment or "-"):
+            path.unlink()
     readme = folder.resolve().parent / "README.md"
     if readme.is_file() and START in readme.read_text(encoding="utf-8").splitlines():
         update_index(readme, folder)
@@ -89,6 +93,15 @@ def _lines(path: Path) -> list[tuple[str, ...]]:
         raise DataError(f"{path}: no table that cpnet.report kept ({error!r}); move it elsewhere") from None
 
 
+def _experiment(path: Path) -> str | None:
+    """Say of which experiment a kept table is, ``-`` for none; None where the file is no such table."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content["experiment"] or "-" if content["rows"] else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
 def _line(content: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
     metrics, paper = row["metrics"], row["paper"]
     recalls = [f"{metrics[key]['mean']:.2f}" if key in metrics else "-" for key in RECALLS]
@@ -97,16 +110,24 @@ def _line(content: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
     if theirs != "-" and paper["model"] != row["model"]:
         theirs += f" ({escape_markdown(paper['model'])})"
     return (
-        *map(escape_markdown, (content["experiment"] or "-", content["dataset"], row["name"])),
+        *map(escape_markdown, (content["experiment"] or "-", f"{content['dataset']}{_unusual(content)}", row["name"])),
         *recalls,
         f"{metrics['mIoU']['mean']:.2f}" + ("" if sd is None else f" ± {sd:.2f}"),
         theirs,
         ", ".join(map(str, row["seeds"])),
         str(row["epochs"]),
-        ", ".join(escape_markdown(_short(commit)) for commit in row["commits"]),
+        ", ".join(escape_markdown(cells.commit(commit)) for commit in row["commits"]),
     )
 
 
-def _short(commit: str | None) -> str:
-    name, changed, _ = (commit or "unknown").partition("+")
-    return name[:7] + ("+changes" if changed else "")
+def _unusual(content: dict[str, Any]) -> str:
+    """Name what is not as it is in most tables: rows of different protocols cannot be compared."""
+    rules = content["protocol"]
+    unusual = {
+        "CHOSEN ON TEST": rules["selection"] == ON_TEST,
+        "IoU > m": rules["strict"],
+        f"{rules['ground_truth']} ground truth": rules["ground_truth"] != "clipped",
+        f"on_defect={rules['on_defect']}": rules["on_defect"] != "error",
+    }
+    told = [name for name, holds in unusual.items() if holds]
+    return f" ({', '.join(told)})" if told else ""

@@ -148,7 +148,8 @@ def natural(folder: Path) -> list[tuple[int, int, str]]:
 def _walk(root: Path) -> Iterator[Path]:
     for folder, inner, files in os.walk(root):
         # Hydra's copies of the configuration and the compiler's cache lie in hidden folders.
-        inner[:] = [name for name in inner if not name.startswith(".") and name != "checkpoints"]
+        aside = ("checkpoints", "earlier" if "multirun.yaml" in files else "")  # a sweep's jobs that were put aside
+        inner[:] = [name for name in inner if not name.startswith(".") and name not in aside]
         if "results.json" in files or "config.yaml" in files:
             yield Path(folder)
 

@@ -14,16 +14,24 @@ ON_TEST = "THE TEST SPLIT"  # how results.json states a checkpoint chosen on it
 
 @dataclass(frozen=True)
 class Difference:
-    """A row's mean minus the baseline's, in points of per cent, with its paired interval."""
+    """A row's mean minus the baseline's, in points of per cent.
+
+    Attributes:
+        mean: over the seeds of each
+        low, high: 95 % paired bootstrap interval over test pairs, of these trained models
+        seeds: 95 % t interval over the seeds that both have; None where it is fewer than two
+    """
 
     mean: float
     low: float
     high: float
+    seeds: tuple[float, float] | None = None
 
     @property
     def clear(self) -> bool:
-        """Whether 0 lies outside the interval."""
-        return not self.low <= 0 <= self.high
+        """Whether 0 lies outside the interval over pairs and, where there is one, that over seeds."""
+        over_seeds = self.seeds is None or not self.seeds[0] <= 0 <= self.seeds[1]
+        return over_seeds and not self.low <= 0 <= self.high
 
 
 @dataclass(frozen=True)
@@ -118,10 +126,16 @@ class Table:
             "mean +- standard deviation over seeds (n - 1); [95 % bootstrap interval over test pairs]",
         ]
         if len(self.rows) > 1:
-            lines.append(f"differences are to {self.baseline}, over the same pairs; * = 0 lies outside the interval")
+            lines.append(f"differences are to {self.baseline}, over the same pairs; {self._starred()}")
         if rules["selection"] == ON_TEST:
             lines.insert(0, "THE CHECKPOINTS WERE CHOSEN ON THE TEST SPLIT: THESE NUMBERS ARE TOO HIGH")
         return lines
+
+    def _starred(self) -> str:
+        differences = [row.estimates[self.keys[0]].difference for row in self.rows]
+        if all(each is None or each.seeds is None for each in differences):
+            return "* = 0 lies outside the interval; of other seeds it says nothing"
+        return "* = 0 lies outside the interval, and outside the 95 % t interval over the seeds in common"
 
 
 @dataclass(frozen=True, eq=False)

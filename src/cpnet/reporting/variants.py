@@ -11,15 +11,18 @@ from typing import Any
 IGNORED = (
     *("seed", "output_dir", "data_dir", "model_name", "run_name", "experiment_name", "num_workers", "evaluation_order"),
     *("sweep", "trainer", "logger", "callbacks", "metrics", "resume", "resume_from", "replay"),
-    *(f"dataset.features.{key}" for key in ("path", "packed", "residence", "holds", "published", "layout", "key")),
-    *("dataset.word_vectors.path", "dataset.word_vectors.subset", "dataset.word_vectors.published"),
+    *(f"dataset.features.{key}" for key in ("packed", "residence", "holds", "published", "layout")),
+    *("dataset.word_vectors.subset", "dataset.word_vectors.published"),
     *("dataset.generate.folder", "dataset.splits", "dataset.published", "dataset.paper", "optimizer.fused"),
 )
-# Keys of the trainer that do: how much of the data is seen, and what a step is
+# Keys below them that do: how much of the data is seen, what a step is, and which epoch is taken
 KEPT = (
-    *("trainer.gradient_clip_val", "trainer.accumulate_grad_batches"),
-    *("trainer.limit_train_batches", "trainer.limit_val_batches"),
+    *("trainer.gradient_clip_val", "trainer.accumulate_grad_batches", "trainer.effective_batch_size"),
+    *("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.devices", "trainer.num_nodes"),
+    *("callbacks.early_stopping", "callbacks.checkpoint.monitor", "callbacks.checkpoint.mode"),
 )
+# Of these paths the last part counts: folders are of a machine, but another file is another method.
+FILES = ("dataset.features.path", "dataset.word_vectors.path")
 # Keys that follow from others unless somebody sets them
 FOLLOWERS = {
     "model.video_dim": ("dataset.features.dim",),
@@ -76,6 +79,7 @@ def flatten(config: Mapping[str, Any]) -> dict[str, str]:
     {'epochs': '3', 'model.cam.scale': 'true'}
     """
     flat = dict(_leaves(config, ""))
+    flat |= {key: flat[key].rpartition("/")[2] for key in FILES if key in flat}
     return {key: text for key, text in flat.items() if _is_below(key, KEPT) or not _is_below(key, IGNORED)}
 
 
