@@ -107,7 +107,7 @@ def test_jobs_of_several_processes_work_in_a_sweep(tmp_path: Path) -> None:
     processes = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=2")
     ended = sweep(tmp_path, *processes, "epochs=1", "seed=1,2", "hydra.launcher.n_jobs=1")
     assert ended.code == 0, ended.err
-    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"0", "1", "multirun.yaml"}
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"0", "1", "jobs.json", "multirun.yaml"}
     assert results(tmp_path / "sweep/0")["seed"] == 1
     assert results(tmp_path / "sweep/1")["pairs"] == results(tmp_path / "sweep/0")["pairs"] > 0
 

@@ -170,6 +170,8 @@ def test_what_cannot_work_is_refused(make: Callable[..., OptunaSweeper], changes
     ("text", "expected"),
     [
         ("range(1,6)", optuna.distributions.IntDistribution(1, 5)),
+        ("range(3,0,-1)", optuna.distributions.IntDistribution(1, 3)),
+        ("shuffle(range(1,4))", optuna.distributions.IntDistribution(1, 3)),
         ("range(2,9,3)", optuna.distributions.IntDistribution(2, 8, step=3)),
         ("interval(0.1,0.5)", optuna.distributions.FloatDistribution(0.1, 0.5)),
         ("tag(log,interval(1e-5,1e-3))", optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True)),
@@ -182,3 +184,9 @@ def test_what_cannot_work_is_refused(make: Callable[..., OptunaSweeper], changes
 )
 def test_what_is_open_becomes_a_distribution(text: str, expected: object) -> None:
     assert distribution(OverridesParser.create().parse_override(f"key={text}")) == expected
+
+
+@pytest.mark.parametrize("text", ["interval(1e-3,1e-5)", "tag(log,interval(0,1e-3))", "range(3,1)"])
+def test_bounds_that_hold_nothing_are_refused_with_their_key(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"^optimizer\.lr="):
+        distribution(OverridesParser.create().parse_override(f"optimizer.lr={text}"))

@@ -157,7 +157,18 @@ def _tell(study: Study, trial: Trial, returned: JobReturn) -> Exception | None:
 
 
 def distribution(override: Override) -> BaseDistribution:
-    """Turn what the command line leaves open into a distribution of Optuna's."""
+    """Turn what the command line leaves open into a distribution of Optuna's.
+
+    Raises:
+        ConfigError: Optuna has none of these bounds
+    """
+    try:
+        return _distribution(override)
+    except ValueError as error:
+        raise ConfigError(f"{override.input_line}: {error}") from error
+
+
+def _distribution(override: Override) -> BaseDistribution:
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     value: Any = override.value()
@@ -169,6 +180,8 @@ def distribution(override: Override) -> BaseDistribution:
             return IntDistribution(value.start, value.end, log=logarithmic)
         return FloatDistribution(float(value.start), float(value.end), log=logarithmic)
     steps: list[Any] = list(override.sweep_iterator())
+    if not steps:
+        raise ValueError("there is no value in it")
     if isinstance(value, RangeSweep) and all(isinstance(each, int) for each in steps):
-        return IntDistribution(steps[0], steps[-1], step=int(value.step))
+        return IntDistribution(min(steps), max(steps), step=abs(int(value.step)))
     return CategoricalDistribution(list(override.sweep_string_iterator()))
