@@ -101,6 +101,16 @@ def test_a_preset_is_a_name_without_the_keys_that_follow_from_it() -> None:
     assert names(full, ablated, more) == ["cpnet, epochs=3", "cpnet_wo_cp, epochs=3", "cpnet_wo_cp, epochs=9"]
 
 
+def test_of_many_ablations_each_row_is_named_by_what_is_ablated() -> None:
+    usual: dict[str, Any] = {"model__pyramid_levels": 3, "model__fusion": "folded", "epochs": 4, "batch_size": 32}
+    rows = [usual, usual, *(usual | {key: 9} for key in usual)]
+    assert names(*(config(**row) for row in rows)) == [
+        *("cpnet", "cpnet", "model.pyramid_levels=9", "model.fusion=9", "epochs=9", "batch_size=9"),
+    ]
+    said = "batch_size=32, epochs=4, model.fusion=folded, model.pyramid_levels=3"
+    assert notes(*(config(**row) for row in rows)) == [f"where a row's name does not say otherwise: {said}"]
+
+
 def test_blind_runs_are_rows_of_their_own() -> None:
     assert names(config(), config(dataset__blind="video")) == ["dataset.blind=none", "dataset.blind=video"]
 

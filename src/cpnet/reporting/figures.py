@@ -156,18 +156,18 @@ def differences(table: Table) -> Figure:
     figure = Figure(figsize=(8, 1.8 + 0.42 * len(rows) + 0.17 * lines), layout="constrained")
     axes = figure.subplots()
     axes.axvline(0, color="0.5", linewidth=1)
+    ends = [0.0]
     for place, row in enumerate(rows):
         of = row.estimates["mIoU"].difference
         assert of is not None
-        axes.plot([of.low, of.high], [place, place], color=COLOURS[0], linewidth=2)
+        if of.seeds:
+            axes.plot(of.seeds, [place, place], color=COLOURS[0], linewidth=0.7)
+        axes.plot([of.low, of.high], [place, place], color=COLOURS[0], linewidth=3)
         axes.plot(of.mean, place, "o", color=COLOURS[0], markerfacecolor=COLOURS[0] if of.clear else "white")
-    axes.autoscale(False)  # the interval of two seeds is wider than any picture
-    for place, row in enumerate(rows):
-        of = row.estimates["mIoU"].difference
-        if of is not None and of.seeds:
-            axes.plot(of.seeds, [place, place], color=COLOURS[0], linewidth=0.7, zorder=1)
-    low, high = axes.get_xlim()
-    axes.set_xlim(1.5 * low, 1.5 * high)
+        ends += [of.low, of.high]
+    # The intervals over two or three seeds may be wider than any picture.
+    room = 1.5 * (max(ends) - min(ends))
+    axes.set_xlim(min(ends) - room, max(ends) + room)
     axes.set_yticks(range(len(rows)), [_wrapped(row.name) for row in rows], parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     label = f"mIoU minus that of {table.baseline}; 95 % intervals: thick over test pairs, thin over seeds"

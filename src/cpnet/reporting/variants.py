@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath, PureWindowsPath
@@ -32,6 +33,7 @@ FOLLOWERS = {
 }
 # Of keys that differ together, one of the first group here names the row.
 GROUPS = ("dataset", "sampling", "loss", "batch_size", "epochs", "optimizer", "scheduler", "model")
+MOST_KEYS = 3  # in a row's name: of more, only those are named that are not as in most runs
 ABSENT = "absent"  # no value: texts of values are never this word without quotes around it
 
 
@@ -47,7 +49,7 @@ def name_runs(models: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> Na
     """Name runs by what they differ in.
 
     The preset's name comes first where presets differ, without the keys that follow from it; then ``key=value`` of
-    every key that differs, one of those that differ together.
+    every key that differs, one of those that differ together; of many keys, those whose value is not the usual one.
 
     Args:
         models: name of each run's preset
@@ -64,9 +66,13 @@ def name_runs(models: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> Na
     for key in sorted(left, key=_preference):
         chosen.setdefault(tuple(map(left[key].index, left[key])), []).append(key)
     keys = sorted(group[0] for group in chosen.values())
-    names = [_name(model, run, keys, left, len(set(models)) > 1) for run, model in enumerate(models)]
+    usual = {key: _usual(left[key]) for key in keys} if len(keys) > MOST_KEYS else {}
+    names = [_name(model, run, keys, left, usual, len(set(models)) > 1) for run, model in enumerate(models)]
     notes = [f"{_spelled(first)} differs together with {_list(rest)}" for first, *rest in chosen.values() if rest]
     told = [key for key in by_preset if not key.startswith("model.")]
+    if usual:
+        named = ", ".join(f"{_spelled(key)}={_value(key, text)}" for key, text in usual.items())
+        notes.insert(0, f"where a row's name does not say otherwise: {named}")
     if told:
         notes.insert(0, f"with the model's preset differ also {_list(sorted(told))}")
     return Naming(tuple(names), tuple(notes))
@@ -144,13 +150,28 @@ def _preference(key: str) -> tuple[bool, int, bool, str]:
     return key in FOLLOWERS, place, not key.endswith("_target_"), key
 
 
-def _name(model: str, run: int, keys: Sequence[str], values: Mapping[str, Sequence[str]], presets: bool) -> str:
+def _name(
+    model: str,
+    run: int,
+    keys: Sequence[str],
+    values: Mapping[str, Sequence[str]],
+    usual: Mapping[str, str],
+    presets: bool,
+) -> str:
     told = [
-        f"{_spelled(key)}={values[key][run].rpartition('.')[2] if key.endswith('_target_') else values[key][run]}"
+        f"{_spelled(key)}={_value(key, values[key][run])}"
         for key in keys
-        if values[key][run] != ABSENT
+        if values[key][run] != usual.get(key, ABSENT)  # without a usual value, what is absent is not told
     ]
     return ", ".join([model, *told] if presets or not told else told)
+
+
+def _usual(values: Sequence[str]) -> str:
+    return Counter(values).most_common(1)[0][0]
+
+
+def _value(key: str, text: str) -> str:
+    return text.rpartition(".")[2] if key.endswith("_target_") else text
 
 
 def _spelled(key: str) -> str:
