@@ -59,10 +59,24 @@ def call(command: str, *arguments: str, folder: Path, environment: Mapping[str, 
 
 def spawn(*arguments: str, folder: Path) -> Ended:
     """Run an interpreter of its own in a folder."""
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, env=_environment(), cwd=folder, check=False
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
+    """Start an interpreter of its own in a folder, the first of a group of processes."""
+    pipe, command = subprocess.PIPE, [sys.executable, *arguments]
+    return subprocess.Popen(
+        command, stdout=pipe, stderr=pipe, text=True, env=_environment(), cwd=folder, start_new_session=True
+    )
+
+
+def _environment() -> dict[str, str]:
     environment = os.environ | {"PYTHONPATH": str(Path(cpnet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
     environment.pop("CPNET_DATA", None)
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=folder)
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return environment
 
 
 @contextlib.contextmanager

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -135,6 +139,27 @@ def test_torchs_random_numbers_are_left_alone(workers: int, dataset: GroundingDa
     before = torch.get_rng_state()
     rows(loader(dataset, workers=workers))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="the system does not tell whose a signal is")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_to_all_of_a_runs_processes_ends_no_worker(number: signal.Signals, dataset: GroundingDataset) -> None:
+    reading, before = loader(dataset, workers=2), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    batches = iter(reading)
+    found = [next(batches)]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    workers = psutil.Process().children()
+    assert len(workers) == 2
+    subprocess.run(["kill", f"-{int(number)}", *(str(worker.pid) for worker in workers)], check=True)
+    time.sleep(0.2)
+    found += list(batches)
+    assert [batch.index.tolist() for batch in found] == [batch.index.tolist() for batch in loader(dataset)]
+    start = time.monotonic()
+    workers[0].send_signal(signal.SIGTERM)  # their parent's: the last means of torch, and of a program's end
+    assert workers[0].wait(5) == 0
+    del reading, batches
+    assert psutil.wait_procs(workers, timeout=10)[1] == []
+    assert time.monotonic() - start < 4
 
 
 def test_its_length_is_that_of_a_whole_epoch(dataset: GroundingDataset) -> None:

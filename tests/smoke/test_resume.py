@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 
-from commands import TINY, Ended, call, spawn
+from commands import TINY, Ended, call, spawn, start
 from cpnet.module import GroundingModule
 from locks import holder
 from soak import outcome
@@ -271,6 +271,25 @@ def test_every_moment_will_do(method: str, settings: tuple[str, ...], tmp_path: 
         assert train(tmp_path, f"cut{at}", *RANDOM, *settings, "resume=true").code == 0
         assert outcome(tmp_path / f"cut{at}") == outcome(tmp_path / "whole"), at
     assert at >= 1
+
+
+@pytest.mark.slow
+def test_a_signal_to_all_of_a_runs_processes_is_one_to_the_run(tmp_path: Path) -> None:
+    settings = (*RUN, *RANDOM, "num_workers=1", "dataset.features.residence=memory", "epochs=30")
+    assert spawn("-m", "cpnet.train", *settings, "hydra.run.dir=whole", folder=tmp_path).code == 0
+    process = start("-m", "cpnet.train", *settings, "hydra.run.dir=cut", folder=tmp_path)
+    last = tmp_path / "cut/checkpoints/last.ckpt"
+    while process.poll() is None and not last.exists():
+        time.sleep(0.05)
+    before = time.time()
+    os.killpg(process.pid, signal.SIGTERM)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 143, said
+    assert "Error" not in said
+    assert last.stat().st_mtime >= before
+    assert not (tmp_path / "cut/results.json").exists()
+    assert spawn("-m", "cpnet.train", "resume_from=cut", folder=tmp_path).code == 0
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
 @pytest.mark.slow

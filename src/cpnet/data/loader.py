@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +18,8 @@ from torch.utils.data import DataLoader, DistributedSampler
 from cpnet.batch import GroundingBatch
 from cpnet.data.collate import Draw
 from cpnet.data.dataset import GroundingDataset, Pick
+
+OF_THE_RUN = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # signals that a whole group of processes may get
 
 
 class TrainingSampler(DistributedSampler[Any]):
@@ -93,6 +101,7 @@ class GroundingLoader(DataLoader[Any]):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=num_workers,
+            worker_init_fn=_leave_signals_to_the_parent,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=num_workers > 0,
@@ -111,7 +120,9 @@ class GroundingLoader(DataLoader[Any]):
             self._resumed = None
             assert self.batch_size is not None
             self.sampler.first = self._taken * self.batch_size
-        for batch in super().__iter__():
+        with _waiting(OF_THE_RUN):  # until a worker that is being started can leave them to this process
+            batches = super().__iter__()
+        for batch in batches:
             self._taken += 1
             yield batch
 
@@ -122,6 +133,38 @@ class GroundingLoader(DataLoader[Any]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Have the next epoch, if it is the one of the state, begin behind the batches that were taken."""
         self._resumed = state["epoch"], state["taken"]
+
+
+@contextmanager
+def _waiting(numbers: Sequence[signal.Signals]) -> Iterator[None]:
+    """Have signals wait, here and in the processes that are started."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _leave_signals_to_the_parent(_: int) -> None:
+    """Let the run end a worker when it needs no more, and no signal that all of its processes get.
+
+    torch has its workers die of a SIGTERM that is not their parent's, and an error raised there for each that did.
+    """
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    if sys.platform != "linux":  # where it cannot be told whose a signal is
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_THE_RUN)
+    else:
+        signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM,))
+        threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
+
+
+def _end_when_the_parent_says() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    while signal.sigwaitinfo((signal.SIGTERM,)).si_pid != parent.pid:
+        pass
+    os._exit(0)
 
 
 def _as_it_is(batch: GroundingBatch | Draw) -> GroundingBatch | Draw:
