@@ -65,16 +65,17 @@ def spawn(*arguments: str, folder: Path) -> Ended:
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def start(*arguments: str, folder: Path) -> subprocess.Popen[str]:
-    """Start an interpreter of its own in a folder, the first of a group of processes."""
+def start(*arguments: str, folder: Path, path: Path | None = None) -> subprocess.Popen[str]:
+    """Start an interpreter of its own in a folder, the first of a group of processes; it also imports from a path."""
     pipe, command = subprocess.PIPE, [sys.executable, *arguments]
     return subprocess.Popen(
-        command, stdout=pipe, stderr=pipe, text=True, env=_environment(), cwd=folder, start_new_session=True
+        command, stdout=pipe, stderr=pipe, text=True, env=_environment(path), cwd=folder, start_new_session=True
     )
 
 
-def _environment() -> dict[str, str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(cpnet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+def _environment(path: Path | None = None) -> dict[str, str]:
+    places = [*([path] if path else []), Path(cpnet.__file__).parents[1]]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"}
     environment.pop("CPNET_DATA", None)
     return environment
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -117,6 +118,48 @@ def test_signals_are_passed_on_and_their_code_kept(tmp_path: Path) -> None:
     assert ended.value.code == 143
     assert (tmp_path / "1").exists()  # which took longer than the patience for failures
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_one_that_waits_for_another_that_a_signal_ended_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 0.5)
+    code = (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143) if rank else open('waits', 'w'))\n"
+        "open(f'ready{rank}', 'w').write(str(os.getpid()))\nwhile True:\n    time.sleep(600)"
+    )
+
+    def end() -> None:
+        while len(list(tmp_path.glob("ready*"))) < 2:
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end).start()
+    with pytest.raises(SystemExit) as ended:
+        run(code, tmp_path)
+    assert ended.value.code == 143
+    assert (tmp_path / "waits").exists()
+    assert not is_alive(int((tmp_path / "ready0").read_text()))
+
+
+def test_a_signal_between_two_starts_ends_those_that_were_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = processes._start
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: Any, **options: Any) -> Any:
+        if started:
+            os.kill(os.getpid(), signal.SIGTERM)
+        started.append(original(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(processes, "_start", start)
+    with pytest.raises(SystemExit) as ended:
+        run("time.sleep(600)", tmp_path, count=3)
+    assert ended.value.code == 143
+    assert len(started) == 2
+    assert all(process.poll() is not None for process in started)
 
 
 def test_processes_end_with_their_parent(tmp_path: Path) -> None:

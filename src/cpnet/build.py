@@ -14,6 +14,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.trainer.connectors.signal_connector import _SignalConnector
 from torch import nn
 
 from cpnet.checkpoint import Checkpoint, CheckpointFiles
@@ -35,6 +36,17 @@ log = logging.getLogger(__name__)
 
 STRATEGIES = ("auto", "ddp", "ddp_spawn", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 REFRESH_BATCHES = 10  # between two looks of the progress bar at the losses, for each of which a GPU must be waited for
+
+
+class SignalsLeftAlone(_SignalConnector):
+    """Has signals do what they would do without Lightning.
+
+    Its own handlers wait for the other processes, which may be waiting for this one's part of something else; in
+    SLURM's jobs they write a checkpoint that nothing here goes on from.
+    """
+
+    def register_signal_handlers(self) -> None:
+        """Register none."""
 
 
 @contextmanager
@@ -213,6 +225,7 @@ def make_trainer(cfg: DictConfig, *, callbacks: Sequence[Callback], **arguments:
     if node.strategy == "ddp_spawn":  # as those of ddp, its processes are started anew: by the command
         node.strategy = "ddp"
     made: Trainer = instantiate(node, callbacks=[*callbacks, *added], plugins=[CheckpointFiles()], **arguments)
+    made._signal_connector = SignalsLeftAlone(made)
     if effective is not None:
         made.accumulate_grad_batches = accumulation(effective, cfg, processes=made.world_size)
     return made

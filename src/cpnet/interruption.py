@@ -18,11 +18,12 @@ class Interrupted(SystemExit):
 
     Attributes:
         number: of the signal
+        agreed: whether all processes of the run end so, though only one may have got the signal
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, *, agreed: bool = False) -> None:
         super().__init__(128 + number)
-        self.number = number
+        self.number, self.agreed = number, agreed
 
 
 class Signals:

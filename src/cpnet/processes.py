@@ -6,6 +6,7 @@ them it was, and a run of several processes is a command like any other to a swe
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import signal
@@ -30,6 +31,7 @@ from cpnet.jobs import command
 
 REPORT, PARENT = "CPNET_REPORT", "CPNET_PARENT"  # environment: where a process says why it failed, and to whom
 PATIENCE_SECONDS = 10.0  # for the others to end by themselves, say with their tracker's run closed
+GRACE_SECONDS = 30.0  # the same after a signal, as long as SLURM gives
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -94,16 +96,19 @@ def run_together(line: Sequence[str], count: int, *, nodes: int, folder: Path, c
         members: list[Member] = []
         with _passing_on(members) as passed:
             try:
-                for rank in range(count):
+                for rank in itertools.takewhile(lambda _: not passed, range(count)):
                     report = Path(reports) / str(rank)
                     process = _start(line, rank, shared | {REPORT: str(report)}, folder=folder, cwd=cwd)
                     members.append(Member(rank, process, report))
+                if passed:  # some were not told, and none has done anything yet
+                    raise SystemExit(128 + passed[0])
                 stopped = _wait(members, passed)
             finally:
                 _kill(members)
         failed = [member for member in members if member.failed()]
         if failed and passed:
-            code = failed[0].process.returncode
+            codes = [member.process.returncode for member in failed if member.rank not in stopped]
+            code = next(iter(codes), -passed[0])
             raise SystemExit(code if code > 0 else 128 - code)
         if failed:
             raise ProcessFailedError(_reason(_first(failed, stopped), members, folder))
@@ -173,11 +178,13 @@ def _start(
 
 
 def _wait(members: Sequence[Member], passed: Sequence[int]) -> set[int]:
-    """Wait until all have ended; those that outlive a failure are killed, and their ranks returned."""
+    """Wait until all have ended; those that outlive a failure, or one that a signal ended, are killed, and their ranks
+    returned.
+    """
     deadline = float("inf")
     while running := [member for member in members if member.process.poll() is None]:
-        if deadline == float("inf") and not passed and any(member.failed() for member in members):
-            deadline = time.monotonic() + PATIENCE_SECONDS
+        if deadline == float("inf") and (len(running) < len(members) if passed else any(m.failed() for m in members)):
+            deadline = time.monotonic() + (GRACE_SECONDS if passed else PATIENCE_SECONDS)
         if time.monotonic() > deadline:
             _kill(running)
             return {member.rank for member in running}

@@ -38,8 +38,9 @@ def train(cfg: DictConfig) -> float:
             return run_job(cfg, folder, signals)
         except Interrupted as interruption:
             requeue.after(interruption)
-            # At any other code of one process torchrun ends the first, which may not be done yet.
-            raise SystemExit(interruption.code if recovery.is_first_process() else 0) from None
+            # At any other code of one process torchrun ends the first, which may not be done yet with what all end for.
+            others_follow = interruption.agreed and not recovery.is_first_process()
+            raise SystemExit(0 if others_follow else interruption.code) from None
 
 
 def replay(cfg: DictConfig) -> float:

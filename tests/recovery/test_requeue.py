@@ -8,9 +8,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from cpnet.interruption import Interrupted
 from cpnet.recovery import requeue
+from cpnet.train import train
 
 VARIABLES = ("SLURM_JOB_ID", "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID")
 
@@ -75,6 +77,20 @@ def test_another_process_than_the_first_leaves_it_to_it(calls: Path, monkeypatch
     monkeypatch.setattr("pytorch_lightning.utilities.rank_zero_only.rank", 1)
     requeue.after(Interrupted(signal.SIGUSR1))
     assert not calls.exists()
+
+
+@pytest.mark.parametrize(("rank", "agreed", "code"), [(0, True, 143), (0, False, 143), (1, True, 0), (1, False, 143)])
+def test_a_process_ends_well_only_where_the_first_ends_too(
+    rank: int, agreed: bool, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def job(*_: object) -> float:
+        raise Interrupted(signal.SIGTERM, agreed=agreed)
+
+    monkeypatch.setattr("cpnet.run.run_job", job)
+    monkeypatch.setattr("pytorch_lightning.utilities.rank_zero_only.rank", rank)
+    with pytest.raises(SystemExit) as ended:
+        train(OmegaConf.create({"output_dir": str(tmp_path)}))
+    assert ended.value.code == code
 
 
 def test_where_it_does_not_work_it_is_said(

@@ -143,7 +143,7 @@ def test_a_signal_ends_the_run_behind_its_step(
     signals = Signals()
     with pytest.raises(Interrupted) as caught:
         fit(datamodule, Recovery(tmp_path, signals=signals), Signal(signals, batch), **settings)
-    assert caught.value.code == 143
+    assert (caught.value.code, caught.value.agreed) == (143, True)
     assert steps(tmp_path) == {"last": step}
 
 

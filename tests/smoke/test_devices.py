@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from commands import TINY, call, spawn
+from commands import TINY, call, spawn, start
 
 
 @pytest.fixture
@@ -39,3 +42,46 @@ def test_two_processes_measure_every_pair_once(tmp_path: Path) -> None:
     assert two["metrics"] == one["metrics"]
     assert two["reversed"] == one["reversed"]
     assert (tmp_path / "two/predictions.jsonl").read_bytes() == (tmp_path / "one/predictions.jsonl").read_bytes()
+
+
+APART = """
+import os, time
+from pathlib import Path
+
+if rank := os.environ.get("RANK"):
+    from cpnet import predictions
+    from cpnet.module import GroundingModule
+
+    join, test = predictions.join, GroundingModule.test_step
+
+    def joined(answers):
+        Path("waits").touch()  # or does so in a moment
+        return join(answers)
+
+    def step(module, *arguments):
+        if rank == "1":
+            Path("tests").touch()
+            time.sleep(300)
+        return test(module, *arguments)
+
+    predictions.join, GroundingModule.test_step = joined, step
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without torch.distributed")
+def test_a_signal_ends_two_processes_of_which_one_waits_for_the_other(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(APART, encoding="utf-8")
+    settings = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1", "hydra.run.dir=two"]
+    process = start("-m", "cpnet.train", *TINY, *settings, folder=tmp_path, path=tmp_path)
+    while process.poll() is None and not all((tmp_path / name).exists() for name in ("waits", "tests")):
+        time.sleep(0.1)
+    time.sleep(1)
+    os.kill(process.pid, signal.SIGTERM)
+    try:
+        said = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 143, said
+    assert (tmp_path / "two/checkpoints/last.ckpt").exists()
+    assert not (tmp_path / "two/results.json").exists()

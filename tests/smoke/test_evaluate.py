@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from commands import call
+from cpnet.module import GroundingModule
 
 CHECKPOINT = "checkpoint=run/checkpoints/best.ckpt"
 QUIET = ("trainer=cpu", "trainer.enable_progress_bar=false")
@@ -34,6 +36,18 @@ def test_the_numbers_of_the_run_come_again_bit_by_bit(place: Path) -> None:
     for key in ("metrics", "reversed", "trivial", "pairs", "model", "parameters", "seed", "protocol"):
         assert measured[key] == trained[key]
     assert predictions(place, "same") == predictions(place, "run")
+
+
+def test_signals_are_what_they_were_also_while_lightning_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, before, within = GroundingModule.test_step, signal.getsignal(signal.SIGTERM), []
+
+    def step(module: GroundingModule, *arguments: Any) -> Any:
+        within.append(signal.getsignal(signal.SIGTERM))
+        return original(module, *arguments)
+
+    monkeypatch.setattr(GroundingModule, "test_step", step)
+    evaluate(place, "watched")
+    assert set(within) == {before}
 
 
 def test_features_may_lie_elsewhere_in_another_layout(place: Path, tmp_path: Path) -> None:

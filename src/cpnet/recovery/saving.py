@@ -111,7 +111,7 @@ class Recovery(Checkpoint):
         if interrupted or self._due(trainer):
             self.save(trainer)
         if interrupted:
-            raise Interrupted(interrupted)
+            raise Interrupted(interrupted, agreed=True)
 
     def on_validation_batch_end(
         self,
@@ -125,7 +125,7 @@ class Recovery(Checkpoint):
         """End where a signal came, with the state before the validation; several processes finish it first."""
         if self.signals.received and trainer.world_size == 1 and self._before_validation is not None:
             self.save(trainer, self._before_validation)
-            raise Interrupted(self.signals.received)
+            raise Interrupted(self.signals.received, agreed=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let go of the state before it."""
@@ -135,13 +135,13 @@ class Recovery(Checkpoint):
         """Write a file, and end where a signal came."""
         self.save(trainer)
         if interrupted := self._interrupted(trainer):
-            raise Interrupted(interrupted)
+            raise Interrupted(interrupted, agreed=True)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let signals end the run at once: nothing waits to be written."""
         self.signals.deferring = False
-        if self.signals.received:
-            raise Interrupted(self.signals.received)
+        if interrupted := self._interrupted(trainer):
+            raise Interrupted(interrupted, agreed=True)
 
     def save(self, trainer: Trainer, checkpoint: dict[str, Any] | None = None) -> None:
         """Write a file, which becomes last.ckpt when it is whole; training goes on where it cannot be written.
