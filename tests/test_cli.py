@@ -289,6 +289,36 @@ def test_a_wrong_override_of_an_evaluation(override: str, said: str, place: Path
     assert re.search(said, complaint(call("evaluate", CHECKPOINT, override, "hydra.run.dir=refused", folder=place)))
 
 
+def test_a_checkpoint_may_lie_where_the_path_needs_quotes(place: Path) -> None:
+    odd = place / "lr=1"
+    odd.mkdir()
+    (odd / "best.ckpt").write_bytes((place / "run/checkpoints/best.ckpt").read_bytes())
+    ended = call("evaluate", "checkpoint='lr=1/best.ckpt'", "--cfg", "job", folder=place)
+    assert ended.code == 0, ended.err
+    assert "checkpoint: lr=1/best.ckpt\n" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["hydra.run.dir=run"], None),  # it is there, a file of it is not: a mistake of ours
+        (["hydra.run.dir=gone"], "gone/metrics.csv: No such file or directory; hydra.run.dir=FOLDER names another"),
+        (["resume_from=gone"], "gone/metrics.csv: No such file or directory; that is where resume_from goes on"),
+        ([], None),
+    ],
+)
+def test_a_missing_file_is_told_from_a_folder_that_is_gone(
+    arguments: list[str], said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["train", *arguments])
+    name = f"{tmp_path}/{'run' if said is None else 'gone'}/metrics.csv"
+    found = cli._said(FileNotFoundError(2, "No such file or directory", name), "train")
+    assert (found is None) == (said is None)
+    assert str(said or "") in str(found or "")
+
+
 def test_help_needs_no_checkpoint(tmp_path: Path) -> None:
     ended = call("evaluate", "--help", folder=tmp_path)
     assert ended.code == 0

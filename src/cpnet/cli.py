@@ -13,11 +13,13 @@ import textwrap
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
@@ -36,7 +38,11 @@ log = logging.getLogger(__name__)
 
 RERUN = "--e"  # --experimental-rerun, also cut short; no other flag begins so
 USER_ERRORS = (ConfigError, DataError, HydraException, OmegaConfBaseException)
-NO_PLACE = (errno.EACCES, errno.EDQUOT, errno.ENOSPC, errno.ENOTDIR, errno.EPERM, errno.EROFS)
+FULL = (errno.EDQUOT, errno.ENOSPC)
+NO_PLACE = (
+    *FULL,
+    *(errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS),
+)
 
 # Lightning's remarks on matters that are settled here
 NOISE = (
@@ -99,9 +105,22 @@ def _said(error: Exception, config_name: str) -> str | None:
         return explain(error, config_name)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "a group is chosen by a name, not by null; --help lists the names, such as logger=none"
-    if isinstance(error, OSError) and error.errno in NO_PLACE and error.filename:
-        return f"{error.filename}: {error.strerror}; hydra.run.dir=FOLDER names another folder"
-    return None
+    return _no_place(error) if isinstance(error, OSError) else None
+
+
+def _no_place(error: OSError) -> str | None:
+    """Say why the run's folder cannot be written into, or None where that is not what is wrong."""
+    arguments = sys.argv[1:]
+    resumed = _value(arguments, "resume_from")
+    folder = Path(resumed or _value(arguments, "hydra.run.dir") or "outputs").expanduser().absolute()
+    gone = (
+        error.errno == errno.ENOENT and not folder.exists() and folder in Path(str(error.filename)).absolute().parents
+    )
+    full = error.errno in FULL and not error.filename  # as where Hydra writes into .hydra
+    if not full and not gone and (error.errno not in NO_PLACE or not error.filename):
+        return None
+    hint = "that is where resume_from goes on" if resumed else "hydra.run.dir=FOLDER names another folder"
+    return f"{error.filename or folder}: {error.strerror}; {hint}"
 
 
 def help_text(config_name: str) -> str:
@@ -149,14 +168,14 @@ def offer_checkpoint(arguments: list[str]) -> None:
     Raises:
         DataError: it names none, or something is wrong with it
     """
-    paths = [argument.partition("=")[2] for argument in arguments if argument.startswith("checkpoint=")]
-    if not paths and not {"--hydra-help", "--version"} & set(arguments):
+    path = _value(arguments, "checkpoint")
+    if not path and not {"--hydra-help", "--version"} & set(arguments):
         raise DataError("which checkpoint? checkpoint=OUTPUT_FOLDER/checkpoints/best.ckpt, of a run of cpnet.train")
     taken: dict[str, object] = {}
-    if paths:
+    if path:
         from cpnet.checkpoint import load_checkpoint
 
-        config = load_checkpoint(paths[-1]).config
+        config = load_checkpoint(path).config
         taken = {key: config[key] for key in FROM_CHECKPOINT}
         taken["trainer"] = {"precision": config["trainer"]["precision"]}
     ConfigStore.instance().store(name="from_checkpoint", node=taken)
@@ -171,6 +190,7 @@ def offer_run(arguments: list[str]) -> None:
     """Store the configuration of the run that the command line names where ``conf/resume.yaml`` takes it.
 
     Raises:
+        ConfigError: the command line names another folder for the run than that which it is to go on in
         DataError: the folder holds no run, or something is wrong with its checkpoints
     """
     folder, path = _value(arguments, "resume_from"), _value(arguments, "replay")
@@ -186,7 +206,13 @@ def offer_run(arguments: list[str]) -> None:
         if found is None:
             raise DataError(f"resume_from={folder}: there is no checkpoint in {folder}/checkpoints to go on from")
         ConfigStore.instance().store(name="from_run", node=found.config | {"resume": True})
-        if not _value(arguments, "hydra.run.dir"):
+        if given := _value(arguments, "hydra.run.dir"):
+            if Path(given).resolve() != run.resolve():
+                raise ConfigError(
+                    f"resume_from={folder} goes on in that folder, not in hydra.run.dir={given}; leave out the latter,"
+                    " or copy the folder and go on from the copy"
+                )
+        else:
             # What the run was started with stays noted in .hydra.
             sys.argv += [f"hydra.run.dir={quoted(str(run))}", "hydra.output_subdir=null"]
 
@@ -194,7 +220,11 @@ def offer_run(arguments: list[str]) -> None:
 def _value(arguments: list[str], key: str) -> str:
     """Give what the command line sets a key to, without quotes; empty where it does not."""
     values = [value for name, _, value in (argument.partition("=") for argument in arguments) if name == key]
-    return values[-1].strip("'\"") if values else ""
+    value = values[-1] if values else ""
+    if value[:1] in ("'", '"'):
+        with suppress(HydraException):  # Hydra will say what is wrong with it
+            return str(OverridesParser.create().parse_override(f"{key}={value}").value())
+    return value
 
 
 def name_experiment() -> None:

@@ -42,11 +42,11 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     datamodule.prepare_data()
     datamodule.setup()
     module = build_module(cfg, datamodule.vocabulary, provenance=provenance(cfg, datamodule.vocabulary))
-    results.save_config(cfg, folder)
-
     test = datamodule.dataset("test").moments
     writer = PredictionWriter(folder / "predictions.jsonl", test)
     trainer = build_trainer(cfg, callbacks=[writer], signals=signals)
+    recovery.withdraw(folder)
+    results.save_config(cfg, folder)
     stopwatch = results.Stopwatch()
     with tracking.job(trainer.loggers, containers(cfg)), signals.outlasting():
         with stopwatch.time("fit"), _monitors():

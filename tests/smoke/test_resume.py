@@ -164,10 +164,16 @@ def test_a_run_goes_on_from_anywhere_for_longer(place: Path, tmp_path: Path) -> 
     assert train(place, "short", *RANDOM, "epochs=2").code == 0
     short = os.path.relpath(place / "short", tmp_path)
     others = ("epochs=3", f"data_dir={place}/data")
+    with struck("training_step", 2):
+        assert call("train", "resume_from=short", "epochs=3", folder=place).code == 143
+    stated = [path.name for path in (place / "short").iterdir() if path.name in ("results.json", "predictions.jsonl")]
+    assert stated == []  # they were those of two epochs
+    assert "\nepochs: 3\n" in (place / "short/config.yaml").read_text(encoding="utf-8")
     home = {"HOME": str(tmp_path)}
     ended = call("train", f"resume_from='~/{short}'", *others, folder=tmp_path, environment=home)
     assert ended.code == 0, ended.err
-    assert "the run goes on with other values of data_dir, epochs\n" in log_of(place / "short")
+    assert "the run goes on with other values of epochs\n" in log_of(place / "short")
+    assert "the run goes on with other values of data_dir\n" in log_of(place / "short")
     assert outcome(place / "short") == outcome(place / "random")
     assert list(tmp_path.iterdir()) == []
 
@@ -184,6 +190,14 @@ def test_what_there_is_nothing_of_cannot_be_gone_on_from(tmp_path: Path) -> None
     assert ended.code == 1
     assert "resume_from=nowhere: there is no checkpoint in nowhere/checkpoints to go on from" in ended.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_go_on_keeps_its_results(place: Path) -> None:
+    before = outcome(place / "early")
+    ended = train(place, "early", *STOPPED_EARLY, "resume=true", "callbacks.checkpoint=null")
+    assert ended.code == 1
+    assert "callbacks.checkpoint must be a ModelCheckpoint" in ended.err
+    assert outcome(place / "early") == before
 
 
 def test_two_damaged_checkpoints_are_refused(place: Path, tmp_path: Path) -> None:
@@ -239,12 +253,44 @@ def test_two_runs_in_a_folder_do_not_disturb_each_other(place: Path) -> None:
     assert outcome(place / "early") == before
 
 
-def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("folder", "said"),
+    [
+        ("file/run", "Not a directory"),
+        ("file", "file: File exists"),
+        ("nowhere", "nowhere: File exists"),
+        ("itself/run", "Too many levels of symbolic links"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_folder_that_cannot_be_made_is_said(folder: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    ended = train(tmp_path, "file/run", *RANDOM)
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / "itself").symlink_to("itself")
+    ended = train(tmp_path, folder, *RANDOM)
     assert ended.code == 1
-    assert "Not a directory; hydra.run.dir=FOLDER names another folder" in ended.err
+    assert f"{said}; hydra.run.dir=FOLDER names another folder" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_a_disk_that_is_full_before_the_run_begins_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")  # as writing into an open file does, without its name
+
+    monkeypatch.setattr("hydra.core.utils._save_config", full)
+    ended = train(tmp_path, "run", *RANDOM)
+    assert ended.code == 1
+    assert f"cpnet: {tmp_path}/run: No space left on device; hydra.run.dir=FOLDER names another folder\n" in ended.err
+    assert "Traceback" not in ended.err
+
+
+def test_a_run_goes_on_in_its_own_folder_or_not_at_all(place: Path) -> None:
+    before = outcome(place / "early")
+    ended = call("train", "resume_from=early", "hydra.run.dir='other = 1'", folder=place)
+    assert ended.code == 1
+    assert "cpnet: resume_from=early goes on in that folder, not in hydra.run.dir=other = 1; leave out" in ended.err
+    assert not (place / "other = 1").exists()
+    assert outcome(place / "early") == before
 
 
 @pytest.mark.slow

@@ -22,7 +22,8 @@ from cpnet.recovery.saving import LAST, NEXT, PREVIOUS
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
-OF_A_RUN = ("results.json", "predictions.jsonl", "metrics.csv", "non_finite.ckpt", "wandb/run-id")
+STATED = ("results.json", "predictions.jsonl")
+OF_A_RUN = (*STATED, "metrics.csv", "non_finite.ckpt", "wandb/run-id")
 UNTELLING = ("resume", "resume_from", "replay", "sweep", "output_dir", "run_name", "experiment_name", "model_name")
 
 
@@ -109,6 +110,13 @@ def begin(folder: Path) -> None:
     """Remove what an earlier run left in the folder: a later one must not take it for its own."""
     for path in (*(folder / "checkpoints").glob("*.ckpt"), *(folder / name for name in OF_A_RUN)):
         path.unlink(missing_ok=True)
+
+
+@rank_zero_only
+def withdraw(folder: Path) -> None:
+    """Remove what the run has stated of its end, which it will state again: its configuration may now be another."""
+    for name in STATED:
+        (folder / name).unlink(missing_ok=True)
 
 
 def _lock(stream: IO[bytes], folder: Path) -> None:
