@@ -244,6 +244,22 @@ def test_a_best_checkpoint_that_cannot_be_written_ends_the_run_which_can_go_on(p
     assert outcome(place / "full_best") == outcome(place / "random")
 
 
+def test_a_best_checkpoint_that_is_later_than_the_last_one_keeps_its_own_score(place: Path) -> None:
+    with full_disk("next.ckpt", after=1):  # as a kill leaves them between the two
+        assert train(place, "later", *RANDOM).code == 0
+    scores = [float(row["val/mIoU"]) for row in rows(place / "random")[:-1]]
+    best = scores.index(max(scores))
+    assert best > 0, "another seed: the first epoch must not be the best"
+    ended = call("train", f"resume_from={place}/later", "epochs=1", folder=place)  # the epochs do not come again
+    assert ended.code == 0, ended.err
+    found = outcome(place / "later")
+    assert found["best"] == outcome(place / "random")["best"]
+    assert found["validation"] == {"monitor": "val/mIoU", "score": scores[best], "epoch": best}
+    ended = call("train", f"resume_from={place}/later", "epochs=3", folder=place)
+    assert ended.code == 0, ended.err
+    assert outcome(place / "later") == outcome(place / "random")
+
+
 def test_two_runs_in_a_folder_do_not_disturb_each_other(place: Path) -> None:
     before = outcome(place / "early")
     with holder(place / "early"):

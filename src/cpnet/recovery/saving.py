@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from pytorch_lightning.trainer.states import TrainerFn
 
+from cpnet.checkpoint import read_checkpoint
 from cpnet.data.moment import DataError
 from cpnet.interruption import Interrupted, Signals
 from cpnet.module import GroundingModule
@@ -74,7 +76,10 @@ class Recovery(Checkpoint):
         """Keep what is to be set when the training begins: Lightning has made the loader, and would not tell it."""
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
-                _bring_along(checkpoint["callbacks"][callback.state_key], str(callback.dirpath))
+                state = checkpoint["callbacks"][callback.state_key]
+                _bring_along(state, str(callback.dirpath))
+                if trainer.state.fn == TrainerFn.FITTING:
+                    _take_later_best(state, callback, checkpoint["global_step"])
         states = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])
         self._loader = states[0] if states else None
         self._processes = checkpoint.get("processes", [])
@@ -215,6 +220,25 @@ def _bring_along(state: dict[str, Any], folder: str) -> None:
     before, state["dirpath"] = state["dirpath"], folder
     state |= {key: now(state[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
     state["best_k_models"] = {now(path): score for path, score in state["best_k_models"].items()}
+
+
+def _take_later_best(state: dict[str, Any], callback: ModelCheckpoint, step: int) -> None:
+    """Have a best file that is of a later step than the checkpoint stand with its own score.
+
+    A run that was killed between the two files leaves it so, and the weights that were the best before are gone.
+    """
+    path = Path(state["best_model_path"] or Path(str(callback.dirpath)) / f"{callback.filename}.ckpt")
+    if not path.is_file():
+        return
+    try:
+        best = read_checkpoint(path)
+    except DataError as error:
+        log.warning("%s", error)
+        return
+    if best["global_step"] > step:
+        log.info("%s is of step %d, later than that: it stays until a better one", path, best["global_step"])
+        state |= best["callbacks"][callback.state_key]
+        _bring_along(state, str(callback.dirpath))
 
 
 def _state(trainer: Trainer) -> dict[str, Any]:
