@@ -139,7 +139,9 @@ def test_only_the_first_process_writes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_is_full_leaves_the_rows_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_wait_while_a_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "metrics.csv"
     run = Run(path).begin()
     run.epoch(0)
@@ -147,8 +149,15 @@ def test_a_disk_that_is_full_leaves_the_rows_before(tmp_path: Path, monkeypatch:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
-    with pytest.raises(OSError, match="No space left"):
-        run.epoch(1)
-    assert path.read_text() == HEADER + FIRST
-    assert list(tmp_path.iterdir()) == [path]
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", full)
+        assert run.epoch(1) == {"rows": 2, "row": {}}
+        assert "metrics.csv cannot be written (No space left on device)" in caplog.text
+        assert path.read_text() == HEADER + FIRST
+        with pytest.raises(OSError, match="No space left"):  # there is no next one to wait for
+            run.test()
+        assert path.read_text() == HEADER + FIRST
+        assert list(tmp_path.iterdir()) == [path]
+    run.epoch(2)
+    assert path.read_text().startswith(HEADER.replace("\n", ",test/mIoU\n") + FIRST.replace("\n", ",\n"))
+    assert [row["epoch"] for row in csv.DictReader(path.read_text().splitlines())] == ["0", "1", "2", "2"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from pytorch_lightning.callbacks import Checkpoint
 from cpnet.data.atomic import replacing
 
 Row = dict[str, str]
+log = logging.getLogger(__name__)
 
 
 class MetricsFile(Checkpoint):
     """Writes a row an epoch, with the means of training and the metrics of validation, and one with those of the test.
 
     A validation within an epoch has a row of its own. A run that goes on from a checkpoint drops the rows that were
-    written after it: their epochs come again.
+    written after it: their epochs come again. Where the file cannot be written, training goes on, and the rows wait.
 
     It is a ``Checkpoint`` for Lightning to call it after the module has logged, and before the state is written.
 
@@ -49,16 +51,20 @@ class MetricsFile(Checkpoint):
         """Take the metrics of validation."""
         if not trainer.sanity_checking:
             if self._row:
-                self._write(trainer)
+                self._write_or_warn(trainer)
             self._take(trainer, "val/")
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Write the epoch's row."""
         self._take(trainer, "train/")
-        self._write(trainer)
+        self._write_or_warn(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the test's row."""
+        """Write the test's row, and those that could not be written before.
+
+        Raises:
+            OSError: they cannot be written
+        """
         self._row = {}
         self._take(trainer, "test/")
         self._write(trainer)
@@ -67,6 +73,12 @@ class MetricsFile(Checkpoint):
         logged = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith(prefix)}
         place = {"epoch": str(trainer.current_epoch), "step": str(trainer.global_step)}
         self._row |= place | {name: repr(value) for name, value in logged.items()}
+
+    def _write_or_warn(self, trainer: Trainer) -> None:
+        try:
+            self._write(trainer)
+        except OSError as error:
+            log.warning("%s cannot be written (%s); its rows are written with the next one", self.path, error.strerror)
 
     def _write(self, trainer: Trainer) -> None:
         self._rows.append(self._row)
