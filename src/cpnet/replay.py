@@ -52,13 +52,17 @@ def look_again(cfg: DictConfig, path: Path, *, console: Console | None = None) -
     device = trainer.strategy.root_device
     dataset = datamodule.dataset("train")
     lines = []
-    for rank, qids in enumerate(found["qids"]):
-        drawn = _drawn(dataset, cfg, rank=rank, world=len(found["qids"]), epoch=found["epoch"], number=found["batch"])
+    batches = found.get("batches", [found])  # earlier files have the last batch alone
+    shares = [(each, rank) for each in batches for rank in range(len(each["qids"]))]
+    for each, rank in shares:
+        number, world = each["batch"], len(each["qids"])
+        drawn = _drawn(dataset, cfg, rank=rank, world=world, epoch=found["epoch"], number=number)
         batch = datamodule.transfer_batch_to_device(drawn, device, 0)
-        if [dataset.moments[index].qid for index in batch.index.tolist()] != qids:
+        if [dataset.moments[index].qid for index in batch.index.tolist()] != each["qids"][rank]:
             raise DataError(f"{path}: the corpus gives other pairs than the run had; is it the same?")
-        restore_random_state(found["random"])
-        lines += [f"process {rank}, {line}" for line in _look(module.to(device).train(), batch, trainer, dataset)]
+        restore_random_state(each["random"])
+        place = f"process {rank}, batch {number}, " if len(batches) > 1 else f"process {rank}, "
+        lines += [f"{place}{line}" for line in _look(module.to(device).train(), batch, trainer, dataset)]
     _print(lines, path, found, console or Console())
     return lines
 

@@ -59,16 +59,17 @@ def by_hand(datamodule: GroundingDataModule, bad: Collection[int], *, batches: i
     return model, adam
 
 
-def fit(datamodule: GroundingDataModule, bad: Collection[int], folder: Path, limit: int) -> tuple[Trainer, Any]:
+def fit(
+    datamodule: GroundingDataModule, bad: Collection[int], folder: Path, limit: int, **settings: Any
+) -> tuple[Trainer, Any]:
     module = GroundingModule(
         model=table(),
         loss=Loss(bad=bad),
         optimizer=lambda parameters: Adam(parameters, lr=RATE),
         provenance={"format": 2, "config": {}, "vocabulary": {}},
     )
-    run = trainer(
-        max_epochs=1, limit_val_batches=0, callbacks=[NonFinite(folder, limit=limit)], plugins=[CheckpointFiles()]
-    )
+    settings |= {"callbacks": [NonFinite(folder, limit=limit)], "plugins": [CheckpointFiles()]}
+    run = trainer(max_epochs=1, limit_val_batches=0, **settings)
     run.fit(module, datamodule=datamodule)
     return run, module
 
@@ -104,8 +105,19 @@ def test_too_many_in_a_row_end_the_run_and_leave_the_last_batch(
     replay = content["replay"]
     rows = [batch.index.tolist() for batch in datamodule.train_dataloader()]
     qids = [TRAIN[row].qid for row in rows[4]]
-    assert (replay["epoch"], replay["batch"], replay["qids"]) == (0, 4, [qids])
-    assert replay["random"].keys() == {"python", "numpy", "torch", "cuda"}
+    assert (replay["epoch"], replay["batch"]) == (0, 4)
+    (only,) = replay["batches"]
+    assert (only["batch"], only["qids"]) == (4, [qids])
+    assert only["random"].keys() == {"python", "numpy", "torch", "cuda"}
+
+
+def test_all_batches_of_a_step_are_kept(datamodule: GroundingDataModule, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"epoch 0, batch 5: 2 steps in a row"):
+        fit(datamodule, (0, 4), tmp_path, 2, accumulate_grad_batches=3)
+    batches = torch.load(tmp_path / "non_finite.ckpt", weights_only=True)["replay"]["batches"]
+    rows = [batch.index.tolist() for batch in datamodule.train_dataloader()]
+    expected = [(number, [[TRAIN[row].qid for row in rows[number]]]) for number in (3, 4, 5)]
+    assert [(each["batch"], each["qids"]) for each in batches] == expected
 
 
 def test_a_limit_below_one_is_refused(tmp_path: Path) -> None:

@@ -78,6 +78,16 @@ def test_the_batch_is_looked_at_again(ended_by_it: tuple[Path, str]) -> None:
     assert not (folder / "outputs" / "checkpoints").exists()
 
 
+def test_each_batch_of_a_step_is_looked_at_again(spoiled: tuple[Path, list[int]]) -> None:
+    folder, bad = spoiled
+    together = next(number for number in (2, 3, 6) if bad[0] % number != number - 1)  # not the step's last batch
+    added = (f"trainer.accumulate_grad_batches={together}", "callbacks.non_finite.limit=1", "hydra.run.dir=added")
+    assert call("train", *RUN, *added, "seed=0", folder=folder).code == 1
+    ended = call("train", "replay=added/non_finite.ckpt", folder=folder, environment={"COLUMNS": "200"})
+    assert ended.code == 0, ended.err
+    assert f"process 0, batch {bad[0]}, features of video " in ended.out
+
+
 def test_what_cannot_be_replayed_is_refused(ended_by_it: tuple[Path, str], place: Path) -> None:
     folder, _ = ended_by_it
     ended = call("train", f"replay={place}/run/checkpoints/best.ckpt", folder=place)

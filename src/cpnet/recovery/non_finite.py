@@ -23,7 +23,8 @@ class NonFinite(Callback):
     """Says that a step was skipped, and ends the run after some in a row, with the last one's batch kept.
 
     The file is a checkpoint of the weights that the step began with, and has under ``replay`` the epoch, the number of
-    the batch, the qids of its pairs on each process, and the generators of random numbers before the step.
+    the last batch, and of each batch whose gradients the step adds up: its number, the qids of its pairs on each
+    process, and the generators of random numbers before it.
 
     Args:
         folder: for the file
@@ -37,15 +38,17 @@ class NonFinite(Callback):
         if limit < 1:
             raise ValueError(f"limit must be 1 or more; got {limit}")
         self.folder, self.limit = Path(folder), limit
-        self._random: dict[str, Any] = {}
+        self._batches: list[dict[str, Any]] = []  # of the step that may be the last
         self._told = 0
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Take the generators where the step may be the last."""
+        """Keep the batch, and take the generators, where the step may be the last."""
         assert isinstance(pl_module, GroundingModule)
         self._told = pl_module.skipped
+        if batch_idx % trainer.accumulate_grad_batches == 0:
+            self._batches = []
         if pl_module.skipped_in_a_row + 1 >= self.limit:
-            self._random = random_state()
+            self._batches.append({"batch": batch_idx, "qids": batch.index, "random": random_state()})
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -66,12 +69,13 @@ class NonFinite(Callback):
         datamodule = getattr(trainer, "datamodule", None)
         assert isinstance(datamodule, GroundingDataModule)
         moments = datamodule.dataset("train").moments
-        qids: list[Any] = [[moments[index].qid for index in batch.index.tolist()]]
-        if trainer.world_size > 1:
-            qids *= trainer.world_size
-            torch.distributed.all_gather_object(qids, qids[0])
+        for each in self._batches:
+            each["qids"] = [[moments[index].qid for index in each["qids"].tolist()]]
+            if trainer.world_size > 1:
+                own, each["qids"] = each["qids"][0], [None] * trainer.world_size
+                torch.distributed.all_gather_object(each["qids"], own)
         state = trainer._checkpoint_connector.dump_checkpoint(weights_only=True)
-        state["replay"] = {"epoch": trainer.current_epoch, "batch": batch_idx, "qids": qids, "random": self._random}
+        state["replay"] = {"epoch": trainer.current_epoch, "batch": batch_idx, "batches": self._batches}
         trainer.strategy.save_checkpoint(state, self.folder / FILE)
         raise DataError(
             f"{place}: {row} steps in a row had gradients that are not finite, and the run ends"
