@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import EarlyStopping
 from torch.optim import SGD
 
 from corpora import TRAIN, Table, ready, trainer, write_corpus
@@ -34,16 +35,19 @@ def datamodule(tmp_path_factory: pytest.TempPathFactory) -> GroundingDataModule:
     return ready(write_corpus(tmp_path_factory.mktemp("corpus")))
 
 
-def fit(datamodule: GroundingDataModule, recovery: Recovery, *others: Callback, **settings: Any) -> None:
-    module = GroundingModule(
+def module_of(**config: Any) -> GroundingModule:
+    return GroundingModule(
         model=Table(torch.rand(len(TRAIN), 2)),
         loss=GroundingLoss(),
         optimizer=lambda parameters: SGD(parameters, lr=0.0),
-        provenance={"format": 2, "config": {}, "vocabulary": {}},
+        provenance={"format": 2, "config": config, "vocabulary": {}},
     )
+
+
+def fit(datamodule: GroundingDataModule, recovery: Recovery, *others: Callback, **settings: Any) -> None:
     options = {"max_epochs": 1, "enable_checkpointing": True} | settings
     run = trainer(callbacks=[*others, recovery], plugins=[CheckpointFiles()], **options)
-    run.fit(module, datamodule=datamodule)
+    run.fit(module_of(), datamodule=datamodule)
 
 
 def load(recovery: Recovery, states: list[dict[str, Any]]) -> None:
@@ -51,7 +55,8 @@ def load(recovery: Recovery, states: list[dict[str, Any]]) -> None:
     loops: dict[str, Any] = {"fit_loop": {"state_dict": {}}}
     processes = [{"random": state, "means": {}} for state in states]
     run: Any = SimpleNamespace(checkpoint_callbacks=[])
-    recovery.on_load_checkpoint(run, SimpleNamespace(), {"loops": loops, "processes": processes})  # type: ignore[arg-type]
+    module = module_of()
+    recovery.on_load_checkpoint(run, module, {"loops": loops, "processes": processes, "cpnet": module.provenance})
 
 
 def steps(folder: Path) -> dict[str, int]:
@@ -154,6 +159,46 @@ def test_another_number_of_processes_is_said(
     load(recovery, [random_state()] * 2)
     fit(datamodule, recovery)
     assert "the checkpoint is of 2 processes, this run has 1: it goes on, but not bit for bit" in caplog.text
+
+
+STOPPING = {"early_stopping": {"patience": 3}}
+
+
+@pytest.mark.parametrize(
+    ("stopped", "waited", "now", "stays"),
+    [
+        (True, 1, STOPPING, True),  # by something else than patience
+        (False, 1, STOPPING, False),
+        (True, 3, {"early_stopping": {"patience": 5}}, False),  # more patience lets it go on
+        (True, 5, {"early_stopping": {"patience": 5}}, True),
+        (None, 3, STOPPING, True),  # a checkpoint of before it was said
+        (None, 2, STOPPING, False),
+    ],
+)
+def test_a_training_that_had_stopped_early_stays_so(
+    stopped: bool | None, waited: int, now: dict[str, Any], stays: bool, tmp_path: Path
+) -> None:
+    early = EarlyStopping("val/mIoU", patience=now["early_stopping"]["patience"])
+    early.wait_count = waited
+    run: Any = SimpleNamespace(
+        checkpoint_callbacks=[], callbacks=[early], world_size=1, global_rank=0, global_step=7, should_stop=False
+    )
+    content = {
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "processes": [{"random": random_state(), "means": {}}],
+        "cpnet": {"config": {"callbacks": STOPPING}},
+        **({} if stopped is None else {"should_stop": stopped}),
+    }
+    recovery, module = Recovery(tmp_path), module_of(callbacks=now)
+    recovery.on_load_checkpoint(run, module, content)
+    recovery.on_train_start(run, module)
+    assert run.should_stop == stays
+
+
+def test_patience_of_nothing_lets_a_run_begin(datamodule: GroundingDataModule, tmp_path: Path) -> None:
+    recovery = Watched(tmp_path)
+    fit(datamodule, recovery, EarlyStopping("val/mIoU", mode="max", patience=0), max_epochs=2, min_epochs=0)
+    assert recovery.saved[0] == 7
 
 
 def test_random_numbers_go_on_with_the_first_batch(datamodule: GroundingDataModule, tmp_path: Path) -> None:

@@ -72,6 +72,32 @@ def full_disk(name: str, *, after: int) -> Iterator[None]:
 
 
 @contextmanager
+def no_room_from_an_epoch_until_the_test(first: int) -> Iterator[None]:
+    """Have nothing of a run's folder written, from the end of an epoch's validation until the test."""
+    original, end = Path.open, GroundingModule.on_validation_epoch_end
+    full: list[bool] = []
+
+    def opened(path: Path, mode: str = "r", *arguments: Any, **options: Any) -> Any:
+        if full and mode[0] in "wx":
+            raise OSError(28, "No space left on device", str(path))
+        return original(path, mode, *arguments, **options)
+
+    def fill(module: GroundingModule) -> None:
+        full[:] = [True] if module.current_epoch >= first else []
+        end(module)
+
+    def make_room(module: GroundingModule) -> None:
+        full.clear()
+        module._forget("test")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", opened)
+        patch.setattr(GroundingModule, "on_validation_epoch_end", fill)
+        patch.setattr(GroundingModule, "on_test_epoch_start", make_room)
+        yield
+
+
+@contextmanager
 def clock_running_backwards() -> Iterator[None]:
     began, ticks = time.time(), itertools.count()
     with pytest.MonkeyPatch.context() as patch:
@@ -152,6 +178,14 @@ def test_gradients_that_wait_and_a_run_that_was_stopped_early(place: Path) -> No
     assert outcome(place / "cut_early") == outcome(place / "early")
 
 
+def test_a_run_that_was_stopped_early_by_what_is_no_patience(place: Path) -> None:
+    threshold = (*STOPPED_EARLY, "+callbacks.early_stopping.stopping_threshold=0")  # after the first epoch
+    with struck("test_step", 0):
+        assert train(place, "threshold", *threshold).code == 143
+    assert train(place, "threshold", *threshold, "resume=true").code == 0
+    assert [row["epoch"] for row in rows(place / "threshold")] == ["0", "1"]  # the last is the test's
+
+
 def test_a_finished_run_stays_as_it_is(place: Path, recwarn: pytest.WarningsRecorder) -> None:
     before = outcome(place / "early")
     ended = train(place, "early", *STOPPED_EARLY, "resume=true")
@@ -213,9 +247,10 @@ def test_two_damaged_checkpoints_are_refused(place: Path, tmp_path: Path) -> Non
 
 
 def test_a_disk_that_is_full_costs_checkpoints_and_no_run(place: Path) -> None:
-    with full_disk("next.ckpt", after=1):
+    with full_disk("next.ckpt", after=1), no_room_from_an_epoch_until_the_test(1):
         ended = train(place, "full", *STOPPED_EARLY)
     assert ended.code == 0, ended.err
+    assert log_of(place / "full").count("metrics.csv cannot be written (No space left on device)") == 1
     assert "next.ckpt cannot be written" in log_of(place / "full")
     assert "No space left on device" in log_of(place / "full")
     assert "the run goes on without" in log_of(place / "full")

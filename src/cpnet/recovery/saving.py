@@ -61,6 +61,7 @@ class Recovery(Checkpoint):
         self._random: dict[str, Any] | None = None  # to be set again before the first batch
         self._loader: dict[str, int] | None = None  # where it is to begin
         self._before_validation: dict[str, Any] | None = None
+        self._stopped: bool | None = None  # early; None where the checkpoint does not say so of callbacks like these
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what each process has of its own; all of them call this."""
@@ -71,9 +72,11 @@ class Recovery(Checkpoint):
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(everywhere, own)
         checkpoint["processes"] = everywhere
+        checkpoint["should_stop"] = trainer.should_stop
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Keep what is to be set when the training begins: Lightning has made the loader, and would not tell it."""
+        assert isinstance(pl_module, GroundingModule)
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
                 state = checkpoint["callbacks"][callback.state_key]
@@ -83,16 +86,16 @@ class Recovery(Checkpoint):
         states = checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])
         self._loader = states[0] if states else None
         self._processes = checkpoint.get("processes", [])
+        before, now = (each.get("config", {}).get("callbacks") for each in (checkpoint["cpnet"], pl_module.provenance))
+        self._stopped = checkpoint.get("should_stop") if before == now else None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Take the signals, and go on where the checkpoint was written; a training that had stopped early stays so."""
         if self._processes:
+            trainer.should_stop = self._had_stopped(trainer)
             self._go_on(trainer, pl_module)
         self._step, self._time = trainer.global_step, time.monotonic()
         self.signals.defer()
-        for callback in trainer.callbacks:  # type: ignore[attr-defined]
-            if isinstance(callback, EarlyStopping) and callback.wait_count >= callback.patience:
-                trainer.should_stop = True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Go on with the random numbers of the run; whatever came before has drawn others."""
@@ -165,6 +168,13 @@ class Recovery(Checkpoint):
             log.warning("%s; the run goes on without", error)
         trainer.strategy.barrier("last.ckpt")
         self._step, self._time = trainer.global_step, time.monotonic()
+
+    def _had_stopped(self, trainer: Trainer) -> bool:
+        """Tell whether the training had been stopped early; by the patience of today where callbacks are others."""
+        if self._stopped is not None:
+            return self._stopped
+        stoppers = [each for each in trainer.callbacks if isinstance(each, EarlyStopping)]  # type: ignore[attr-defined]
+        return any(each.wait_count >= each.patience for each in stoppers)
 
     def _go_on(self, trainer: Trainer, module: LightningModule) -> None:
         assert isinstance(module, GroundingModule)
