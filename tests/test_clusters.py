@@ -10,6 +10,7 @@ import hydra
 import pytest
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from omegaconf import OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
 
 from cpnet.build import make_trainer
 from cpnet.config import CONFIG_DIR, register_schemas
@@ -43,6 +44,7 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "")  # so that what Lightning sets is taken back
         monkeypatch.delenv(name)
+    monkeypatch.setattr(rank_zero_only, "rank", 0)  # the trainer sets it for the whole process
 
 
 def folder() -> str:
