@@ -319,6 +319,11 @@ def test_a_missing_file_is_told_from_a_folder_that_is_gone(
     assert str(said or "") in str(found or "")
 
 
+def test_two_recipes_are_one_too_many(tmp_path: Path) -> None:
+    ended = call("train", "dataset=synthetic", "model=cpnet_small", "size=tiny", folder=tmp_path)
+    assert complaint(ended).startswith("size=... brings a model and recipe of its own")
+
+
 def test_help_needs_no_checkpoint(tmp_path: Path) -> None:
     ended = call("evaluate", "--help", folder=tmp_path)
     assert ended.code == 0

@@ -88,6 +88,7 @@ def test_the_score_is_that_of_the_results(job: Job) -> None:
             "warning\ncpnet: epochs must be 1 or more; got 0\n",
             "epochs must be 1 or more; got 0",
         ),
+        ("cpnet: no room\nwandb: View this run in the terminal with `wandb leet`\n", "no room"),
         ("Traceback:\n  line\nRuntimeError: no memory\n\n", "RuntimeError: no memory"),
         ("Epoch 0: 1%\rEpoch 0: 2%\rKilled", "Killed"),
         (" \n", ""),

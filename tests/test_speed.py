@@ -81,6 +81,17 @@ def test_another_word_is_refused(when: str) -> None:
         Compilation(when, cache=Path("cache"))
 
 
+def test_what_is_compiled_lies_in_the_cache(datamodule: GroundingDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch names a folder of its own as soon as it is asked for a compiler; one that somebody names stays."""
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    ours = str(Path("cache").absolute())
+    for before, after in ((default_cache_dir(), ours), ("/somebody/s", "/somebody/s")):
+        monkeypatch.setenv(VARIABLE, before)
+        fit("true", datamodule, epochs=1)
+        assert os.environ[VARIABLE] == after
+
+
 def test_true_compiles_once_before_the_first_step(datamodule: GroundingDataModule, compiled: Compiled) -> None:
     first: list[int] = []
 

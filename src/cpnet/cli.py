@@ -252,6 +252,8 @@ def explain(error: BaseException, config_name: str) -> str:
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             return _unknown_option(str(cause.missing_cfg_file), list(cause.options))
     text = str(error)
+    if text.startswith("recipe appears more than once"):
+        return "size=... brings a model and recipe of its own, and so does model=cpnet_small: leave one of them out"
     match = re.search(r"Could not override '([^']+)'", text)
     return _unknown_key(match[1], config_name) if match else text
 

@@ -210,6 +210,7 @@ def command(hydra: DictConfig, name: str, overrides: Iterable[str], folder: Path
 def reason(complaints: str) -> str:
     """Find what a job said last: our own message, or the last line of a traceback; empty where it said nothing."""
     lines = [line.strip() for line in complaints.replace("\r", "\n").splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("wandb: ")]  # how to look at a run, at its end
     ours = [line for line in lines if line.startswith("cpnet: ")]
     return ours[-1].removeprefix("cpnet: ") if ours else next(reversed(lines), "")
 

@@ -71,6 +71,7 @@ class Compilation(Callback):
         """Compile at once where that was asked for, or decided before the run was broken off."""
         self._compile_where_asked(trainer, pl_module)
         if self.when == "auto" and self.decided and not missing(trainer.strategy.root_device):
+            log.info("the model is compiled first, as before the run was broken off; that takes minutes")
             self._compile(pl_module, trainer.strategy.root_device)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,7 +96,11 @@ class Compilation(Callback):
         worth = left > WORTH_SECONDS and not missing(device)
         self.decided = trainer.strategy.reduce_boolean_decision(worth, all=True)
         if self.decided:
-            log.info("the model is compiled now, since training takes %.0f min more; trainer.compile=false", left / 60)
+            log.info(
+                "the model is compiled now, which takes minutes, since training takes %.0f min more; "
+                "trainer.compile=false trains without",
+                left / 60,
+            )
             self._compile(pl_module, device)
 
     def _compile_where_asked(self, trainer: Trainer, module: LightningModule) -> None:
@@ -107,7 +112,11 @@ class Compilation(Callback):
 
     def _compile(self, module: LightningModule, device: torch.device) -> None:
         assert isinstance(module.model, nn.Module)
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(self.cache.absolute()))
+        from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+        key = "TORCHINDUCTOR_CACHE_DIR"
+        if os.environ.get(key) in (None, default_cache_dir()):  # torch writes there what it takes by itself
+            os.environ[key] = str(self.cache.absolute())
         compile_model(module.model, device)
         self.compiled = True
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from cpnet import cli, jobs, processes
+
+log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> float:
@@ -38,6 +41,8 @@ def train(cfg: DictConfig) -> float:
             return run_job(cfg, folder, signals)
         except Interrupted as interruption:
             requeue.after(interruption)
+            if recovery.is_first_process() and recovery.newest(folder):
+                log.info("interrupted; python -m cpnet.train resume_from=%s goes on", folder)
             # At any other code of one process torchrun ends the first, which may not be done yet with what all end for.
             others_follow = interruption.agreed and not recovery.is_first_process()
             raise SystemExit(0 if others_follow else interruption.code) from None

@@ -150,7 +150,8 @@ def test_a_run_that_is_broken_off_again_and_again_is_the_run_that_was_not(place:
         assert go_on() == 130
     assert len(rows(cut)) == 1
     assert "the run goes on from" in log_of(cut)
-    assert "epoch 1, step 9" in log_of(cut)
+    assert "written in epoch 2 after step 9" in log_of(cut)
+    assert f"interrupted; python -m cpnet.train resume_from={cut} goes on" in log_of(cut)
     with struck("on_train_epoch_end", 0), clock_running_backwards():
         assert go_on() == 143
     assert [row["step"] for row in rows(cut)] == ["6", "12"]

@@ -58,7 +58,7 @@ def test_everything_lies_in_the_runs_folder(place: Path) -> None:
     run = place / "run"
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert {file for file in files if not file.startswith(".hydra/")} == {
-        *("config.yaml", "results.json", "predictions.jsonl", "metrics.csv", "train.log", ".lock"),
+        *("config.yaml", "composed.yaml", "results.json", "predictions.jsonl", "metrics.csv", "train.log", ".lock"),
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
     }
 

@@ -101,7 +101,7 @@ def checkpoint_to_go_on_from(folder: Path, cfg: DictConfig) -> Path | None:
     now: Any = OmegaConf.to_container(cfg, resolve=False)
     if changed := sorted(_differing(found.config, now)):
         log.warning("the run goes on with other values of %s", ", ".join(changed))
-    log.info("the run goes on from %s: epoch %d, step %d", found.path, found.epoch, found.step)
+    log.info("the run goes on from %s, written in epoch %d after step %d", found.path, found.epoch + 1, found.step)
     return found.path
 
 

@@ -87,7 +87,8 @@ def _measured(row: Row, keys: Sequence[str], compared: Sequence[str]) -> list[st
     texts = [f"{cells.mean(row.estimates[key])} {cells.between(row.estimates[key])}" for key in keys]
     for key in compared:
         difference = row.estimates[key].difference
-        texts.append(cells.difference(row.estimates[key]) + (f" {cells.between(difference)}" if difference else ""))
+        intervals = [cells.between(difference), cells.over_seeds(difference)] if difference else []
+        texts.append(" ".join([cells.difference(row.estimates[key]), *filter(None, intervals)]))
     return [*(text.replace("*", "\\*") for text in texts), str(len(row.runs))]
 
 
@@ -119,14 +120,19 @@ def _latex_table(table: Table) -> str:
 
 
 def _latex_row(row: Row, keys: Sequence[str], compared: Sequence[str]) -> list[str]:
-    """Two lines: what was measured, and the intervals, small."""
+    """Two or three lines: what was measured, and the intervals, small."""
     differences = {key: row.estimates[key].difference for key in compared}
     upper = [f"${cells.mean(row.estimates[key], PLUS_MINUS)}$" for key in keys]
     upper += [f"${cells.difference(row.estimates[key])}$" if of else "--" for key, of in differences.items()]
     lower = [cells.between(row.estimates[key]) for key in keys]
     lower += [cells.between(of) if of else "" for of in differences.values()]
     small = [f"{{\\scriptsize ${text}$}}" if text else "" for text in lower]
-    return [_latex_line([escape_latex(row.name), *upper, str(len(row.runs))]), _latex_line(["", *small, ""])]
+    lines = [_latex_line([escape_latex(row.name), *upper, str(len(row.runs))]), _latex_line(["", *small, ""])]
+    seeds = [escape_latex(cells.over_seeds(of)) if of else "" for of in differences.values()]
+    if any(seeds):
+        small = [f"{{\\scriptsize {text}}}" if text else "" for text in seeds]
+        lines.append(_latex_line([""] * (1 + len(keys)) + [*small, ""]))
+    return lines
 
 
 def _latex_reference(reference: Reference, keys: Sequence[str], compared: int) -> str:

@@ -112,12 +112,13 @@ def moments(table: Table) -> Figure:
         bins = np.clip(np.digitize(values, edges) - 1, 0, BINS - 1)
         counts = np.bincount(bins, minlength=BINS)
         axes.bar(edges[:-1], 100 * counts / counts.sum(), 1 / BINS, align="edge", color="0.9", label="pairs (per cent)")
-        enough = counts >= min(FEWEST, counts.max())
+        fewest = min(FEWEST, counts.max())
+        enough = counts >= fewest
         for row, style in _styled(table):
             iou = np.mean([run.iou for run in row.runs], axis=0)
             means = 100 * np.bincount(bins, weights=iou, minlength=BINS)[enough] / counts[enough]
             axes.plot((edges[:-1] + 0.5 / BINS)[enough], means, marker="o", markersize=3, **style)
-        few = "" if enough[counts > 0].all() else f"\nno dot: fewer than {FEWEST} pairs"
+        few = "" if enough[counts > 0].all() else f"\nno dot: fewer than {fewest} pairs"
         axes.set(xlabel=f"{label}{few}", ylabel="mean IoU; pairs (per cent)", xlim=(0, 1), ylim=(0, 100))
     return _legend(figure, panels[0])
 
@@ -171,7 +172,7 @@ def differences(table: Table) -> Figure:
     axes.set_yticks(range(len(rows)), [_wrapped(row.name) for row in rows], parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     label = f"mIoU minus that of {table.baseline}; 95 % intervals: thick over test pairs, thin over seeds"
-    figure.supxlabel(textwrap.fill(f"{label} (hollow: 0 lies within)", 90), parse_math=False, fontsize="small")
+    figure.supxlabel(textwrap.fill(f"{label} (hollow: 0 lies within)", 100), parse_math=False, fontsize="small")
     return figure
 
 

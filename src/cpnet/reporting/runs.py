@@ -103,7 +103,8 @@ def gather(roots: Sequence[Path], *, experiment: str | None = None, progress: Pr
                 runs.append(_read_run(folder, results, config))
         except DataError as error:
             if not config or experiment in (None, config.get("experiment_name")):
-                left_out.append(LeftOut(folder, str(error)))
+                named = f"{config['run_name']}: " if config.get("run_name") else ""
+                left_out.append(LeftOut(folder, f"{named}{error}"))
     if not runs:
         raise DataError(_nothing(roots, experiment, seen, left_out))
     return Gathered(tuple(runs), (*left_out, *_missing(folders, experiment)))

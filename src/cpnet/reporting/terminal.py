@@ -68,7 +68,8 @@ def _differences(table: Table) -> Grid:
 
 def _difference(row: Row, key: str) -> str:
     difference = row.estimates[key].difference
-    return cells.difference(row.estimates[key]) + (f"\n{cells.between(difference)}" if difference else "")
+    lines = [cells.between(difference), cells.over_seeds(difference)] if difference else []
+    return "\n".join([cells.difference(row.estimates[key]), *filter(None, lines)])
 
 
 def _by_key(row: Row) -> str:

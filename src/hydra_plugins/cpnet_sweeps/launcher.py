@@ -29,6 +29,7 @@ from cpnet.jobs import FinishedRuns, Job, JobsFailedError, command, job_names, n
 
 log = logging.getLogger(__name__)
 
+INTERRUPTED = (128 + signal.SIGINT, 128 + signal.SIGTERM)  # how a job ends that has written its last.ckpt
 TAIL_BYTES = 1 << 14  # of what a job complained about, among which its reason to fail is looked for
 
 
@@ -134,7 +135,8 @@ class ProcessLauncher(Launcher):
             code = process.wait()
             self._running.discard(process)
         if code != 0 or job.score() is None:
-            job.failure = reason(tail.decode(errors="replace")) or f"exit code {code}"
+            stopped = f"interrupted by {signal.Signals(code - 128).name}" if code in INTERRUPTED else ""
+            job.failure = stopped or reason(tail.decode(errors="replace")) or f"exit code {code}"
             log.error(f"#{job.number} {job.name} failed: {job.failure}")
 
     def _command(self, job: Job) -> list[str]:
