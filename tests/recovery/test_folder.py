@@ -154,7 +154,7 @@ def test_other_values_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture
     caplog.set_level(logging.INFO)
     assert checkpoint_to_go_on_from(tmp_path, configuration()) == tmp_path / "checkpoints/last.ckpt"
     assert [record.levelname for record in caplog.records] == ["INFO"]
-    assert "epoch 1, step 2" in caplog.text
+    assert "written in epoch 2 after step 2" in caplog.text
     checkpoint_to_go_on_from(tmp_path, configuration(seed=3, model={"dim": 5}, epochs=7))
     assert "the run goes on with other values of epochs, model.dim, seed" in caplog.text
 

@@ -10,12 +10,12 @@ from commands import call
 
 def test_an_experiment_leads_from_its_name_to_a_table(tmp_path: Path) -> None:
     quick = ("hydra/launcher=basic", "trainer.enable_progress_bar=false", "dataset.generate.videos=40")
-    ended = call("train", "experiment=table1_ablation", "size=tiny", "seed=0,1", *quick, folder=tmp_path)
+    ended = call("train", "experiment=table1_ablation", "size=tiny", "seed=1", *quick, folder=tmp_path)
     assert ended.code == 0, ended.err
     (sweep,) = (tmp_path / "outputs/multirun/table1_ablation_tiny").iterdir()
-    runs = [json.loads((sweep / str(job) / "results.json").read_text(encoding="utf-8")) for job in range(6)]
+    runs = [json.loads((sweep / str(job) / "results.json").read_text(encoding="utf-8")) for job in range(3)]
     assert [(run["model"], run["seed"]) for run in runs] == [
-        (model, seed) for model in ("cpnet", "cpnet_wo_cp", "cpnet_wo_cam") for seed in (0, 1)
+        (model, 1) for model in ("cpnet", "cpnet_wo_cp", "cpnet_wo_cam")
     ]
     assert {run["experiment"] for run in runs} == {"table1_ablation_tiny"}
 
@@ -23,5 +23,5 @@ def test_an_experiment_leads_from_its_name_to_a_table(tmp_path: Path) -> None:
     assert ended.code == 0, ended.err
     table = (tmp_path / "report/report.md").read_text(encoding="utf-8")
     for model in ("cpnet", "cpnet_wo_cp", "cpnet_wo_cam"):
-        mean = sum(run["metrics"]["mIoU"] for run in runs if run["model"] == model) / 2
-        assert any(f"{mean:.2f}" in line for line in table.splitlines() if line.startswith(f"| **{model}** "))
+        (miou,) = (run["metrics"]["mIoU"] for run in runs if run["model"] == model)
+        assert any(f"{miou:.2f}" in line for line in table.splitlines() if line.startswith(f"| **{model}** "))

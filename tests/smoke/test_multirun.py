@@ -79,7 +79,7 @@ def test_a_sweep_goes_on_with_what_is_not_done(swept: tuple[Path, Ended]) -> Non
     assert ended.code == 0, ended.err
     assert "#0 model.pyramid_levels=1: done already" in ended.out
     assert "2 of 3 jobs to run" in ended.out
-    assert "last.ckpt: epoch 0, step 3" in (place / "sweep/2/train.log").read_text(encoding="utf-8")
+    assert "last.ckpt, written in epoch 1 after step 3" in (place / "sweep/2/train.log").read_text(encoding="utf-8")
     assert results(place / "sweep/2")["metrics"] == metrics
     assert (place / "sweep/0/results.json").stat().st_mtime_ns == before
     assert OmegaConf.load(place / "sweep/1/config.yaml").model.pyramid_levels == 3

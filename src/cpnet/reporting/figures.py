@@ -167,7 +167,7 @@ def differences(table: Table) -> Figure:
         axes.plot(of.mean, place, "o", color=COLOURS[0], markerfacecolor=COLOURS[0] if of.clear else "white")
         ends += [of.low, of.high]
     # The intervals over two or three seeds may be wider than any picture.
-    room = 1.5 * (max(ends) - min(ends))
+    room = 1.5 * (max(ends) - min(ends)) or 1.0
     axes.set_xlim(min(ends) - room, max(ends) + room)
     axes.set_yticks(range(len(rows)), [_wrapped(row.name) for row in rows], parse_math=False)
     axes.set_ylim(len(rows) - 0.5, -0.5)
