@@ -183,12 +183,15 @@ def test_a_folder_that_another_run_holds_is_refused(tmp_path: Path) -> None:
 
 
 def test_parts_of_files_of_a_run_that_was_killed_are_cleared_away(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    for name in ("metrics.csv", "notes.tmp", "metrics.csv.123.tmp", "checkpoints/next.ckpt.123.tmp"):
+    """And no other's: the folder may be one above other runs, which are writing."""
+    for name in ("checkpoints", "other/checkpoints"):
+        (tmp_path / name).mkdir(parents=True)
+    theirs = ("notes.tmp", "notes.1.tmp", "other/checkpoints/next.ckpt.9.tmp")
+    for name in ("metrics.csv", "metrics.csv.123.tmp", "checkpoints/next.ckpt.123.tmp", *theirs):
         (tmp_path / name).touch()
     with claimed(tmp_path):
         files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert files == {".lock", "metrics.csv", "notes.tmp"}
+    assert files == {".lock", "metrics.csv", *(Path(name).name for name in theirs)}
 
 
 def test_a_process_that_is_not_the_first_leaves_the_claim_to_it(

@@ -56,8 +56,9 @@ def claimed(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+b") as stream:
         _lock(stream, folder)
-        for part in folder.rglob("*.[0-9]*.tmp"):  # of files that a run was writing when it was killed
-            part.unlink(missing_ok=True)
+        for name in (*OF_A_RUN, "config.yaml", "composed.yaml", "checkpoints/*.ckpt"):
+            for part in folder.glob(f"{name}.[0-9]*.tmp"):  # of a file that a run was writing when it was killed
+                part.unlink(missing_ok=True)
         yield
 
 
