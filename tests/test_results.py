@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from torch import nn
 
@@ -292,3 +293,13 @@ def test_names_are_text_and_no_markup(name: str) -> None:
     text = table(model=name, protocol=results.protocol(config(name=name), "test"))
     assert cells(text)[0][0] == name
     assert text.startswith(f"{name}, test split")
+
+
+def test_the_first_process_alone_writes_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It clears away parts of files when it begins, and would take another's for one of them."""
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    results.save_config(OmegaConf.create({"seed": 1}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    results.save_config(OmegaConf.create({"seed": 1}), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.yaml"]

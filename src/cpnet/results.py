@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities import rank_zero_only
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -156,8 +157,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
         stream.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
 
 
+@rank_zero_only
 def save_config(cfg: DictConfig, folder: Path) -> None:
-    """Write the resolved configuration into the run's folder."""
+    """Write the resolved configuration into the run's folder, whose first process clears away parts of files."""
     folder.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "config.yaml") as stream:
         stream.write(OmegaConf.to_yaml(cfg, resolve=True).encode())
