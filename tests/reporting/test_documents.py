@@ -162,3 +162,23 @@ def test_every_document_shouts_and_tells_why_there_are_several_tables(tmp_path: 
 def test_a_reason_with_lines_stays_in_its_item(report: Report) -> None:
     odd = Report("x", report.tables, [], [LeftOut(Path("a|b"), "one\n# two")], 100)
     assert "- a\\|b: one \\# two" in markdown(odd, [{}])
+
+
+def test_intervals_over_seeds_stand_in_every_document(tmp_path: Path) -> None:
+    for variant in (1, 2):
+        for seed in (0, 1):
+            write_run(
+                tmp_path / f"{variant}{seed}",
+                cfg=config(seed=seed, epochs=variant),
+                predicted=spans(12, variant + seed),
+            )
+    report = compare(read(tmp_path), experiment=None, baseline=None, resamples=100)
+    of = report.tables[0].rows[1].estimates["mIoU"].difference
+    assert of is not None
+    assert of.seeds is not None
+    interval = f"[{of.seeds[0]:.2f}, {of.seeds[1]:.2f}]"
+    assert f"seeds {interval}" in markdown(report, [{}])
+    assert f"seeds {interval}" in terminal(report)
+    (line,) = [line for line in latex(report).splitlines() if "over seeds} &" in line]
+    assert interval in line
+    assert line.count("&") == 5

@@ -23,13 +23,13 @@ def between(of: Estimate | Difference, digits: int = 2) -> str:
     return f"[{of.low:.{digits}f}, {of.high:.{digits}f}]"
 
 
-def over_seeds(of: Difference) -> str:
-    """The interval over seeds, named so; nothing where there is none.
+def over_seeds(of: Difference, name: str = "seeds ") -> str:
+    """The interval over seeds behind its name; nothing where there is none.
 
     >>> over_seeds(Difference(0.5, -0.25, 1.0, (-2.0, 3.0)))
     'seeds [-2.00, 3.00]'
     """
-    return "" if of.seeds is None else f"seeds [{of.seeds[0]:.2f}, {of.seeds[1]:.2f}]"
+    return "" if of.seeds is None else f"{name}[{of.seeds[0]:.2f}, {of.seeds[1]:.2f}]"
 
 
 def difference(estimate: Estimate) -> str:

@@ -103,7 +103,7 @@ def _latex_table(table: Table) -> str:
     compared = table.compared if len(table.rows) > 1 else []
     heads = ["", *map(printed_name, table.printed), *(f"diff. {printed_name(key)}" for key in compared), "seeds"]
     # Narrow enough for a page: small, R@1 above its threshold, little space between columns
-    lines = ["\\begin{table}", "\\centering", "\\footnotesize", "\\setlength{\\tabcolsep}{2.5pt}"]
+    lines = ["\\begin{table}", "\\centering", "\\footnotesize", "\\setlength{\\tabcolsep}{2pt}"]
     lines += [f"\\begin{{tabular}}{{@{{}}l{'r' * (len(heads) - 1)}@{{}}}}", "\\toprule"]
     upper, _, lower = zip(*(head.partition(",") for head in heads), strict=True)
     lines += [_latex_line([*map(escape_latex, line)]) for line in (upper, lower)]
@@ -126,18 +126,22 @@ def _latex_row(row: Row, keys: Sequence[str], compared: Sequence[str]) -> list[s
     upper += [f"${cells.difference(row.estimates[key])}$" if of else "--" for key, of in differences.items()]
     lower = [cells.between(row.estimates[key]) for key in keys]
     lower += [cells.between(of) if of else "" for of in differences.values()]
-    small = [f"{{\\scriptsize ${text}$}}" if text else "" for text in lower]
-    lines = [_latex_line([escape_latex(row.name), *upper, str(len(row.runs))]), _latex_line(["", *small, ""])]
-    seeds = [escape_latex(cells.over_seeds(of)) if of else "" for of in differences.values()]
+    lines = [_latex_line([escape_latex(row.name), *upper, str(len(row.runs))]), _latex_line(["", *_small(lower), ""])]
+    seeds = [cells.over_seeds(of, name="") if of else "" for of in differences.values()]
     if any(seeds):
-        small = [f"{{\\scriptsize {text}}}" if text else "" for text in seeds]
-        lines.append(_latex_line([""] * (1 + len(keys)) + [*small, ""]))
+        lines.append(_latex_line(["{\\scriptsize over seeds}", *("" for _ in keys), *_small(seeds), ""]))
     return lines
+
+
+def _small(texts: Sequence[str]) -> list[str]:
+    return [f"{{\\scriptsize ${text}$}}" if text else "" for text in texts]
 
 
 def _latex_reference(reference: Reference, keys: Sequence[str], compared: int) -> str:
     numbers = [cells.known(reference.metrics.get(key)).replace("-", "--") for key in keys]
-    return _latex_line([f"\\textit{{{escape_latex(reference.name)}}}", *numbers, *[""] * (compared + 1)])
+    return _latex_line(
+        [f"{{\\scriptsize\\textit{{{escape_latex(reference.name)}}}}}", *numbers, *[""] * (compared + 1)]
+    )
 
 
 def _latex_line(texts: Sequence[str]) -> str:
