@@ -15,7 +15,17 @@ from omegaconf import DictConfig, OmegaConf
 
 import cpnet
 from cpnet.config import ConfigError, quoted
-from cpnet.jobs import FinishedRuns, Job, JobsFailedError, job_names, note_computation, note_jobs, reason, summary
+from cpnet.jobs import (
+    FinishedRuns,
+    Job,
+    JobsFailedError,
+    computation,
+    job_names,
+    note_computation,
+    note_jobs,
+    reason,
+    summary,
+)
 
 WRITABLE = st.text(st.characters(exclude_categories=("Cs", "Cc")))
 
@@ -113,7 +123,7 @@ def composed(levels: int, **changes: Any) -> DictConfig:
 
 def write_finished(folder: Path, *, levels: int, commit: str | None) -> Path:
     (folder / ".hydra").mkdir(parents=True)
-    note_computation(composed(levels), folder)
+    note_computation(computation(composed(levels)), folder)
     OmegaConf.save(OmegaConf.create(["model.pyramid_levels=3"]), folder / ".hydra" / "overrides.yaml")
     results = {"experiment": "first", "git_commit": commit, "versions": {"cpnet-grounding": cpnet.__version__}}
     (folder / "results.json").write_text(json.dumps(results | {"validation": {"score": 1.0}}), encoding="utf-8")

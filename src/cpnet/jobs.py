@@ -102,9 +102,10 @@ class FinishedRuns:
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
             raise ConfigError(f"sweep.reuse={root}: there is no such folder; it is where earlier sweeps lie")
+        commit = git_commit(Path(__file__).parent)
         self.folders: dict[str, Path] = {}
-        for path in sorted(root.rglob("composed.yaml")):
-            if _is_of_this_commit(path.parent) and (key := _computed(path)):
+        for path in sorted(root.rglob("composed.yaml")) if commit and "+" not in commit else ():
+            if _is_of_commit(commit, path.parent) and (key := _computed(path)):
                 self.folders[key] = path.parent
 
     def serve(self, job: Job, config: DictConfig, experiment: str | None) -> Path | None:
@@ -145,10 +146,10 @@ def computation(config: DictConfig) -> str:
     return OmegaConf.to_yaml(kept | {"cwd": str(Path.cwd())}, sort_keys=True)
 
 
-def note_computation(config: DictConfig, folder: Path) -> None:
-    """Write it into a run's folder, for ``sweep.reuse``; the run must hold the folder."""
+def note_computation(computed: str, folder: Path) -> None:
+    """Write it into a folder, for ``sweep.reuse``; the run must hold it, and have withdrawn what results are there."""
     with replacing(folder / "composed.yaml") as stream:
-        stream.write(computation(config).encode())
+        stream.write(computed.encode())
 
 
 def _computed(path: Path) -> str | None:
@@ -166,14 +167,13 @@ def _link_or_copy(source: str, target: str) -> None:
     shutil.copy2(source, target)
 
 
-def _is_of_this_commit(folder: Path) -> bool:
+def _is_of_commit(commit: str | None, folder: Path) -> bool:
     try:
         results = json.loads((folder / "results.json").read_bytes())
         stated = results["git_commit"], results["versions"]["cpnet-grounding"]
     except (OSError, ValueError, LookupError, TypeError):
         return False
-    commit = git_commit(Path(__file__).parent)
-    return commit is not None and "+" not in commit and stated == (commit, __version__)
+    return stated == (commit, __version__)
 
 
 def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:

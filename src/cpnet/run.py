@@ -15,7 +15,7 @@ from cpnet.build import build_datamodule, build_module, build_trainer, container
 from cpnet.checkpoint import chosen, provenance
 from cpnet.config import ConfigError
 from cpnet.interruption import Signals
-from cpnet.jobs import note_computation
+from cpnet.jobs import computation, note_computation
 from cpnet.precision import choose_precision
 from cpnet.predictions import PredictionWriter
 from cpnet.speed import is_compiled, prepare_process
@@ -30,8 +30,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
         signals: what may end the job
     """
     prepare_process()
-    if recovery.is_first_process():
-        note_computation(cfg, folder)
+    computed = computation(cfg)  # before the precision is chosen
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     resumed = recovery.checkpoint_to_go_on_from(folder, cfg) if cfg.resume else None
     if resumed is None:
@@ -47,6 +46,8 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     trainer = build_trainer(cfg, callbacks=[writer], signals=signals)
     recovery.withdraw(folder)
     results.save_config(cfg, folder)
+    if recovery.is_first_process():
+        note_computation(computed, folder)
     stopwatch = results.Stopwatch()
     with tracking.job(trainer.loggers, containers(cfg)), signals.outlasting():
         with stopwatch.time("fit"), _monitors():
