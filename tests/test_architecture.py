@@ -69,7 +69,7 @@ ROOMS = {
 ANYTHING = {
     *("", "train", "evaluate", "prepare", "build", "cli", "checkpoint", "predictions", "results", "precision"),
     *("schedules", "diagnosis", "progress", "speed", "report", "dashboard", "jobs", "commit", "run", "replay"),
-    "processes",
+    *("mistakes", "processes"),
 }
 
 

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from commands import TINY, Ended, call, spawn
-from cpnet import cli, train
+from cpnet import mistakes, train
 from cpnet.config import CONFIG_DIR, ConfigError, register_schemas
 from cpnet.data.moment import DataError
 from cpnet.data.synthetic import SyntheticCorpus
@@ -173,9 +173,9 @@ def test_an_impossible_value(
     monkeypatch.chdir(place)
     parsed = OverridesParser.create().parse_override(override)
     OmegaConf.update(tiny, parsed.key_or_group, parsed.value())
-    with pytest.raises(cli.USER_ERRORS) as caught:
+    with pytest.raises(mistakes.USER_ERRORS) as caught:
         train.main(tiny)
-    assert re.match(said, cli.explain(caught.value, "train"))
+    assert re.match(said, mistakes.explain(caught.value, "train"))
     assert not (place / "refused" / "results.json").exists()
 
 
@@ -240,7 +240,7 @@ def test_a_mistake_of_ours_keeps_its_traceback(place: Path, monkeypatch: pytest.
 def test_an_error_that_is_meant_for_the_user_is_said_as_it_is(error: Exception) -> None:
     wrapper = RuntimeError("somewhere in a framework")
     wrapper.__cause__ = error
-    assert cli.explain(wrapper, "train") == str(error)
+    assert mistakes.explain(wrapper, "train") == str(error)
 
 
 def test_no_checkpoint(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_missing_file_is_told_from_a_folder_that_is_gone(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["train", *arguments])
     name = f"{tmp_path}/{'run' if said is None else 'gone'}/metrics.csv"
-    found = cli._said(FileNotFoundError(2, "No such file or directory", name), "train")
+    found = mistakes.said(FileNotFoundError(2, "No such file or directory", name), "train")
     assert (found is None) == (said is None)
     assert str(said or "") in str(found or "")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from omegaconf import OmegaConf
 
 import cpnet
@@ -216,3 +217,63 @@ def test_a_sweep_finds_the_reason() -> None:
     # As a command prints it: Hydra's remark, the first process's traceback, and our line.
     shown = "Traceback\nConnectionError: peer\nError executing job\ncpnet: rank 1 of 2: OSError: a stone in the works\n"
     assert reason(shown) == "rank 1 of 2: OSError: a stone in the works"
+
+
+# The second process answers when the first is at its end, in the last thing that it does there, which keeps the
+# interpreter to itself. So gloo waits for the interpreter to let go of a tensor of the first.
+LATE = """
+import atexit
+atexit.register(sum, range(100_000_000))  # the first to be registered comes last
+import os, sys, time
+import torch, torch.distributed
+from contextlib import nullcontext
+from cpnet import processes
+
+rank = int(sys.argv[1])
+store = torch.distributed.FileStore('store', 2)
+torch.distributed.init_process_group('gloo', store=store, rank=rank, world_size=2)
+ending = processes.leaving if sys.argv[2] == 'ours' else nullcontext
+if rank:
+    while not os.path.exists('at the end'):
+        time.sleep(0.05)
+    time.sleep(0.2)
+torch.distributed.all_gather([torch.ones(1), torch.ones(1)], torch.ones(1), async_op=True)
+if rank:
+    time.sleep(3)
+    os._exit(0)
+atexit.register(lambda: open('at the end', 'w'))
+with ending():
+    print('done')  # to a file, hence held back until it is flushed
+    sys.exit(3)
+"""
+
+
+def end_late(ending: str, folder: Path) -> tuple[int, str]:
+    line = [sys.executable, "-c", LATE]
+    with (folder / "said").open("w+") as said:
+        started = [subprocess.Popen([*line, rank, ending], cwd=folder, stdout=said, stderr=said) for rank in "01"]
+        codes = [process.wait(60) for process in started]
+        said.seek(0)
+        return codes[0], said.read()
+
+
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without torch.distributed")
+def test_a_process_ends_with_its_own_code_whatever_the_others_left_running(tmp_path: Path) -> None:
+    assert end_late("ours", tmp_path) == (3, "done\n")
+    assert (tmp_path / "at the end").exists()  # what was registered for its exit was done
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without torch.distributed")
+def test_without_that_it_aborts(tmp_path: Path) -> None:
+    """When this no longer holds, torch has mended it, and ``processes.leaving`` can go."""
+    code, said = end_late("the interpreter's", tmp_path)
+    assert code == -signal.SIGABRT
+    assert "terminate called without an active exception" in said
+
+
+def test_a_process_that_talked_to_no_other_ends_as_any_does() -> None:
+    with pytest.raises(SystemExit, match="3"), processes.leaving():
+        sys.exit(3)
+    with processes.leaving():
+        pass

@@ -12,11 +12,11 @@ from hydra.core.config_store import ConfigStore
 
 from cpnet.config import commands, groups
 from cpnet.config.errors import ConfigError
-from cpnet.config.quoting import quoted
+from cpnet.config.quoting import given, quoted
 from cpnet.config.resolvers import register_resolvers
 from cpnet.config.targets import make_later
 
-__all__ = ["CONFIG_DIR", "ConfigError", "make_later", "quoted", "register_schemas"]
+__all__ = ["CONFIG_DIR", "ConfigError", "given", "make_later", "quoted", "register_schemas"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _IN_WHEEL = _PACKAGE / "conf"
