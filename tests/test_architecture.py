@@ -57,11 +57,12 @@ ROOMS = {
     ),
     "config": Room(("config",), ("hydra", "omegaconf", "psutil")),
     "interruption": Room(),
+    "locks": Room(("config",)),
     "epoch_lines": Room((), ("pytorch_lightning",)),
     "metrics_file": Room(("data.atomic",), ("pytorch_lightning",)),
     "migration": Room((), ("torch",)),
     "recovery": Room(
-        ("recovery", "interruption", "checkpoint", "config", "data", "module"),
+        ("recovery", "interruption", "locks", "checkpoint", "config", "data", "module"),
         ("torch", "numpy", "pytorch_lightning", "omegaconf"),
     ),
 }

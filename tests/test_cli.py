@@ -303,6 +303,7 @@ def test_a_checkpoint_may_lie_where_the_path_needs_quotes(place: Path) -> None:
     [
         (["hydra.run.dir=run"], None),  # it is there, a file of it is not: a mistake of ours
         (["hydra.run.dir=gone"], "gone/metrics.csv: No such file or directory; hydra.run.dir=FOLDER names another"),
+        (["-m", "hydra.sweep.dir=gone"], "gone/metrics.csv: No such file or directory; hydra.sweep.dir=FOLDER names"),
         (["resume_from=gone"], "gone/metrics.csv: No such file or directory; that is where resume_from goes on"),
         ([], None),
     ],

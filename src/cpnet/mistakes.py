@@ -36,17 +36,18 @@ def said(error: Exception, config_name: str) -> str | None:
 
 
 def _no_place(error: OSError) -> str | None:
-    """Say why the run's folder cannot be written into, or None where that is not what is wrong."""
+    """Say why the folder of a run or sweep cannot be written into, or None where that is not what is wrong."""
     arguments = sys.argv[1:]
     resumed = given(arguments, "resume_from")
-    folder = Path(resumed or given(arguments, "hydra.run.dir") or "outputs").expanduser().absolute()
+    key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(arguments) else "hydra.run.dir"
+    folder = Path(resumed or given(arguments, key) or "outputs").expanduser().absolute()
     gone = (
         error.errno == errno.ENOENT and not folder.exists() and folder in Path(str(error.filename)).absolute().parents
     )
     full = error.errno in FULL and not error.filename  # as where Hydra writes into .hydra
     if not full and not gone and (error.errno not in NO_PLACE or not error.filename):
         return None
-    hint = "that is where resume_from goes on" if resumed else "hydra.run.dir=FOLDER names another folder"
+    hint = "that is where resume_from goes on" if resumed else f"{key}=FOLDER names another folder"
     return f"{error.filename or folder}: {error.strerror}; {hint}"
 
 

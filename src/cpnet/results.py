@@ -41,7 +41,11 @@ class Stopwatch:
         """Add the seconds of the block to a stage."""
         start = time.perf_counter()
         yield
-        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 2)
+        self.add(stage, time.perf_counter() - start)
+
+    def add(self, stage: str, seconds: float) -> None:
+        """Add seconds to a stage."""
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + seconds, 2)
 
 
 def collect(

@@ -52,6 +52,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     with tracking.job(trainer.loggers, containers(cfg)), signals.outlasting():
         with stopwatch.time("fit"), _monitors():
             trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
+        stopwatch.add("fit", recovery.seconds_before(trainer))
         best, validation = chosen(trainer)
         with stopwatch.time("test"):
             trainer.test(module, datamodule=datamodule, ckpt_path=str(best), weights_only=True, verbose=False)

@@ -18,7 +18,7 @@ from cpnet.data.datamodule import GroundingDataModule
 from cpnet.interruption import Interrupted, Signals
 from cpnet.losses import GroundingLoss
 from cpnet.module import GroundingModule
-from cpnet.recovery import Recovery, saving
+from cpnet.recovery import Recovery, saving, seconds_before
 from cpnet.recovery.randomness import random_state
 
 
@@ -89,24 +89,45 @@ def test_every_some_steps_and_after_every_epoch(
     assert steps(tmp_path) == {"last": saved[-1], "previous": saved[-2]}
 
 
-def test_every_some_minutes(datamodule: GroundingDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """What the time is, in seconds."""
     clock = SimpleNamespace(now=1000.0)
     monkeypatch.setattr(saving, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    return clock
 
-    class Slow(Callback):
-        """Half a minute a batch."""
 
-        def on_train_batch_start(
-            self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
-        ) -> None:
-            clock.now += 30
+class Slow(Callback):
+    """Half a minute a batch."""
 
+    def __init__(self, clock: SimpleNamespace) -> None:
+        self.clock = clock
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.clock.now += 30
+
+
+def test_every_some_minutes(datamodule: GroundingDataModule, tmp_path: Path, clock: SimpleNamespace) -> None:
     recovery = Watched(tmp_path, every_n_minutes=1.5)
-    fit(datamodule, recovery, Slow(), max_epochs=2)
+    fit(datamodule, recovery, Slow(clock), max_epochs=2)
     assert recovery.saved == [3, 6, 7, 10, 13, 14]
     recovery = Watched(tmp_path, every_n_minutes=1.5, every_n_steps=2)
-    fit(datamodule, recovery, Slow())
+    fit(datamodule, recovery, Slow(clock))
     assert recovery.saved == [2, 4, 6, 7]
+
+
+def test_a_run_knows_how_long_it_had_taken(
+    datamodule: GroundingDataModule, tmp_path: Path, clock: SimpleNamespace
+) -> None:
+    taken: list[float] = []
+    for last in (None, tmp_path / "last.ckpt", tmp_path / "last.ckpt"):
+        clock.now += 10_000  # in which nothing ran
+        recovery = Recovery(tmp_path)
+        options: dict[str, Any] = {"max_epochs": len(taken) + 1, "enable_checkpointing": True}
+        run = trainer(callbacks=[Slow(clock), recovery], plugins=[CheckpointFiles()], **options)
+        run.fit(module_of(), datamodule=datamodule, ckpt_path=last, weights_only=True)
+        taken.append(seconds_before(run))
+    assert taken == [0, 7 * 30, 14 * 30]
 
 
 @pytest.mark.parametrize("wrong", [{"every_n_steps": -1}, {"every_n_minutes": -0.5}])

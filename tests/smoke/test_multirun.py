@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 
 import cpnet
 from commands import TINY, Ended, call
+from locks import holder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -107,7 +109,7 @@ def test_jobs_of_several_processes_work_in_a_sweep(tmp_path: Path) -> None:
     processes = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.limit_train_batches=2")
     ended = sweep(tmp_path, *processes, "epochs=1", "seed=1,2", "hydra.launcher.n_jobs=1")
     assert ended.code == 0, ended.err
-    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"0", "1", "jobs.json", "multirun.yaml"}
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {".lock", "0", "1", "jobs.json", "multirun.yaml"}
     assert results(tmp_path / "sweep/0")["seed"] == 1
     assert results(tmp_path / "sweep/1")["pairs"] == results(tmp_path / "sweep/0")["pairs"] > 0
 
@@ -139,6 +141,39 @@ def test_without_resume_what_is_done_is_run_again_and_kept(tmp_path: Path) -> No
     assert (tmp_path / "sweep/0/results.json").stat().st_mtime_ns > first
     (aside,) = (tmp_path / "sweep/earlier").iterdir()
     assert (aside / "results.json").stat().st_mtime_ns == first
+
+
+def test_a_sweep_keeps_off_a_folder_that_another_writes_into(tmp_path: Path) -> None:
+    with holder(tmp_path / "sweep"):
+        ended = sweep(tmp_path, "seed=1,2")
+    assert ended.code == 1
+    said = r"cpnet: another sweep writes into .*/sweep; wait for its end, or choose another folder: hydra\.sweep\.dir="
+    assert re.search(said, ended.err)
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {".lock", "multirun.yaml"}
+
+
+def test_a_job_whose_folder_cannot_be_made_leaves_the_others(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/0").symlink_to("nowhere")
+    ended = sweep(tmp_path, "seed=1,2")
+    assert ended.code == 1
+    assert f"  #0 seed=1: {tmp_path}/sweep/0: File exists\n" in ended.err
+    assert results(tmp_path / "sweep/1")["seed"] == 2
+
+
+def test_a_single_runs_folder_is_none_of_a_sweep(tmp_path: Path) -> None:
+    ended = sweep(tmp_path, "seed=1,2", "hydra.run.dir=elsewhere")
+    assert ended.code == 1
+    assert "cpnet: hydra.run.dir is the folder of a single run; that of a sweep is hydra.sweep.dir=FOLDER" in ended.err
+
+
+def test_a_sweep_leaves_a_job_in_its_place_whose_own_sweep_was_killed(tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    with holder(tmp_path / "sweep/1"):
+        ended = sweep(tmp_path, "seed=1,2", "sweep.resume=true")
+    assert ended.code == 1
+    assert re.search(r"cpnet: another run writes into .*/sweep/1; wait for its end", ended.err)
+    assert (tmp_path / "sweep/1/.lock").exists()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from cpnet.recovery.folder import begin, checkpoint_to_go_on_from, claimed, is_first_process, newest, withdraw
 from cpnet.recovery.non_finite import NonFinite
-from cpnet.recovery.saving import Recovery
+from cpnet.recovery.saving import Recovery, seconds_before
 
 __all__ = [
     "NonFinite",
@@ -12,5 +12,6 @@ __all__ = [
     "claimed",
     "is_first_process",
     "newest",
+    "seconds_before",
     "withdraw",
 ]

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities import rank_zero_only
 
 from cpnet.checkpoint import read_checkpoint
-from cpnet.config import ConfigError
 from cpnet.data.moment import DataError
+from cpnet.locks import held
 from cpnet.recovery.saving import LAST, NEXT, PREVIOUS
 
 log = logging.getLogger(__name__)
 
-LOCK = ".lock"
 STATED = ("results.json", "predictions.jsonl")
 OF_A_RUN = (*STATED, "metrics.csv", "non_finite.ckpt", "wandb/run-id")
 UNTELLING = ("resume", "resume_from", "replay", "sweep", "output_dir", "run_name", "experiment_name", "model_name")
@@ -53,9 +50,7 @@ def claimed(folder: Path) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+b") as stream:
-        _lock(stream, folder)
+    with held(folder):
         for name in (*OF_A_RUN, "config.yaml", "composed.yaml", "checkpoints/*.ckpt"):
             for part in folder.glob(f"{name}.[0-9]*.tmp"):  # of a file that a run was writing when it was killed
                 part.unlink(missing_ok=True)
@@ -118,20 +113,6 @@ def withdraw(folder: Path) -> None:
     """Remove what the run has stated of its end, which it will state again: its configuration may now be another."""
     for name in STATED:
         (folder / name).unlink(missing_ok=True)
-
-
-def _lock(stream: IO[bytes], folder: Path) -> None:
-    try:
-        # Not inherited by processes that read data: these may outlive a run that was killed by seconds.
-        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        raise ConfigError(
-            f"another run writes into {folder}; wait for its end, or choose another folder: hydra.run.dir=FOLDER"
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-            raise
-        log.warning("%s: this file system has no locks; make sure that only one run writes there", folder)
 
 
 def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> set[str]:

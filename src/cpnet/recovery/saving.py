@@ -57,11 +57,20 @@ class Recovery(Checkpoint):
         self.folder, self.signals = Path(folder), signals or Signals()
         self.every_n_steps, self.every_n_minutes = every_n_steps, every_n_minutes
         self._step, self._time = 0, time.monotonic()  # of the last file
+        self.seconds_before, self._began = 0.0, self._time  # of the run, when it was broken off
         self._processes: list[dict[str, Any]] = []  # what each had of its own, to be set again
         self._random: dict[str, Any] | None = None  # to be set again before the first batch
         self._loader: dict[str, int] | None = None  # where it is to begin
         self._before_validation: dict[str, Any] | None = None
         self._stopped: bool | None = None  # early; None where the checkpoint does not say so of callbacks like these
+
+    def state_dict(self) -> dict[str, Any]:
+        """How long the run has taken; Lightning keeps it in the checkpoint."""
+        return {"seconds": self.seconds_before + time.monotonic() - self._began}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Count on from there."""
+        self.seconds_before, self._began = state_dict["seconds"], time.monotonic()
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what each process has of its own; all of them call this."""
@@ -207,6 +216,12 @@ class Recovery(Checkpoint):
     def _validation_follows(self, trainer: Trainer, batch_idx: int) -> bool:
         every = trainer.val_check_batch
         return trainer.is_last_batch or (every is not None and (batch_idx + 1) % every == 0)
+
+
+def seconds_before(trainer: Trainer) -> float:
+    """Give the seconds that a run had taken at the checkpoint from which it goes on; 0 where it was not broken off."""
+    own = [each for each in trainer.callbacks if isinstance(each, Recovery)]  # type: ignore[attr-defined]
+    return sum(each.seconds_before for each in own)
 
 
 def rotate(folder: Path) -> None:

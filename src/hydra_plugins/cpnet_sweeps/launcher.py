@@ -15,8 +15,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from hydra.core.utils import JobReturn, JobStatus, configure_log
 from hydra.plugins.launcher import Launcher
@@ -26,6 +27,7 @@ from omegaconf import DictConfig
 from cpnet.config import ConfigError, quoted
 from cpnet.config.resolvers import experiment_name
 from cpnet.jobs import FinishedRuns, Job, JobsFailedError, command, job_names, note_jobs, reason, summary
+from cpnet.locks import held
 
 log = logging.getLogger(__name__)
 
@@ -53,14 +55,23 @@ class ProcessLauncher(Launcher):
         self.config, self.hydra_context = config, hydra_context
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run the jobs, all of them also where some fail."""
+        """Run the jobs, all of them also where some fail.
+
+        Raises:
+            ConfigError: another sweep holds the folder, or a single run's folder is named
+        """
+        if any(each.startswith("hydra.run.dir=") for each in self.config.hydra.overrides.hydra):
+            raise ConfigError("hydra.run.dir is the folder of a single run; that of a sweep is hydra.sweep.dir=FOLDER")
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep = Path(self.config.hydra.sweep.dir).absolute()
         jobs = [
             Job(initial_job_idx + i, list(overrides), name, sweep / str(initial_job_idx + i))
             for i, (overrides, name) in enumerate(zip(job_overrides, job_names(job_overrides), strict=True))
         ]
-        sweep.mkdir(parents=True, exist_ok=True)
+        with held(sweep, by="sweep", key="hydra.sweep.dir"):
+            return self._launch(jobs, sweep)
+
+    def _launch(self, jobs: Sequence[Job], sweep: Path) -> Sequence[JobReturn]:
         choices = self.config.hydra.runtime.choices
         note_jobs(sweep, jobs, experiment_name(choices.experiment, choices.size))
         waiting = [job for job in jobs if not self._is_done(job)]
@@ -82,7 +93,8 @@ class ProcessLauncher(Launcher):
         if job.folder.exists() and not known:  # a known job goes on where it was broken off
             aside = job.folder.parent / "earlier" / f"{job.number}_{time.strftime('%Y-%m-%d_%H-%M-%S')}"
             aside.parent.mkdir(exist_ok=True)
-            job.folder.rename(aside)
+            with held(job.folder, key="hydra.sweep.dir"):  # a job may go on whose sweep was killed
+                job.folder.rename(aside)
         return False
 
     def _is_reused(self, job: Job, finished: FinishedRuns) -> bool:
@@ -113,31 +125,42 @@ class ProcessLauncher(Launcher):
 
     def _run(self, job: Job) -> None:
         log.info(f"#{job.number} {job.name}")
-        job.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            with (job.folder / "output.log").open("ab", buffering=0) as output:
+                code, said = self._run_process(job, output)
+        except OSError as error:
+            job.failure = f"{error.filename or job.folder}: {error.strerror}"
+        else:
+            if code == 0 and job.score() is not None:
+                return
+            stopped = f"interrupted by {signal.Signals(code - 128).name}" if code in INTERRUPTED else ""
+            job.failure = stopped or reason(said) or f"exit code {code}"
+        log.error(f"#{job.number} {job.name} failed: {job.failure}")
+
+    def _run_process(self, job: Job, output: IO[bytes]) -> tuple[int, str]:
+        """Give the exit code of a job, and the last of what it complained about."""
         environment = os.environ.copy()
         if self.n_jobs > 1:
             environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
-        with (job.folder / "output.log").open("ab") as output:
-            process = subprocess.Popen(
-                self._command(job),
-                stdout=None if self.n_jobs == 1 else output,
-                stderr=subprocess.PIPE,
-                env=environment,
-            )
-            self._running.add(process)
-            tail = b""
-            for chunk in _chunks(process):
-                tail = (tail + chunk)[-TAIL_BYTES:]
+        process = subprocess.Popen(
+            self._command(job),
+            stdout=None if self.n_jobs == 1 else output,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+        self._running.add(process)
+        tail = b""
+        for chunk in _chunks(process):
+            tail = (tail + chunk)[-TAIL_BYTES:]
+            with suppress(OSError):  # a full disk, of which the job itself has more to say
                 output.write(chunk)
-                if self.n_jobs == 1:
-                    sys.stderr.write(chunk.decode(errors="replace"))
-                    sys.stderr.flush()
-            code = process.wait()
-            self._running.discard(process)
-        if code != 0 or job.score() is None:
-            stopped = f"interrupted by {signal.Signals(code - 128).name}" if code in INTERRUPTED else ""
-            job.failure = stopped or reason(tail.decode(errors="replace")) or f"exit code {code}"
-            log.error(f"#{job.number} {job.name} failed: {job.failure}")
+            if self.n_jobs == 1:
+                sys.stderr.write(chunk.decode(errors="replace"))
+                sys.stderr.flush()
+        code = process.wait()
+        self._running.discard(process)
+        return code, tail.decode(errors="replace")
 
     def _command(self, job: Job) -> list[str]:
         hydra = self.config.hydra
