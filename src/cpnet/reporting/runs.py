@@ -28,6 +28,7 @@ from cpnet.metrics.mean_iou import PairMean
 Floats = NDArray[np.float64]
 Progress = Callable[[Sequence[str], str], Iterable[str]]
 TOLERANCE = 0.005  # per cent; results.json and predictions.jsonl are of one test run
+COMPARED = ("qid", "predicted", "true", "duration")  # of a pair; there may be a million
 NEEDED = ("model", "metrics", "pairs", "trivial", "paper", "paper_model", "protocol", "parameters", "seed", "precision")
 
 
@@ -213,7 +214,8 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
     if not path.is_file():
         raise DataError("predictions.jsonl is not there, and without it there is no interval")
     with path.open(encoding="utf-8") as stream:
-        rows = [json.loads(line) for line in stream if line.strip()]
+        every = (json.loads(line) for line in stream if line.strip())
+        rows = [{key: row[key] for key in COMPARED} for row in every]
     if not rows:
         raise DataError("predictions.jsonl is empty")
     return sorted(rows, key=lambda row: str(row["qid"]))
