@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,7 @@ class GroundingLoader(DataLoader[Any]):
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=num_workers > 0,
+            multiprocessing_context=_context(sampler.num_replicas) if num_workers else None,
             # Seeds of workers, which draw nothing, would otherwise be drawn from the run's own random numbers.
             generator=torch.Generator(),
         )
@@ -133,6 +135,19 @@ class GroundingLoader(DataLoader[Any]):
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Have the next epoch, if it is the one of the state, begin behind the batches that were taken."""
         self._resumed = state["epoch"], state["taken"]
+
+
+def _context(world: int) -> BaseContext | None:
+    """Say how workers are started: those of several processes by a server that is none of them.
+
+    Such a process has threads that take the interpreter when they let go of what was sent. A fork at that moment is a
+    child that waits for ever, for a lock that CPython has before 3.12, and the run waits with it.
+    """
+    if world == 1:
+        return None
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["cpnet.data.dataset"])  # else each worker imports torch
+    return context
 
 
 @contextmanager
