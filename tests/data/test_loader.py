@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +42,8 @@ def sampler(dataset: GroundingDataset, *, seed: int = 3, epoch: int = 0, rank: i
     return made
 
 
-def loader(
-    dataset: GroundingDataset, *, epoch: int = 0, workers: int = 0, size: int = 3, world: int = 1
-) -> GroundingLoader:
-    chosen = sampler(dataset, epoch=epoch, world=world)
-    return GroundingLoader(dataset, sampler=chosen, batch_size=size, num_workers=workers)
+def loader(dataset: GroundingDataset, *, epoch: int = 0, workers: int = 0, size: int = 3) -> GroundingLoader:
+    return GroundingLoader(dataset, sampler=sampler(dataset, epoch=epoch), batch_size=size, num_workers=workers)
 
 
 def go_to(made: GroundingLoader, epoch: int) -> None:
@@ -144,27 +143,40 @@ def test_torchs_random_numbers_are_left_alone(workers: int, dataset: GroundingDa
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[None]:
+    """Have this process talk to others, of which there are none."""
+    if not torch.distributed.is_available():
+        pytest.skip("this torch was built without torch.distributed")
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    yield
+    torch.distributed.destroy_process_group()
+
+
 @pytest.mark.skipif(not hasattr(signal, "sigwaitinfo"), reason="the system does not tell whose a signal is")
 @pytest.mark.parametrize(
-    ("number", "world"), [(signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGUSR1, 1), (signal.SIGTERM, 2)]
+    ("number", "talking"),
+    [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGUSR1, False), (signal.SIGTERM, True)],
 )
 def test_a_signal_to_all_of_a_runs_processes_ends_no_worker(
-    number: signal.Signals, world: int, dataset: GroundingDataset
+    number: signal.Signals, talking: bool, dataset: GroundingDataset, request: pytest.FixtureRequest
 ) -> None:
-    reading, before = loader(dataset, workers=2, world=world), signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    if talking:
+        request.getfixturevalue("group")
+    reading, before = loader(dataset, workers=2), signal.pthread_sigmask(signal.SIG_BLOCK, ())
     this, others = psutil.Process(), psutil.Process().children(recursive=True)
     batches = iter(reading)
     found = [next(batches)]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
     started = [process for process in this.children(recursive=True) if process not in others]
-    # Those of several processes are forked by another one, which has no threads that a fork could come across.
-    workers = [process for process in started if (process.ppid() == this.pid) == (world == 1)]
+    # Beside threads of gloo it is another process that forks them.
+    workers = [process for process in started if (process.ppid() != this.pid) == talking]
     assert len(workers) == 2
     subprocess.run(["kill", f"-{int(number)}", *(str(process.pid) for process in started)], check=True)
     time.sleep(0.2)
+    assert all(process.status() != psutil.STATUS_ZOMBIE for process in started)
     found += list(batches)
-    expected = [batch.index.tolist() for batch in loader(dataset, world=world)]
-    assert [batch.index.tolist() for batch in found] == expected
+    assert [batch.index.tolist() for batch in found] == cut(0)
     start = time.monotonic()
     workers[0].send_signal(signal.SIGTERM)  # their parent's: the last means of torch, and of a program's end
     assert not workers[0].wait(5)  # exit code 0, or nobody's child
@@ -201,3 +213,38 @@ def test_an_evaluation_is_whole_each_time(dataset: GroundingDataset) -> None:
 def test_a_loader_of_a_corpus_is_one_of_these(tmp_path: Path) -> None:
     datamodule = ready(write_corpus(tmp_path) | {"seed": 3})
     assert rows(datamodule.train_dataloader()) == cut(0)
+
+
+READS = """
+import os, sys
+import psutil, torch
+sys.path[:0] = {path!r}
+from pathlib import Path
+from corpora import ready, write_corpus
+from cpnet.data.loader import GroundingLoader, TrainingSampler
+
+if __name__ == "__main__":
+    if sys.argv[1] == "talking":
+        torch.distributed.init_process_group("gloo", init_method=f"file://{{sys.argv[2]}}/store", rank=0, world_size=1)
+    dataset = ready(write_corpus(Path(sys.argv[2]))).dataset("train")
+    sampler = TrainingSampler(dataset, seed=3, rank=0, world=1)
+    batches = iter(GroundingLoader(dataset, sampler=sampler, batch_size=3, num_workers=2))
+    next(batches)
+    print(*(process.pid for process in psutil.Process().children(recursive=True)), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("how", ["alone", "talking"])
+def test_workers_end_with_a_run_that_is_killed(how: str, tmp_path: Path) -> None:
+    if how == "talking" and not torch.distributed.is_available():
+        pytest.skip("this torch was built without torch.distributed")
+    script = tmp_path / "reads.py"
+    script.write_text(READS.format(path=[path for path in sys.path if path]), encoding="utf-8")
+    command = [sys.executable, str(script), how, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        family = [psutil.Process(int(pid)) for pid in run.stdout.readline().split()]
+        run.kill()
+    assert len(family) == (2 if how == "alone" else 4)
+    assert psutil.wait_procs(family, timeout=4)[1] == []

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -102,11 +103,11 @@ class GroundingLoader(DataLoader[Any]):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=num_workers,
-            worker_init_fn=_leave_signals_to_the_parent,
+            worker_init_fn=_follow_the_parent,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=num_workers > 0,
-            multiprocessing_context=_context(sampler.num_replicas) if num_workers else None,
+            multiprocessing_context=_context() if num_workers else None,
             # Seeds of workers, which draw nothing, would otherwise be drawn from the run's own random numbers.
             generator=torch.Generator(),
         )
@@ -122,6 +123,9 @@ class GroundingLoader(DataLoader[Any]):
             self._resumed = None
             assert self.batch_size is not None
             self.sampler.first = self._taken * self.batch_size
+        if self.multiprocessing_context is not None:
+            with _waiting((signal.SIGUSR1,)):
+                resource_tracker.ensure_running()  # it would let the others through, which are to wait next
         with _waiting(OF_THE_RUN):  # until a worker that is being started can leave them to this process
             batches = super().__iter__()
         for batch in batches:
@@ -137,13 +141,13 @@ class GroundingLoader(DataLoader[Any]):
         self._resumed = state["epoch"], state["taken"]
 
 
-def _context(world: int) -> BaseContext | None:
-    """Say how workers are started: those of several processes by a server that is none of them.
+def _context() -> BaseContext | None:
+    """Say how workers are started: where this process talks to others, by a server that does not.
 
-    Such a process has threads that take the interpreter when they let go of what was sent. A fork at that moment is a
-    child that waits for ever, for a lock that CPython has before 3.12, and the run waits with it.
+    It has threads then that take the interpreter when they let go of what was sent. A fork at that moment is a child
+    that waits for ever, for a lock that CPython has before 3.12, and the run waits with it.
     """
-    if world == 1:
+    if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return None
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["cpnet.data.dataset"])  # else each worker imports torch
@@ -160,11 +164,13 @@ def _waiting(numbers: Sequence[signal.Signals]) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _leave_signals_to_the_parent(_: int) -> None:
-    """Let the run end a worker when it needs no more, and no signal that all of its processes get.
+def _follow_the_parent(_: int) -> None:
+    """Let the run end a worker when it needs no more, and its own end, and no signal that all of its processes get.
 
-    torch has its workers die of a SIGTERM that is not their parent's, and an error raised there for each that did.
+    torch has its workers die of a SIGTERM that is not their parent's, and an error raised there for each that did. And
+    it has them outlive a run whose server forked them, and one that was killed before they began.
     """
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     if sys.platform != "linux":  # where it cannot be told whose a signal is
@@ -172,6 +178,13 @@ def _leave_signals_to_the_parent(_: int) -> None:
     else:
         signal.pthread_sigmask(signal.SIG_SETMASK, (signal.SIGTERM,))
         threading.Thread(target=_end_when_the_parent_says, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(0)
 
 
 def _end_when_the_parent_says() -> None:
