@@ -51,6 +51,7 @@ HYDRAS: dict[str, tuple[str, Node]] = {
         "hydra.callbacks.evil",
         {"callbacks": {"evil": {**SYSTEM, "_target_": "hydra_plugins.cpnet_sweeps.launcher.os.system"}}},
     ),
+    "working directory": ("hydra.job.chdir", {"job": {"chdir": True}}),
     "formatter": ("hydra.job_logging.formatters.evil", {"job_logging": {"formatters": {"evil": CALL}}}),
     "handler": ("hydra.hydra_logging.handlers.evil", {"hydra_logging": {"handlers": {"evil": CALL}}}),
     "filter": ("hydra.job_logging.filters.evil", {"job_logging": {"filters": {"evil": CALL}}}),

@@ -128,7 +128,7 @@ def test_a_place_that_an_override_names_runs_nothing(tmp_path: Path) -> None:
     refused(call("train", *TINY, *searched, folder=tmp_path), "hydra.job_logging.formatters.evil", tmp_path)
 
 
-@pytest.mark.parametrize("by", ["file", "override"])
+@pytest.mark.parametrize("by", ["file", "override", "escaped"])
 def test_no_package_is_searched_that_the_user_does_not_trust(
     by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +140,9 @@ def test_no_package_is_searched_that_the_user_does_not_trust(
     (tmp_path / "sent").mkdir()
     (tmp_path / "sent/mine.yaml").write_text("hydra: {searchpath: [pkg://their_package/conf]}\na: 1\n")
     sent = ("--config-path", str(tmp_path / "sent"), "--config-name", "mine", "--cfg", "job")
-    arguments = sent if by == "file" else ("--cfg", "job", *TINY, "hydra.searchpath=[pkg://their_package.conf]")
+    slashes = r"\://" if by == "escaped" else "://"  # which is the same to Hydra
+    override = f"hydra.searchpath=[pkg{slashes}their_package.conf]"
+    arguments = sent if by == "file" else ("--cfg", "job", *TINY, override)
     said = refused(call("train", *arguments, folder=tmp_path), "hydra.searchpath: pkg://their_package", tmp_path)
     assert "CPNET_TRUSTED" in said
     call("train", *arguments, folder=tmp_path, environment={"CPNET_TRUSTED": "their_package"})

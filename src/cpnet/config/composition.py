@@ -12,6 +12,8 @@ from typing import Any
 
 from hydra._internal import hydra as internals
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
@@ -55,22 +57,24 @@ class CheckedLoader(ConfigLoaderImpl):
             ConfigError: somebody's file would run code, or copy a secret
         """
         register_resolvers()
-        self._check_searched(config_name, overrides)
         cfg = super().load_configuration(config_name, overrides, run_mode, from_shell, validate_sweep_overrides)
         check(cfg)
         return cfg
 
-    def _check_searched(self, config_name: str | None, overrides: list[str]) -> None:
-        """Look for packages among the places of files: to look into one is to import it."""
-        loaded = self.repository.load_config(config_name) if config_name else None
+    def _process_config_searchpath(
+        self, config_name: str | None, parsed_overrides: list[Override], repo: CachingConfigRepository
+    ) -> None:
+        """Look for packages among the places of files first: to look into one is to import it."""
+        loaded = repo.load_config(config_name) if config_name else None
         primary = OmegaConf.select(loaded.config, "hydra.searchpath") if loaded else None
-        searched = [*(primary or ()), *(each for each in overrides if "hydra.searchpath" in each)]
-        for package in re.findall(r"pkg:/+([\w./]*)", " ".join(map(str, searched))):
+        overriding = [each.value() for each in parsed_overrides if each.get_key_element() == "hydra.searchpath"]
+        for package in re.findall(r"pkg:/+([\w./]*)", " ".join(map(str, [*(primary or ()), *overriding]))):
             if not is_trusted(package.replace("/", ".")):
                 raise ConfigError(
                     f"hydra.searchpath: pkg://{package} would be imported; give a folder, file://FOLDER\n"
                     f"  or, for code of your own, name its package in the environment: {TRUSTED}={package}"
                 )
+        super()._process_config_searchpath(config_name, parsed_overrides, repo)
 
 
 def install() -> None:
@@ -95,6 +99,8 @@ def _check_hydra(node: Mapping[str, Any]) -> None:
     for key in ("env_copy", "env_set"):
         if node["job"].get(key):
             raise ConfigError(f"hydra.job.{key} is not allowed: set variables in the environment itself{YOURS}")
+    if node["job"].get("chdir"):  # libraries take settings and programs from where they are called, as W&B its address
+        raise ConfigError(f"hydra.job.chdir is not allowed: a run's folder could be somebody else's{YOURS}")
     if not re.fullmatch(r"[\w-]+", str(node["job"].get("name"))):
         raise ConfigError(f"hydra.job.name must be a word; got {node['job'].get('name')!r}{YOURS}")
     for path, mapping in mappings(dict(node), "hydra"):
