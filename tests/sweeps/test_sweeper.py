@@ -190,3 +190,16 @@ def test_what_is_open_becomes_a_distribution(text: str, expected: object) -> Non
 def test_bounds_that_hold_nothing_are_refused_with_their_key(text: str) -> None:
     with pytest.raises(ConfigError, match=r"^optimizer\.lr="):
         distribution(OverridesParser.create().parse_override(f"optimizer.lr={text}"))
+
+
+def test_a_journal_that_was_sent_sets_no_other_key(make: Callable[..., OptunaSweeper], tmp_path: Path) -> None:
+    (tmp_path / "sweep").mkdir()
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "sweep/optuna.journal"))
+    storage = optuna.storages.JournalStorage(backend)
+    sent = optuna.create_study(study_name="sweep", storage=storage, direction="maximize")
+    elsewhere = {"output_dir": optuna.distributions.CategoricalDistribution(["elsewhere"])}
+    waiting = optuna.trial.TrialState.WAITING
+    sent.add_trial(optuna.create_trial(state=waiting, params={"output_dir": "elsewhere"}, distributions=elsewhere))
+    formula = Formula()
+    make(formula, trials=1).sweep(OPEN)
+    assert [sorted(job) for _, job in formula.jobs] == [["model.pyramid_levels", "optimizer.lr"]]

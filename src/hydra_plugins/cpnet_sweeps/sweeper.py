@@ -134,7 +134,8 @@ class OptunaSweeper(Sweeper):
         assert self.launcher is not None
         while (left := self.trials - len(study.get_trials(states=(TrialState.COMPLETE,)))) > 0:
             trials = [study.ask(space) for _ in range(min(left, self.parallel))]
-            batch = [[*(f"{key}={value}" for key, value in trial.params.items()), *fixed] for trial in trials]
+            # Of what the journal may hold beside, which could be any override, nothing is taken.
+            batch = [[*(f"{key}={trial.params[key]}" for key in space), *fixed] for trial in trials]
             self.validate_batch_is_legal(batch)
             returned = self.launcher.launch(batch, initial_job_idx=trials[0].number)
             failed = [each for each in map(_tell, [study] * len(trials), trials, returned) if each is not None]
