@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import unicodedata
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from commands import call
-from cpnet.printing import printable
+from cpnet.printing import PrintableRecord, printable
 from cpnet.results import print_results
 
 EVIL = "\x1b]0;pwned\x07\x9b31m\u202ex"
@@ -48,3 +49,10 @@ def test_an_error_is_shown(tmp_path_factory: pytest.TempPathFactory) -> None:
     assert ended.code == 1
     assert "\\x1b]0;pwned\\x07" in ended.err
     assert "\x1b" not in ended.err
+
+
+def test_a_line_of_a_log_is_shown() -> None:
+    stream = io.StringIO()
+    record = PrintableRecord("cpnet", logging.WARNING, __file__, 1, "other values of %s", (EVIL,), None)
+    logging.StreamHandler(stream).handle(record)
+    assert stream.getvalue() == "other values of \\x1b]0;pwned\\x07\\x9b31m\\u202ex\n"

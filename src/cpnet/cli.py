@@ -12,6 +12,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -19,9 +20,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from cpnet import mistakes, processes
 from cpnet.config import CONFIG_DIR, ConfigError, composition, given, quoted, register_schemas
+from cpnet.config.groups import TrainerConfig
 from cpnet.data.files import check_files, needed_files
 from cpnet.data.moment import DataError
-from cpnet.printing import printable
+from cpnet.locks import check_links
+from cpnet.printing import PrintableRecord, printable
 
 FROM_CHECKPOINT = (
     *("dataset", "model", "model_name", "loss", "sampling", "metrics"),
@@ -61,6 +64,7 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing, and mistakes says what it means
     for noise in NOISE:
         warnings.filterwarnings("ignore", message=noise)
+    logging.setLogRecordFactory(PrintableRecord)
     processes.follow_parent()
     register_schemas()
     composition.install()
@@ -73,6 +77,9 @@ def _call(main: Callable[[], object], prepare: Callable[[], None], config_name: 
     try:
         if any(each.startswith(RERUN) for each in sys.argv[1:]):
             raise ConfigError("--experimental-rerun is not served: it loads a pickle, which can run any program")
+        for key in ("resume_from", "hydra.run.dir", "hydra.sweep.dir"):  # before Hydra writes there
+            if folder := given(sys.argv[1:], key):
+                check_links(Path(folder).expanduser())
         prepare()
         main()
     except KeyboardInterrupt:
@@ -165,7 +172,7 @@ def offer_run(arguments: list[str]) -> None:
     if path:
         from cpnet.checkpoint import load_checkpoint
 
-        ConfigStore.instance().store(name="from_run", node=load_checkpoint(path).config)
+        ConfigStore.instance().store(name="from_run", node=_with_own_cache(load_checkpoint(path).config))
     elif folder:
         from cpnet.recovery import newest
 
@@ -173,7 +180,7 @@ def offer_run(arguments: list[str]) -> None:
         found = newest(run)
         if found is None:
             raise DataError(f"resume_from={folder}: there is no checkpoint in {folder}/checkpoints to go on from")
-        ConfigStore.instance().store(name="from_run", node=found.config | {"resume": True})
+        ConfigStore.instance().store(name="from_run", node=_with_own_cache(found.config) | {"resume": True})
         if named := given(arguments, "hydra.run.dir"):
             if Path(named).resolve() != run.resolve():
                 raise ConfigError(
@@ -183,6 +190,11 @@ def offer_run(arguments: list[str]) -> None:
         else:
             # What the run was started with stays noted in .hydra.
             sys.argv += [f"hydra.run.dir={quoted(str(run))}", "hydra.output_subdir=null"]
+
+
+def _with_own_cache(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out where a run's compiled programs lie: from a folder that somebody else names none is loaded."""
+    return config | {"trainer": config["trainer"] | {"compile_cache": TrainerConfig.compile_cache}}
 
 
 def name_experiment() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,3 +43,19 @@ def held(folder: Path, *, by: str = "run", key: str = "hydra.run.dir") -> Iterat
                 raise
             log.warning("%s: this file system has no locks; make sure that only one %s writes there", folder, by)
         yield
+
+
+def check_links(folder: Path) -> None:
+    """Refuse a folder that is to be gone on with where a link in it would have the run write elsewhere.
+
+    Raises:
+        ConfigError: there is one
+    """
+    inside = os.path.realpath(folder)
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent) / name for name in (*folders, *files)):
+            if path.is_symlink() and os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+                raise ConfigError(
+                    f"{path} is a link to {os.path.realpath(path)}, out of the folder, where a run would write;"
+                    " put a copy in its place, or remove it"
+                )

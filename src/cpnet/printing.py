@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 # What a terminal obeys, but for line ends and tabs, and what turns the direction of text
@@ -15,3 +16,11 @@ def printable(text: str) -> str:
     'a\\x1b[31mb'
     """
     return _OBEYED.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class PrintableRecord(logging.LogRecord):
+    """A line of a log, whose names and values may be other people's."""
+
+    def getMessage(self) -> str:  # noqa: N802  # the standard library's name
+        """Give the line as it is shown."""
+        return printable(super().getMessage())

@@ -21,6 +21,7 @@ from cpnet.data.dataset import GroundingDataset
 from cpnet.data.loader import TrainingSampler
 from cpnet.data.moment import DataError
 from cpnet.module import GroundingModule
+from cpnet.printing import printable
 from cpnet.recovery.randomness import restore_random_state
 
 SHOWN = 10  # rows of a list
@@ -116,10 +117,11 @@ def _note(output: Any, name: str, parts: list[str]) -> None:
 
 
 def _print(lines: list[str], path: Path, found: dict[str, Any], console: Console) -> None:
-    table = Table(title=f"{escape(str(path))}: epoch {found['epoch']}, batch {found['batch']}", title_justify="left")
+    title = f"{path}: epoch {found['epoch']}, batch {found['batch']}"
+    table = Table(title=escape(printable(title)), title_justify="left")
     table.add_column("what is not finite, in the order in which it is computed")
     for line in lines[:SHOWN]:
-        table.add_row(escape(line))
+        table.add_row(escape(printable(line)))
     if len(lines) > SHOWN:
         table.add_row(f"... and {len(lines) - SHOWN} more")
     if not lines:

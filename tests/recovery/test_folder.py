@@ -7,16 +7,21 @@ import fcntl
 import logging
 import os
 import random
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from commands import call
+from cpnet.cli import offer_run
 from cpnet.config import ConfigError
 from cpnet.data.moment import DataError
+from cpnet.locks import check_links
 from cpnet.recovery import begin, checkpoint_to_go_on_from, claimed, newest
 from cpnet.recovery.saving import rotate
 from locks import holder
@@ -219,3 +224,39 @@ def test_a_file_system_without_locks_is_warned_of(
     monkeypatch.setattr(fcntl, "lockf", refuse(errno.EIO))
     with pytest.raises(OSError, match="Input/output"), claimed(tmp_path):
         pytest.fail("it must not begin")
+
+
+def test_a_link_that_leads_out_of_a_run_is_refused_and_others_are_not(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "wandb/first").mkdir(parents=True)
+    (run / "wandb/latest").symlink_to("first")  # as W&B makes them
+    (run / "itself").symlink_to("itself")
+    check_links(run)
+    for name, target in (("train.log", "../elsewhere"), ("wandb/first/x", tmp_path), ("checkpoints", "../run2")):
+        link = run / name
+        link.symlink_to(target)
+        with pytest.raises(ConfigError, match=f"^{link} is a link to {tmp_path}.*out of the folder"):
+            check_links(run)
+        link.unlink()
+
+
+def test_the_command_line_says_which_folder_is_looked_at(tmp_path: Path) -> None:
+    (tmp_path / "sent/0").mkdir(parents=True)
+    (tmp_path / "sent/0/train.log").symlink_to("../../profile")
+    for key in ("resume_from=sent/0", "hydra.run.dir=sent/0", "hydra.sweep.dir='sent'"):
+        ended = call("train", key, folder=tmp_path)
+        assert (ended.code, "0/train.log is a link to" in ended.err) == (1, True), key
+        assert not (tmp_path / "profile").exists()
+
+
+def test_no_compiled_program_is_loaded_from_where_a_checkpoint_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, last=1)
+    sent = content(1)
+    sent["cpnet"]["config"]["trainer"] = {"compile_cache": "theirs", "precision": "32-true"}
+    torch.save(sent, tmp_path / "checkpoints/last.ckpt")
+    monkeypatch.setattr(sys, "argv", ["train"])
+    offer_run([f"resume_from={tmp_path}"])
+    taken = ConfigStore.instance().load("from_run.yaml").node.trainer
+    assert taken == {"compile_cache": "outputs/.compiled", "precision": "32-true"}
