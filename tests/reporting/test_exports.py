@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +97,13 @@ def test_a_name_is_no_formula(tmp_path: Path, name: str) -> None:
     write_run(tmp_path / "0", cfg=config(model=name))
     report = compare(read(tmp_path), experiment=None, baseline=None, resamples=100)
     assert next(csv.DictReader(io.StringIO(to_csv(report))))["row"] == f"'{name}"
+
+
+def test_a_name_is_no_formula_where_a_semicolon_ends_a_cell(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", cfg=config(model="a; =1+1;@sum"))
+    report = compare(read(tmp_path), experiment=None, baseline=None, resamples=100)
+    text = to_csv(report)
+    assert "a;' =1+1;'@sum" in text
+    assert not [
+        cell for line in csv.reader(io.StringIO(text), delimiter=";") for cell in line if re.match(r"\s*[=@]", cell)
+    ]

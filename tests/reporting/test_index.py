@@ -102,3 +102,12 @@ def test_tables_that_an_experiment_no_longer_has_go(tmp_path: Path) -> None:
     kept(tmp_path / "runs/a", tmp_path / "results", experiment="x")
     names = sorted(path.name for path in (tmp_path / "results").iterdir())
     assert names == ["mine.json", "x.json", "y_other.json", "y_tiny.json"]
+
+
+def test_seeds_and_epochs_are_text_in_the_index(tmp_path: Path) -> None:
+    right(tmp_path / "runs")
+    path = tmp_path / "results" / kept(tmp_path / "runs", tmp_path / "results")[0]
+    content = json.loads(path.read_text())
+    content["rows"][0] |= {"seeds": ["<b>"], "epochs": "a|b"}
+    path.write_text(json.dumps(content))
+    assert r"| \<b\> | a\|b |" in index_table(path.parent)

@@ -129,5 +129,8 @@ def _reference(kind: str, reference: Reference, keys: Sequence[str]) -> list[Cel
 
 
 def _harmless(cell: Any) -> Any:
-    # A spreadsheet takes such a text for a formula, and may run it; some also with blanks before it, or wide signs.
-    return f"'{cell}" if isinstance(cell, str) and re.match(r"\s*[=+\-@＝＋－＠]|[\t\r\n]", cell) else cell  # noqa: RUF001
+    # A spreadsheet takes such a text for a formula, and may run it; some also with blanks before it, or wide signs, or
+    # behind what they take for the end of a cell.
+    if not isinstance(cell, str):
+        return cell
+    return re.sub(r"(^|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])|^(?=[\t\r\n])", r"\1'", cell)  # noqa: RUF001

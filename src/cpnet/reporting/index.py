@@ -114,8 +114,8 @@ def _line(content: dict[str, Any], row: dict[str, Any]) -> tuple[str, ...]:
         *recalls,
         f"{metrics['mIoU']['mean']:.2f}" + ("" if sd is None else f" ± {sd:.2f}"),
         theirs,
-        ", ".join(map(str, row["seeds"])),
-        str(row["epochs"]),
+        escape_markdown(", ".join(map(str, row["seeds"]))),
+        escape_markdown(str(row["epochs"])),
         ", ".join(escape_markdown(cells.commit(commit)) for commit in row["commits"]),
     )
 
