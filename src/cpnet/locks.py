@@ -48,6 +48,8 @@ def held(folder: Path, *, by: str = "run", key: str = "hydra.run.dir") -> Iterat
 def check_links(folder: Path) -> None:
     """Refuse a folder that is to be gone on with where a link in it would have the run write elsewhere.
 
+    Of what W&B has in its folder nothing is written again, and some of it are links to its logs.
+
     Raises:
         ConfigError: there is one
     """
@@ -59,3 +61,4 @@ def check_links(folder: Path) -> None:
                     f"{path} is a link to {os.path.realpath(path)}, out of the folder, where a run would write;"
                     " put a copy in its place, or remove it"
                 )
+        folders[:] = [name for name in folders if name != "wandb"]

@@ -230,9 +230,10 @@ def test_a_link_that_leads_out_of_a_run_is_refused_and_others_are_not(tmp_path: 
     run = tmp_path / "run"
     (run / "wandb/first").mkdir(parents=True)
     (run / "wandb/latest").symlink_to("first")  # as W&B makes them
+    (run / "wandb/first/debug-core.log").symlink_to(tmp_path / "cache/wandb/debug.log")
     (run / "itself").symlink_to("itself")
     check_links(run)
-    for name, target in (("train.log", "../elsewhere"), ("wandb/first/x", tmp_path), ("checkpoints", "../run2")):
+    for name, target in (("train.log", "../elsewhere"), ("0", tmp_path), ("checkpoints", "../run2")):
         link = run / name
         link.symlink_to(target)
         with pytest.raises(ConfigError, match=f"^{link} is a link to {tmp_path}.*out of the folder"):
