@@ -194,7 +194,8 @@ def offer_run(arguments: list[str]) -> None:
 
 def _with_own_cache(config: dict[str, Any]) -> dict[str, Any]:
     """Leave out where a run's compiled programs lie: from a folder that somebody else names none is loaded."""
-    return config | {"trainer": config["trainer"] | {"compile_cache": TrainerConfig.compile_cache}}
+    trainer = dict(config.get("trainer", {}))
+    return config | {"trainer": trainer | {"compile_cache": TrainerConfig.compile_cache}}
 
 
 def name_experiment() -> None:

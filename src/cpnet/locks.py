@@ -15,6 +15,8 @@ from cpnet.config import ConfigError
 log = logging.getLogger(__name__)
 
 LOCK = ".lock"
+# What is added to or written over, in a run's folder or a sweep's; other files are replaced, a link like any other.
+WRITTEN = (LOCK, "*.log", ".hydra", "wandb", "tensorboard", "multirun.yaml", "*.journal", "best.json", "[0-9]*")
 
 
 @contextmanager
@@ -46,19 +48,18 @@ def held(folder: Path, *, by: str = "run", key: str = "hydra.run.dir") -> Iterat
 
 
 def check_links(folder: Path) -> None:
-    """Refuse a folder that is to be gone on with where a link in it would have the run write elsewhere.
-
-    Of what W&B has in its folder nothing is written again, and some of it are links to its logs.
+    """Refuse the folder of a run or sweep where a link in it would have that write somewhere else.
 
     Raises:
         ConfigError: there is one
     """
     inside = os.path.realpath(folder)
-    for parent, folders, files in os.walk(folder):
-        for path in (Path(parent) / name for name in (*folders, *files)):
-            if path.is_symlink() and os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+    for pattern in ("*", ".hydra/*", "[0-9]*/*", "[0-9]*/.hydra/*"):  # also of a sweep's jobs
+        for path in folder.glob(pattern):
+            written = path.parent.name == ".hydra" or any(path.match(name) for name in WRITTEN)
+            place = os.path.realpath(path)
+            if written and path.is_symlink() and os.path.commonpath([inside, place]) != inside:
                 raise ConfigError(
-                    f"{path} is a link to {os.path.realpath(path)}, out of the folder, where a run would write;"
+                    f"{path} is a link to {place}, out of the folder, which would be written to;"
                     " put a copy in its place, or remove it"
                 )
-        folders[:] = [name for name in folders if name != "wandb"]

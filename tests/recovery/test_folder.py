@@ -231,9 +231,18 @@ def test_a_link_that_leads_out_of_a_run_is_refused_and_others_are_not(tmp_path: 
     (run / "wandb/first").mkdir(parents=True)
     (run / "wandb/latest").symlink_to("first")  # as W&B makes them
     (run / "wandb/first/debug-core.log").symlink_to(tmp_path / "cache/wandb/debug.log")
-    (run / "itself").symlink_to("itself")
+    (run / "train.log").symlink_to("first.log")
+    (run / "process_1.log").symlink_to("process_1.log")
+    (run / "checkpoints").symlink_to(tmp_path)  # on another disk, say
+    (run / "notes").symlink_to(tmp_path)
     check_links(run)
-    for name, target in (("train.log", "../elsewhere"), ("0", tmp_path), ("checkpoints", "../run2")):
+    (run / "1").mkdir()
+    for name, target in (
+        ("output.log", "../elsewhere"),
+        ("0", tmp_path),
+        (".hydra", "../run2"),
+        ("1/.lock", "../../x"),
+    ):
         link = run / name
         link.symlink_to(target)
         with pytest.raises(ConfigError, match=f"^{link} is a link to {tmp_path}.*out of the folder"):
