@@ -188,8 +188,8 @@ def offer_run(arguments: list[str]) -> None:
                     " or copy the folder and go on from the copy"
                 )
         else:
-            # What the run was started with stays noted in .hydra.
-            sys.argv += [f"hydra.run.dir={quoted(str(run))}", "hydra.output_subdir=null"]
+            # What the run was started with stays noted in .hydra. Before flags: argparse takes no override behind them.
+            sys.argv[1:1] = [f"hydra.run.dir={quoted(str(run))}", "hydra.output_subdir=null"]
 
 
 def _with_own_cache(config: dict[str, Any]) -> dict[str, Any]:

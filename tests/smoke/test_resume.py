@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from commands import TINY, Ended, call, spawn, start
 from cpnet.module import GroundingModule
@@ -334,6 +335,14 @@ def test_a_disk_that_is_full_before_the_run_begins_is_said(tmp_path: Path, monke
     assert ended.code == 1
     assert f"cpnet: {tmp_path}/run: No space left on device; hydra.run.dir=FOLDER names another folder\n" in ended.err
     assert "Traceback" not in ended.err
+
+
+def test_what_a_run_would_go_on_with_can_be_looked_at(place: Path) -> None:
+    ended = call("train", "resume_from=early", "model.dropout=0.125", "--cfg", "job", folder=place)
+    assert ended.code == 0, ended.err
+    shown = OmegaConf.create(ended.out)
+    assert (shown.model.dropout, shown.resume) == (0.125, True)
+    assert shown.model.hidden_dim == OmegaConf.load(place / "early/config.yaml").model.hidden_dim
 
 
 def test_a_run_goes_on_in_its_own_folder_or_not_at_all(place: Path) -> None:
