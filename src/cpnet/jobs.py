@@ -20,10 +20,11 @@ from cpnet import __version__
 from cpnet.commit import git_commit
 from cpnet.config import ConfigError, quoted
 from cpnet.data.atomic import replacing
+from cpnet.locks import LOCK
 
 JOBS = "jobs.json"
 UNTELLING = ("hydra", "run_name", "sweep", "resume")  # keys that say nothing about what a run computes
-NOT_SHARED = ("wandb", "tensorboard", "earlier", ".lock")  # what trackers wrote under the run's own name; who holds it
+NOT_SHARED = ("wandb", "tensorboard", "earlier", LOCK)  # what trackers wrote under the run's own name; who holds it
 OURS = ("run_name=", "sweep.", "resume=")  # overrides that say nothing about a job
 
 

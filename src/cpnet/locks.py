@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 LOCK = ".lock"
 # What is added to or written over, in a run's folder or a sweep's; other files are replaced, a link like any other.
-WRITTEN = (LOCK, "*.log", ".hydra", "wandb", "tensorboard", "multirun.yaml", "*.journal", "best.json", "[0-9]*")
+WRITTEN = (LOCK, "*.log", ".hydra", "wandb", "tensorboard", "multirun.yaml", "*.journal", "best.json")
 
 
 @contextmanager
@@ -56,9 +56,11 @@ def check_links(folder: Path) -> None:
     inside = os.path.realpath(folder)
     for pattern in ("*", ".hydra/*", "[0-9]*/*", "[0-9]*/.hydra/*"):  # also of a sweep's jobs
         for path in folder.glob(pattern):
-            written = path.parent.name == ".hydra" or any(path.match(name) for name in WRITTEN)
+            if not path.is_symlink():
+                continue
+            written = path.parent.name == ".hydra" or path.name.isdigit() or any(map(path.match, WRITTEN))
             place = os.path.realpath(path)
-            if written and path.is_symlink() and os.path.commonpath([inside, place]) != inside:
+            if written and os.path.commonpath([inside, place]) != inside:
                 raise ConfigError(
                     f"{path} is a link to {place}, out of the folder, which would be written to;"
                     " put a copy in its place, or remove it"

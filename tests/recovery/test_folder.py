@@ -235,6 +235,7 @@ def test_a_link_that_leads_out_of_a_run_is_refused_and_others_are_not(tmp_path: 
     (run / "process_1.log").symlink_to("process_1.log")
     (run / "checkpoints").symlink_to(tmp_path)  # on another disk, say
     (run / "notes").symlink_to(tmp_path)
+    (run / "2d_features").symlink_to(tmp_path)
     check_links(run)
     (run / "1").mkdir()
     for name, target in (
