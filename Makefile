@@ -1,10 +1,10 @@
-# make help lists the targets. Set PYTHON to choose the interpreter of .venv: make test PYTHON=python3.12
+# make help lists the targets. PYTHON sets the interpreter of .venv: make test PYTHON=python3.12
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/tools
-# What torch's CUDA build brings with it and its CPU build does not
+# Packages that only torch's CUDA build needs
 CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
 	cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
 
@@ -20,33 +20,32 @@ $(READY): pyproject.toml constraints.txt
 	$(PY) -m pip install --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-setup: $(READY) ## make .venv and install the tested versions into it
+setup: $(READY) ## create .venv and install the tested versions into it
 
 train: $(READY) ## train a small CPNet on a synthetic corpus, in two minutes
 	$(PY) -m cpnet.train dataset=synthetic model=cpnet_small optimizer.lr=1e-3 epochs=20
 
 test: $(READY) ## run the tests
-	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 -m 'not slow'
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow'
 
 test-slow: $(READY) ## run the tests that take more than a minute each
 	$(PY) -m pytest -m slow
 
-soak: $(READY) ## kill a training 100 times, in half an hour, and compare what comes of it with one that was not disturbed
+soak: $(READY) ## kill and resume a training 100 times and compare it with an uninterrupted one: half an hour
 	$(PY) tests/soak.py --kills 100
 
-bench: $(READY) ## time the model's steps against a plain reference, in ten minutes
+bench: $(READY) ## time the model's steps against a plain implementation
 	$(PY) benchmarks/steps.py
 
-# Real queries take the annotations and features of experiments/README.md: make bench-full DATA=DIR FEATURES=FILE
+# With real queries (annotations and features of experiments/README.md): make bench-full DATA=DIR FEATURES=FILE
 bench-full: $(READY) ## time everything: steps, stages, answers, lengths, and with DATA= and FEATURES= an epoch
-	$(PY) benchmarks/steps.py
+	$(PY) benchmarks/steps.py --compiled --bf16
 	$(PY) benchmarks/stages.py
 	$(PY) benchmarks/serving.py
 	$(PY) benchmarks/lengths.py
 	$(if $(FEATURES),$(PY) benchmarks/epoch.py --data $(DATA) --features $(FEATURES))
 
-bench-data: $(READY) ## measure containers and loader; benchmarks/README.md has what came out
-	$(PY) benchmarks/containers.py
+bench-data: $(READY) ## measure the loader; benchmarks/README.md has the results
 	$(PY) benchmarks/loader.py
 
 check: $(READY) ## formatting, lint, strict types, architecture, doctests
@@ -55,7 +54,7 @@ check: $(READY) ## formatting, lint, strict types, architecture, doctests
 	$(PY) -m mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests/test_architecture.py --doctest-modules src
 
-format: $(READY) ## format the code, and mend what lint can mend
+format: $(READY) ## format the code and apply lint's automatic fixes
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
 
@@ -63,14 +62,14 @@ $(TOOLS):
 	$(PYTHON) -m venv $(TOOLS)
 	$(TOOLS)/bin/python -m pip install --quiet uv==0.13.9 pip-audit==2.10.1 || { rm -rf $(TOOLS); exit 1; }
 
-# The comments at its head stay.
-lock: $(TOOLS) ## renew requirements.lock, the tested versions with the hashes of their files
+# Keeps the comments at the head of the file.
+lock: $(TOOLS) ## update requirements.lock, the tested versions with the hashes of their files
 	{ sed '/^[^#]/,$$d' requirements.lock && $(TOOLS)/bin/uv pip compile pyproject.toml --extra dev --constraint constraints.txt \
 		--universal --python-version 3.11 --generate-hashes --no-header --no-annotate --quiet \
 		$(foreach name,torch $(CUDA),--no-emit-package $(name)); } > requirements.lock.new || { rm requirements.lock.new; exit 1; }
 	mv requirements.lock.new requirements.lock
 
-audit: $(TOOLS) ## ask the public database of vulnerabilities for the versions of requirements.lock; needs a network
+audit: $(TOOLS) ## check requirements.lock for known vulnerabilities; needs a network
 	@$(TOOLS)/bin/pip-audit --version
 	@$(TOOLS)/bin/pip-audit --strict --requirement requirements.lock --no-deps --disable-pip || { code=$$?; \
 		echo "make audit: either versions above have known vulnerabilities, or the database could not be reached from here"; exit $$code; }

@@ -1,4 +1,4 @@
-"""An epoch of real queries over the sum of its steps, and the time from the command to its first step and its help.
+"""An epoch of real queries over the sum of its steps; seconds of the command to its help and to its first step.
 
 The queries are Charades-STA's, the features the surrogate ones of experiments/README.md; any corpus does.
 """
@@ -24,24 +24,27 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch.nn.utils import clip_grad_norm_
 
 from cpnet.batch import GroundingBatch
-from cpnet.build import build_datamodule, build_module, build_trainer
 from cpnet.config import CONFIG_DIR, register_schemas
-from cpnet.losses import GroundingLoss
-from cpnet.precision import choose_precision
-from cpnet.speed import prepare_process
+from cpnet.launch.signals import Signals
+from cpnet.training.build import build_callbacks, make_trainer, training_module
+from cpnet.training.compilation import prepare_process
+from cpnet.training.losses import GroundingLoss
+from cpnet.training.precision import choose_precision
+from cpnet.training.run import read_data
 from machine import describe, table
 
 FIRST_STEP = "first step after"
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))  # for FirstStep, below
-from cpnet import cli, train
-cli.run(train.main, config_name="train")
+from cpnet import train
+from cpnet.launch import command
+command.run(train.main, config_name="train")
 """
 
 
 class Clock(Callback):
-    """Times each epoch of training, up to the end of its validation and checkpoints, and its steps alone in between."""
+    """Time each epoch of training with its validation and checkpoints, and its steps alone in between."""
 
     def __init__(self, steps_alone: Callable[[], float]) -> None:
         self.steps_alone = steps_alone
@@ -50,7 +53,7 @@ class Clock(Callback):
         self.began: float | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note the time."""
+        """Record the time."""
         if self.began is not None:
             self.epochs.append(time.perf_counter() - self.began)
         self.steps.append(self.steps_alone())
@@ -59,13 +62,13 @@ class Clock(Callback):
 
 
 class FirstStep(Callback):
-    """Says when the first step of training is done, and ends the process."""
+    """Print the time of the first training step, and end the process."""
 
     def __init__(self, since: float) -> None:
         self.since = since
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
-        """Print the seconds since the command was given."""
+        """Print the seconds since the command started."""
         print(FIRST_STEP, time.time() - self.since, flush=True)
         raise SystemExit(0)
 
@@ -80,15 +83,14 @@ def compose(overrides: list[str]) -> DictConfig:
 
 
 def epoch_over_steps(overrides: list[str], folder: Path) -> list[str]:
-    """Train as the command does; time its epochs but the first, and the steps of each alone before it."""
+    """Train as the command does; time all epochs except the first, and the steps of each epoch alone before it."""
     cfg = compose([*overrides, "epochs=4", "callbacks.early_stopping=null", f"output_dir={folder}"])
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, "cpu")
-    datamodule = build_datamodule(cfg)
-    datamodule.prepare_data()
-    datamodule.setup()
-    module = build_module(cfg, datamodule.vocabulary)
+    datamodule = read_data(cfg)
+    module = training_module(cfg, datamodule.vocabulary)
     clock = Clock(steps_alone(module, datamodule, cfg.trainer.precision == "bf16-mixed"))
-    trainer = build_trainer(cfg, callbacks=[clock])
+    callbacks = build_callbacks(cfg.callbacks, folder=folder, signals=Signals(), progress_bar=False)
+    trainer = make_trainer(cfg.trainer, callbacks=[clock, *callbacks], batch_size=cfg.batch_size)
     trainer.fit(module, datamodule=datamodule)
     epoch, steps = median(clock.epochs[1:]), median(clock.steps[2:])  # what comes before is the compiler's
     pairs = len(datamodule.dataset("train"))
@@ -97,7 +99,7 @@ def epoch_over_steps(overrides: list[str], folder: Path) -> list[str]:
 
 
 def steps_alone(module: Any, datamodule: Any, bf16: bool) -> Callable[[], float]:
-    """Make what times an epoch's training steps and validation batches, all of which are there already."""
+    """Return a function that times an epoch's training steps and validation batches, which are in memory already."""
     model, loss, device = module.model, GroundingLoss(), torch.device("cpu")
     optimizer = module.make_optimizer(model.parameters())
 
@@ -127,7 +129,7 @@ def steps_alone(module: Any, datamodule: Any, bf16: bool) -> Callable[[], float]
 
 
 def command_seconds(arguments: list[str], *, repeats: int) -> float:
-    """Median time of ``python -m cpnet.train`` with arguments that do not train."""
+    """Return the median time of ``python -m cpnet.train`` with arguments that do not train."""
     taken = []
     for _ in range(repeats):
         begin = time.perf_counter()
@@ -137,7 +139,7 @@ def command_seconds(arguments: list[str], *, repeats: int) -> float:
 
 
 def first_step_seconds(overrides: list[str], folder: Path, *, repeats: int) -> float:
-    """Median time from the command to the end of its first step."""
+    """Return the median time from the command to the end of its first step."""
     taken = []
     for _ in range(repeats):
         arguments = [*overrides, f"hydra.run.dir={folder}", "+callbacks.first._target_=epoch.FirstStep"]

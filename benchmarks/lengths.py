@@ -1,4 +1,4 @@
-"""Memory and time against T: a process for each length, of which the peak of resident memory is read."""
+"""Memory and time against T; each length has its own process, whose peak of resident memory is read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from cpnet.speed import prepare_process
+from cpnet.training.compilation import prepare_process
 from machine import describe, seconds, table
 from setups import FULL, inference, training_step
 
@@ -18,7 +18,7 @@ BATCH = 4
 
 
 def measure(mode: str, clips: int) -> tuple[float, float]:
-    """Seconds of a batch, and MB of the process's peak above what it held before the first."""
+    """Return seconds of a batch, and MB of the process's peak above its memory before the first batch."""
     prepare_process()
     setup = replace(FULL, clips=clips, batch=BATCH)
     model, batch = setup.model(), setup.pairs()
@@ -37,7 +37,7 @@ def _peak() -> int:
 
 
 def main() -> None:
-    """Print the table, or measure one length as a process of its own."""
+    """Print the table, or measure one length in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--longest", type=int, default=4096)
     parser.add_argument("--one", nargs=2, metavar=("MODE", "CLIPS"))

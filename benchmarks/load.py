@@ -2,9 +2,8 @@
 
     python benchmarks/load.py [--pairs 1000000] [--gigabytes 3]
 
-Features and queries are made up; a narrow model is trained on a few of them first. The log of the run and the files in
-its folder, looked at from outside, tell which stage it is in. Ends with an error where the resident set of the process
-went beyond what is allowed, or where a prediction is missing.
+Features and queries are made up; a narrow model is trained on a few of them first. The log and the files of a run tell
+its stage. Fails if the resident set of the process exceeds its limit, or if a prediction is missing.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ NARROW = (
     *("logger=none", "trainer.enable_progress_bar=false"),
 )
 # What the log says when a stage begins; files tell the last two.
-BEGINS = {"annotations": "test: read", "words": "words:", "features": "features: residence"}
+BEGINS = {"annotations": "test: read", "words": "words:", "features": "features: placement"}
 STAGES = ("start, annotations read", "cleaned, words", "features opened", "pairs, test", "predictions", "results")
 
 
 @dataclass
 class Watched:
-    """What was seen of a run.
+    """Measurements of a run.
 
     Attributes:
         seconds: of each stage
@@ -54,7 +53,7 @@ class Watched:
 
 
 def main() -> None:
-    """Print a table, and fail where a limit was passed."""
+    """Print a table, and fail if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where 1 GB can be written; a temporary folder otherwise")
     parser.add_argument("--pairs", type=int, default=1_000_000)
@@ -78,7 +77,7 @@ def prepare(folder: Path, *, pairs: int) -> None:
 
 
 def evaluate(folder: Path) -> Watched:
-    """Run the command on the large corpus and look at it until it ends."""
+    """Run the command on the large corpus, and sample its memory until it ends."""
     settings = ["checkpoint=trained/checkpoints/best.ckpt", "data_dir=many", "batch_size=4096", "hydra.run.dir=run"]
     command = [sys.executable, "-m", "cpnet.evaluate", *settings]
     watched, begin = Watched(), time.perf_counter()
@@ -102,7 +101,7 @@ def evaluate(folder: Path) -> Watched:
 
 
 def stage_of(run: Path) -> str:
-    """Tell the stage that a run is in from what it has written."""
+    """Return the stage of a run by the files that it has written."""
     if (run / "predictions.jsonl").exists():
         return STAGES[5]
     if any(run.glob("predictions.jsonl.*.tmp")):
@@ -125,7 +124,7 @@ def show(folder: Path, watched: Watched) -> None:
 
 
 def check(folder: Path, watched: Watched, *, pairs: int, gigabytes: float) -> None:
-    """End with an error where the run took more than it may, or answered other pairs than the split has."""
+    """Fail if the run exceeded its memory, or if its predictions are not those of the split."""
     with (folder / "run" / "predictions.jsonl").open(encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             if json.loads(line)["qid"] != f"test:{number}":

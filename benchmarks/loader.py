@@ -1,4 +1,4 @@
-"""The loader alone: pairs a second, and the bytes that it moves as a share of the machine's memory-copy bandwidth.
+"""The loader alone: pairs a second, and its bytes a second as a share of the machine's memory-copy bandwidth.
 
     python benchmarks/loader.py [--gigabytes 1] [--widths 500 1024 4096]
 
@@ -6,10 +6,10 @@ A pack in float32 is written as packs are delivered, HDF5 with a dataset a video
 batches of an epoch of training (T = 128, 100 pairs, random phase) are taken
 
 - pair by pair from the delivered pack, as loaders of this field do,
-- batch by batch from the delivered pack (``residence=disk`` without a packed store),
-- from the packed store mapped into memory (``disk``), and from shared memory (``memory``),
+- batch by batch from the delivered pack (``placement=disk`` without a packed store),
+- from the packed store mapped into memory (``disk``), and from one array in memory (``memory``).
 
-by the training process itself and by two workers. What a batch moves is its source rows read and its clips written,
+What a batch moves is its source rows read and its clips written,
 both as stored. The pages of the files are in the system's cache: this is the loader's speed, not the disk's.
 """
 
@@ -30,11 +30,11 @@ import torch
 from torch.utils.data import DataLoader
 
 from cpnet.batch import GroundingBatch
-from cpnet.data.dataset import GroundingDataset
+from cpnet.data.dataset import GroundingDataset, IndexAndPhase
 from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
 from cpnet.data.sampling import Pick
-from cpnet.speed import prepare_process
+from cpnet.training.compilation import prepare_process
 from machine import copy_bandwidth, describe
 from made_up import counts, datamodule, name, write_pack
 
@@ -64,48 +64,43 @@ def measure(folder: Path, *, width: int, gigabytes: float) -> None:
     delivered = folder / "delivered.hdf5"
     write_pack(delivered, width=width, **shape)
     durations = dict(zip(map(name, range(videos)), (counts(**shape) / 4).tolist(), strict=True))
-    pack(open_features(path=delivered), folder / "packed", durations=durations)
+    pack(open_features(path=delivered), folder / "packed", videos=durations)
 
     print(f"\n{width} wide, {videos} videos of about {rows} rows, {videos * rows * width * 2 / 1e9:.1f} GB in float16")
-    print(f"{'features':<34}{'workers':>8}{'pairs/s':>10}{'x pair by pair':>16}{'GB/s':>7}{'of a copy':>11}")
+    print(f"{'features':<34}{'pairs/s':>10}{'x pair by pair':>16}{'GB/s':>7}{'of a copy':>11}")
     base = 0.0
-    for label, path, residence, workers in (
-        ("delivered, pair by pair", delivered, "disk", 0),
-        ("delivered, pair by pair", delivered, "disk", 2),
-        ("delivered, batch by batch", delivered, "disk", 0),
-        ("delivered, batch by batch", delivered, "disk", 2),
-        ("packed store, mapped (disk)", folder / "packed", "disk", 0),
-        ("packed store, mapped (disk)", folder / "packed", "disk", 2),
-        ("packed store, memory", folder / "packed", "memory", 0),
-        ("packed store, memory", folder / "packed", "memory", 2),
+    for label, path, placement in (
+        ("delivered, pair by pair", delivered, "disk"),
+        ("delivered, batch by batch", delivered, "disk"),
+        ("packed store, mapped (disk)", folder / "packed", "disk"),
+        ("packed store, memory", folder / "packed", "memory"),
     ):
         module = datamodule(
             path,
             pairs={"train": 400 * BATCH, "val": 1, "test": 1},
             **shape,
-            residence=residence,
+            width=width,
+            placement=placement,
             sampling=Pick(clips=CLIPS),
             batch_size=BATCH,
-            num_workers=workers,
         )
         loader: DataLoader[Any] = module.train_dataloader()
         if label.endswith("pair by pair"):
             single = PairByPair(delivered, module.dataset("train"))
-            loader = DataLoader(single, batch_size=BATCH, sampler=loader.sampler, num_workers=workers)
+            loader = DataLoader(single, batch_size=BATCH, sampler=loader.sampler)
         batches = {"delivered": 6}.get(label.partition(",")[0], 60)
         rate, moved = speed(loader, batches=batches)
         copied = copy_bandwidth()
         base = base or rate
         print(
-            f"{label:<34}{workers:>8}{rate:>10.0f}{rate / base:>16.1f}{moved * rate / 1e9:>7.1f}"
-            f"{moved * rate / copied:>11.0%}",
+            f"{label:<34}{rate:>10.0f}{rate / base:>16.1f}{moved * rate / 1e9:>7.1f}{moved * rate / copied:>11.0%}",
             flush=True,
         )
     print(f"memory copy: {copied / 1e9:.1f} GB/s")
 
 
 class PairByPair(torch.utils.data.Dataset[torch.Tensor]):
-    """The features of one pair at a time, with the HDF5 library and numpy alone; words and spans are left out."""
+    """The features of one pair at a time, with h5py and numpy; words and spans are left out."""
 
     def __init__(self, path: Path, dataset: GroundingDataset) -> None:
         self.path, self.videos = path, [moment.video for moment in dataset.moments]
@@ -114,17 +109,17 @@ class PairByPair(torch.utils.data.Dataset[torch.Tensor]):
     def __len__(self) -> int:
         return len(self.videos)
 
-    def __getitem__(self, index: int) -> torch.Tensor:
+    def __getitem__(self, picked: IndexAndPhase) -> torch.Tensor:
         self.file = self.file or h5py.File(self.path, locking=False)
-        rows = self.file[self.videos[index]][()]
+        rows = self.file[self.videos[picked[0]]][()]
         clips = np.zeros((CLIPS, rows.shape[1]), rows.dtype)
-        picked = np.arange(min(CLIPS, len(rows))) * max(len(rows), CLIPS) // CLIPS
-        clips[: len(picked)] = rows[picked]
+        places = np.arange(min(CLIPS, len(rows))) * max(len(rows), CLIPS) // CLIPS
+        clips[: len(places)] = rows[places]
         return torch.from_numpy(clips)
 
 
 def speed(loader: DataLoader[Any], *, batches: int) -> tuple[float, float]:
-    """Pairs a second, by the median of a few stretches of an epoch, and bytes that a pair moves."""
+    """Return pairs a second, the median of a few stretches of an epoch, and the bytes read and written for a pair."""
     moved = 0.0
     rates = []
     for stretch in stretches(loader, batches=batches):
@@ -138,7 +133,7 @@ def speed(loader: DataLoader[Any], *, batches: int) -> tuple[float, float]:
 
 
 def stretches(loader: DataLoader[Any], *, batches: int) -> Iterator[Iterator[Any]]:
-    """Cut an epoch, after its first batches, which start workers and fill their queues."""
+    """Cut an epoch, after its first batches."""
     epoch = iter(loader)
     list(islice(epoch, 6))
     for _ in range(5):

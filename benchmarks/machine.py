@@ -1,4 +1,4 @@
-"""What the machine is and how fast it copies memory, so that other figures can be given as a share of it."""
+"""The machine: its name, its matrix products and its memory, to which other figures are compared."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import h5py
 import numpy as np
 import torch
 
-COPIED_BYTES = 256 << 20  # beyond what a processor's cache holds for one program
+COPIED_BYTES = 256 << 20  # more than the cache of a processor
 
 
 def seconds(action: Callable[[], object], *, repeats: int = 7, warm: int = 1) -> float:
-    """Median time of an action, after some first runs that do not count."""
+    """Return the median time of an action, after ``warm`` runs that do not count."""
     return in_turns({"action": action}, repeats=repeats, warm=warm)["action"]
 
 
 def in_turns(actions: Mapping[str, Callable[[], object]], *, repeats: int = 7, warm: int = 1) -> dict[str, float]:
-    """Median time of each action, all of them in turns: a shared machine is as slow for one as for the others."""
+    """Return the median time of each action; they take turns, so that the load of a shared machine affects all."""
     for action in actions.values():
         for _ in range(warm):
             action()
@@ -39,7 +39,7 @@ def in_turns(actions: Mapping[str, Callable[[], object]], *, repeats: int = 7, w
 
 
 def matrix_products(dtype: torch.dtype, device: torch.device) -> dict[str, tuple[float, Callable[[], object]]]:
-    """FLOPs of some matrix products, and what does each: large squares, and a layer's of many clips."""
+    """Return the FLOPs of some matrix products with their functions: large squares, and layers on many clips."""
     products: dict[str, tuple[float, Callable[[], object]]] = {}
     for rows, inner, columns in ((2048, 2048, 2048), (4096, 4096, 4096), (12800, 512, 512), (12800, 2048, 512)):
         left, right = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
@@ -49,13 +49,18 @@ def matrix_products(dtype: torch.dtype, device: torch.device) -> dict[str, tuple
 
 
 def matrix_peak(dtype: torch.dtype, device: torch.device) -> float:
-    """FLOPs a second of the fastest of the matrix products."""
+    """Return the FLOPs a second of the fastest matrix product."""
     products = matrix_products(dtype, device)
     return max(flops / seconds(product, repeats=9) for flops, product in products.values())
 
 
+def computes_bf16(device: torch.device) -> bool:
+    """Return whether a device has instructions for bfloat16; a CPU without them emulates it slowly."""
+    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """Give a Markdown table."""
+    """Return a Markdown table."""
     return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
 
 
@@ -65,13 +70,13 @@ def _wait() -> None:
 
 
 def copy_bandwidth() -> float:
-    """Bytes a second of copying memory that is there already, reading and writing counted."""
+    """Return the bytes a second of copying between two existing buffers; reads and writes count."""
     source, target = (torch.from_numpy(np.ones(COPIED_BYTES, np.uint8)) for _ in range(2))
     return 2 * COPIED_BYTES / seconds(lambda: target.copy_(source))
 
 
 def describe() -> str:
-    """One line on machine, versions and date."""
+    """Return one line with machine, versions and date."""
     models = [line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
     processor = models[0] if models else platform.processor() or platform.machine()
     return (

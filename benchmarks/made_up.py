@@ -1,20 +1,24 @@
-"""Feature packs of real sizes with made-up values, and pairs to ask of them."""
+"""Feature packs of real sizes with made-up values, and pairs on them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from cpnet.data.annotations import Annotations
-from cpnet.data.datamodule import GroundingDataModule
+from cpnet.data.corpora.writers import write_glove, write_jsonl
+from cpnet.data.datamodule import GroundingDataModule, Loading
+from cpnet.data.features.feature_pack import FeaturePack
 from cpnet.data.moment import Moment
-from cpnet.data.writers import write_glove, write_jsonl
+from cpnet.data.sampling import Sampling
+from cpnet.data.vocabulary import SPECIAL, Vocabulary, Words
+from cpnet.options import FeatureOptions, WordOptions
 
 ROWS_A_SECOND = 4.0
 WORD_DIM = 5
@@ -36,18 +40,18 @@ QUERY = "a person opens the door and walks over to the other side of the room wh
 
 
 def name(video: int) -> str:
-    """Id of a video."""
+    """Return the id of a video."""
     return f"video{video:06d}"
 
 
 def counts(videos: int, rows: int) -> NDArray[np.int64]:
-    """Rows of each video: ``rows`` on average, from half to one and a half times as many."""
+    """Return the number of rows of each video: ``rows`` on average, from half to one and a half of it."""
     drawn = np.random.default_rng(0).integers(rows // 2, rows + rows // 2, videos, endpoint=True)
     return np.asarray(drawn, dtype=np.int64)
 
 
 def write_pack(path: Path, *, videos: int, rows: int, width: int, dtype: str = "float32") -> None:
-    """Write a pack as they are delivered: HDF5, a dataset a video."""
+    """Write a pack as delivered: HDF5, one dataset a video."""
     noise = np.random.default_rng(1).standard_normal((2 * rows, width), np.float32).astype(dtype)
     with h5py.File(path, "w") as file:
         for video, count in enumerate(counts(videos, rows).tolist()):
@@ -56,7 +60,7 @@ def write_pack(path: Path, *, videos: int, rows: int, width: int, dtype: str = "
 
 
 def read_pairs(*, split: str, pairs: Mapping[str, int], videos: int, rows: int) -> list[Moment]:
-    """Pairs of a split, spread evenly over all videos; what ``Annotations`` takes for a reader."""
+    """Return the pairs of a split, spread evenly over all videos: a reader for ``Annotations``."""
     durations = counts(videos, rows) / ROWS_A_SECOND
     words = QUERY.split()
     return [
@@ -87,7 +91,15 @@ def write_corpus(
 
 
 def datamodule(
-    path: Path, *, pairs: Mapping[str, int], videos: int, rows: int, **arguments: Any
+    path: Path,
+    *,
+    pairs: Mapping[str, int],
+    videos: int,
+    rows: int,
+    width: int,
+    placement: str,
+    sampling: Sampling,
+    batch_size: int,
 ) -> GroundingDataModule:
     """Make the DataModule of a pack, and set it up."""
     module = GroundingDataModule(
@@ -95,11 +107,15 @@ def datamodule(
             reader=partial(read_pairs, pairs=pairs, videos=videos, rows=rows),
             splits={split: {"split": split} for split in ("train", "val", "test")},
             validation="file",
+            holdout_fraction=0.1,
+            holdout_seed=0,
+            on_defect="error",
+            ground_truth="clipped",
         ),
-        features={"path": path},
-        glove=None,
-        word_dim=50,
-        **arguments,
+        features=FeaturePack(options=FeatureOptions(path=str(path), dim=width, placement=placement)),
+        words=Words(options=WordOptions(), max_words=50, known=Vocabulary(SPECIAL, torch.zeros(2, 300))),
+        sampling=sampling,
+        loading=Loading(batch_size=batch_size, seed=0, evaluation_order="split", blind="none"),
     )
     module.setup()
     return module

@@ -1,7 +1,7 @@
-"""CPNet written straight from the equations, for its speed to be compared with: no line here is there to be fast.
+"""CPNet written from the equations, without regard for speed: the reference of tests and benchmarks.
 
 Every convolution is an ``nn.Conv1d``, pointwise ones too; every attention is a softmax of a product; Eq. 7 is two
-triangular products; Eq. 2 is a trilinear form in three terms. ``CPNet``'s weights fit after :func:`weights_of`.
+triangular products; Eq. 2 is a trilinear form in three terms. :func:`weights_of` converts the weights of ``CPNet``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cpnet.batch import UNKNOWN, GroundingBatch, GroundingOutput
 from cpnet.models import CPNet
-from cpnet.models.encoder import sinusoidal_positions
+from cpnet.models.cpnet.encoder import sinusoidal_positions
 
 LOWEST = -1e9
 
@@ -30,7 +30,7 @@ class ConvBlock(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Add to each step what its neighbourhood says."""
+        """Add to each step a function of its neighbours."""
         y = (self.norm(x) * mask.unsqueeze(-1)).transpose(1, 2)
         y = F.relu(self.pointwise(self.depthwise(y)))
         answer: Tensor = x + self.dropout(y.transpose(1, 2))
@@ -38,7 +38,7 @@ class ConvBlock(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Softmax of queries times keys, head by head side by side."""
+    """Softmax of queries times keys, for each head."""
 
     def __init__(self, width: int, num_heads: int) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class ContextAwareModule(nn.Module):
         self.scale = width**-0.5 if scale else 1.0
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Replenish each clip with its context."""
+        """Add to each clip its context."""
         channels = x.transpose(1, 2)
         f = self.scale * (self.theta(channels).transpose(1, 2) @ self.phi(channels))
         m = torch.softmax(f.masked_fill(~mask[:, None, :], LOWEST), dim=2)
@@ -154,7 +154,7 @@ class ContextualPyramid(nn.Module):
 
 
 class Reference(nn.Module):
-    """The whole of it, Figure 2 and Eq. 11-13, with the defaults of :class:`~cpnet.models.CPNet`."""
+    """The whole model, Figure 2 and Eq. 11-13, with the defaults of :class:`~cpnet.models.CPNet`."""
 
     def __init__(
         self, *, video_dim: int, word_vectors: Tensor, width: int = 512, dropout: float = 0.2, scale: bool = False
@@ -174,7 +174,7 @@ class Reference(nn.Module):
         self.regression = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 2))
 
     def forward(self, batch: GroundingBatch) -> GroundingOutput:
-        """Answer every pair of the batch."""
+        """Predict a span for every pair."""
         assert isinstance(self.vectors, Tensor)
         words = F.embedding(batch.query, self.vectors)
         words = torch.where((batch.query == UNKNOWN).unsqueeze(-1), self.unknown, words)
@@ -191,7 +191,7 @@ class Reference(nn.Module):
 
 
 def weights_of(model: CPNet, reference: Reference) -> dict[str, Tensor]:
-    """Give the weights of a model in the shapes of the reference."""
+    """Return the weights of a model in the shapes of the reference."""
     renamed = {
         "words.unknown": "unknown",
         "video_projection.1": "video_projection",

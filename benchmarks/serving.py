@@ -1,4 +1,4 @@
-"""Answering: latency of one pair, throughput by batch, and many queries on one video."""
+"""Inference: latency of one pair, throughput by batch size, and many queries on one video."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import argparse
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from cpnet.speed import prepare_process
+from cpnet.training.compilation import prepare_process
 from machine import describe, seconds, table
-from setups import DTYPES, FULL, SMALL, Setup, inference, on
+from setups import FULL, SMALL, Setup, inference, on, precisions
 
 QUERIES = 100
 
@@ -17,7 +17,7 @@ QUERIES = 100
 def throughput(setup: Setup, device: torch.device, *, repeats: int) -> str:
     """Time batches of several sizes."""
     rows = []
-    for precision in DTYPES:
+    for precision in precisions(device):
         for compiled in (False, True):
             model = on(device, setup.model(), compiled=compiled)
             row = [precision, "compiled" if compiled else "not compiled"]
@@ -31,7 +31,7 @@ def throughput(setup: Setup, device: torch.device, *, repeats: int) -> str:
 
 
 def query_share(setup: Setup) -> float:
-    """Share of a pair's FLOPs that a second query on the same video costs again."""
+    """Return the share of a pair's FLOPs that a second query on the same video costs."""
     model = setup.model().eval()
     counts: list[float] = []
     for queries in (1, 2):
@@ -42,9 +42,9 @@ def query_share(setup: Setup) -> float:
 
 
 def one_video(setup: Setup, device: torch.device, *, repeats: int) -> str:
-    """Time 1, 10 and 100 queries on one video, and the 100 pairs with a copy of the video each, in batches of 32."""
+    """Time 1, 10 and 100 queries on one video, and 100 pairs with a copy of the video each, in batches of 32."""
     rows = []
-    for precision in DTYPES:
+    for precision in precisions(device):
         model = on(device, setup.model(), compiled=False)
         row = [precision]
         for queries in (1, 10, QUERIES):

@@ -1,4 +1,4 @@
-"""The models that are timed, with batches of their shapes and their steps."""
+"""The models to time, batches of their shapes, and their steps."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.flop_counter import FlopCounterMode
 
 from cpnet.batch import GroundingBatch, GroundingOutput
-from cpnet.losses import GroundingLoss
 from cpnet.models import CPNet
-from cpnet.speed import compile_model
+from cpnet.options import CAMOptions, CPNetOptions
+from cpnet.training.compilation import compile_model
+from cpnet.training.losses import GroundingLoss
+from machine import computes_bf16
 from reference import Reference
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -22,7 +24,7 @@ WORDS, WORD_DIM, LONGEST_QUERY = 1000, 300, 12
 
 @dataclass(frozen=True)
 class Setup:
-    """A model and its batches; values as in ``conf/model``."""
+    """A model and its batches; the values are those of ``conf/model``."""
 
     name: str
     width: int
@@ -33,19 +35,15 @@ class Setup:
     scale: bool
 
     def model(self) -> CPNet:
-        """Make CPNet with random weights."""
+        """Return CPNet with random weights."""
         torch.manual_seed(0)
-        return CPNet(
-            video_dim=self.video_dim,
-            word_vectors=torch.randn(WORDS, WORD_DIM),
-            hidden_dim=self.width,
-            dropout=self.dropout,
-            max_length=self.clips,
-            cam={"scale": self.scale},
+        options = CPNetOptions(
+            hidden_dim=self.width, dropout=self.dropout, max_length=self.clips, cam=CAMOptions(scale=self.scale)
         )
+        return CPNet(self.video_dim, torch.randn(WORDS, WORD_DIM), options)
 
     def reference(self) -> Reference:
-        """Make the plain reference with random weights."""
+        """Return the plain reference with random weights."""
         torch.manual_seed(0)
         vectors = torch.randn(WORDS, WORD_DIM)
         return Reference(
@@ -53,7 +51,7 @@ class Setup:
         )
 
     def pairs(self, count: int | None = None, *, videos: int | None = None) -> GroundingBatch:
-        """Make a batch; with ``videos``, its pairs share so many videos."""
+        """Return a batch; with ``videos``, its pairs share that number of videos."""
         count = count or self.batch
         generator = torch.Generator().manual_seed(0)
         words = torch.randint(4, LONGEST_QUERY + 1, (count,), generator=generator)
@@ -73,13 +71,13 @@ class Setup:
         )
 
     def forward_flops(self) -> float:
-        """FLOPs of a pair's forward pass, counted by torch in the shapes of :class:`~cpnet.models.CPNet`."""
+        """Return the FLOPs of a pair's forward pass, counted by torch."""
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             self.model().eval()(self.pairs(1))
         return float(counter.get_total_flops())
 
     def training_flops(self) -> float:
-        """FLOPs of a pair's forward and backward pass; twice the forward, less the gradients of the inputs."""
+        """Return the FLOPs of a pair's forward and backward pass: three forward passes, less the inputs' gradients."""
         inputs = 2 * self.width * (self.clips * self.video_dim + LONGEST_QUERY * WORD_DIM)
         return 3 * self.forward_flops() - inputs
 
@@ -88,17 +86,22 @@ FULL = Setup("CPNet, D = 512, T = 128, batch 100", 512, 128, 1024, 100, 0.2, Fal
 SMALL = Setup("cpnet_small, D = 128, T = 32, batch 32", 128, 32, 157, 32, 0.1, True)
 
 
+def precisions(device: torch.device) -> list[str]:
+    """Return the precisions in which a device computes; a CPU without instructions for bfloat16 emulates it slowly."""
+    return ["fp32", *(["bf16"] if computes_bf16(device) else [])]
+
+
 def on(device: torch.device, model: nn.Module, *, compiled: bool) -> nn.Module:
-    """Move a model to a device, and have it compiled there."""
+    """Move a model to a device, and compile it there."""
     model.to(device)
     if compiled:
-        torch._dynamo.reset()  # or what was compiled for another model or precision is looked through at each call
+        torch._dynamo.reset()  # or every call checks the code of other models and precisions
         compile_model(model, device)
     return model
 
 
 def training_step(model: nn.Module, batch: GroundingBatch, precision: str, *, fused: bool) -> Callable[[], Tensor]:
-    """Make a step: forward, losses, backward, clipping, optimiser."""
+    """Return a step: forward, losses, backward, clipping, optimiser."""
     model.train()
     device = batch.video.device
     loss = GroundingLoss()
@@ -117,7 +120,7 @@ def training_step(model: nn.Module, batch: GroundingBatch, precision: str, *, fu
 
 
 def inference(model: nn.Module, batch: GroundingBatch, precision: str) -> Callable[[], GroundingOutput]:
-    """Make what answers a batch."""
+    """Return a function that predicts a batch."""
     model.eval()
     device = batch.video.device
 

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes, stage by stage, as a picture: each alone, on what it gets in the model."""
+"""The time of each stage of a training step, as tables and pictures: each alone, on its inputs in the model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch.nn.utils import clip_grad_norm_
 from torch.utils.flop_counter import FlopCounterMode
 
 from cpnet.batch import GroundingBatch
-from cpnet.losses import GroundingLoss
 from cpnet.models import CPNet
-from cpnet.speed import prepare_process
+from cpnet.training.compilation import prepare_process
+from cpnet.training.losses import GroundingLoss
 from machine import copy_bandwidth, describe, matrix_peak, seconds, table
-from setups import DTYPES, FULL, SMALL, Setup, on, training_step
+from setups import DTYPES, FULL, SMALL, Setup, on, precisions, training_step
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Stage:
 
 
 def parts(model: CPNet) -> dict[str, nn.Module]:
-    """Modules by the name of their stage, as the paper's figure has them."""
+    """Return the modules by the name of their stage, as in the paper's figure."""
     assert model.pyramid is not None
     levels = {f"pyramid, level {p}: CAM": cam for p, cam in enumerate(model.pyramid.cams)}
     pooling = {f"pyramid, pooling to level {p + 1}": down for p, down in enumerate(model.pyramid.downsamplings)}
@@ -51,7 +51,7 @@ def parts(model: CPNet) -> dict[str, nn.Module]:
 
 
 def captured(model: CPNet, batch: GroundingBatch, precision: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Inputs of every stage in a step, a list of them for a stage that runs twice."""
+    """Return the inputs of every stage in a step: a list, for stages that run twice."""
     inputs: dict[str, list[tuple[Any, ...]]] = {}
     handles = []
     for name, module in parts(model).items():
@@ -68,7 +68,7 @@ def captured(model: CPNet, batch: GroundingBatch, precision: str) -> dict[str, l
 
 
 def detached(value: Any) -> Any:
-    """A copy that gradients end at."""
+    """Return a copy at which gradients end."""
     if isinstance(value, Tensor):
         return value.detach().requires_grad_(value.requires_grad)
     return [detached(each) for each in value] if isinstance(value, list | tuple) else value
@@ -96,7 +96,7 @@ def time_stage(name: str, module: nn.Module, calls: list[tuple[Any, ...]], preci
 
 
 def flops_of(setup: Setup) -> dict[str, float]:
-    """FLOPs of each stage's forward pass over a batch, counted by torch."""
+    """Return the FLOPs of each stage's forward pass over a batch, counted by torch."""
     model = setup.model().eval()
     counts = {}
     for name, calls in captured(model, setup.pairs(1), "fp32").items():
@@ -140,7 +140,7 @@ def last_stages(model: CPNet, batch: GroundingBatch, precision: str, repeats: in
 
 
 def draw(path: Path, title: str, stages: list[Stage], peak: float) -> None:
-    """Draw each stage's time, and what its products would take at the machine's peak."""
+    """Draw each stage's time, and the time of its products at the machine's peak."""
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -169,10 +169,10 @@ def main() -> None:
     prepare_process()
     print(describe(), "", f"copying memory: {copy_bandwidth() / 1e9:.0f} GB/s", sep="\n")
     for preset, setup in (("small", SMALL), ("full", FULL)):
-        for precision, dtype in DTYPES.items():
+        for precision in precisions(torch.device("cpu")):
             if arguments.only not in (None, preset):
                 continue
-            peak = matrix_peak(dtype, torch.device("cpu"))
+            peak = matrix_peak(DTYPES[precision], torch.device("cpu"))
             stages, whole = profile(setup, precision, repeats=arguments.repeats)
             rows = [
                 [

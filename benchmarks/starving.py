@@ -1,9 +1,8 @@
-"""Does training wait for data? Steps on fresh batches against steps on one batch that is there already.
+"""Does training wait for data? Steps on fresh batches over steps on one fixed batch.
 
     python benchmarks/starving.py [--device cuda] [--hidden 128]
 
-Both take turns, a few steps each, on one model in one process; the ratio is of medians. With a GPU the residence
-is ``device``, and the bound of the project is 1.05.
+Both take turns, a few steps each, on one model in one process; the ratio is of medians. It should stay below 1.05.
 """
 
 from __future__ import annotations
@@ -23,11 +22,12 @@ from cpnet.batch import GroundingBatch
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
-from cpnet.data.files import default_store
+from cpnet.data.required_files import default_store
 from cpnet.data.sampling import Pick
-from cpnet.losses import GroundingLoss
 from cpnet.models import CPNet
-from cpnet.speed import prepare_process
+from cpnet.options import CPNetOptions
+from cpnet.training.compilation import prepare_process
+from cpnet.training.losses import GroundingLoss
 from machine import describe
 from made_up import datamodule, name, write_pack
 
@@ -40,33 +40,34 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--hidden", type=int, default=512, help="D")
-    parser.add_argument("--residences", nargs="+", default=["device", "memory", "disk"])
+    parser.add_argument("--placements", nargs="+", default=["device", "memory", "disk"])
     arguments = parser.parse_args()
     prepare_process()
     print(f"{describe()}; on {arguments.device}")
     print(f"T = {CLIPS}, batch {BATCH}, {WIDTH} wide, D = {arguments.hidden}")
-    print(f"{'residence':<12}{'one batch, ms':>15}{'fresh batches, ms':>19}{'ratio':>8}")
+    print(f"{'placement':<12}{'one batch, ms':>15}{'fresh batches, ms':>19}{'ratio':>8}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pack.hdf5"
         write_pack(path, videos=VIDEOS, rows=ROWS, width=WIDTH, dtype="float16")
         durations = dict.fromkeys(map(name, range(VIDEOS)), 1.0)
-        pack(open_features(path=path), default_store({"path": path}), durations=durations)
-        for residence in arguments.residences:
+        pack(open_features(path=path), default_store({"path": path}), videos=durations)
+        for placement in arguments.placements:
             module = datamodule(
                 path,
                 pairs={"train": 100 * BATCH, "val": 1, "test": 1},
                 videos=VIDEOS,
                 rows=ROWS,
-                residence=residence,
+                width=WIDTH,
+                placement=placement,
                 sampling=Pick(clips=CLIPS),
                 batch_size=BATCH,
             )
-            compare(residence, module, torch.device(arguments.device), hidden=arguments.hidden)
+            compare(placement, module, torch.device(arguments.device), hidden=arguments.hidden)
 
 
-def compare(residence: str, module: GroundingDataModule, device: torch.device, *, hidden: int) -> None:
-    """Print the row of one residence."""
-    model = CPNet(video_dim=WIDTH, word_vectors=module.vocabulary.vectors, hidden_dim=hidden).to(device)
+def compare(placement: str, module: GroundingDataModule, device: torch.device, *, hidden: int) -> None:
+    """Print the row of one placement."""
+    model = CPNet(WIDTH, module.vocabulary.vectors, CPNetOptions(hidden_dim=hidden)).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     fresh = endless(module, device)
     fixed = cycle([next(fresh)])
@@ -74,11 +75,11 @@ def compare(residence: str, module: GroundingDataModule, device: torch.device, *
     step(fixed)
     step(fresh)
     alone, fed = zip(*((timed(step, fixed), timed(step, fresh)) for _ in range(TURNS)), strict=True)
-    print(f"{residence:<12}{1e3 * median(alone):>15.1f}{1e3 * median(fed):>19.1f}{median(fed) / median(alone):>8.3f}")
+    print(f"{placement:<12}{1e3 * median(alone):>15.1f}{1e3 * median(fed):>19.1f}{median(fed) / median(alone):>8.3f}")
 
 
 def endless(module: GroundingDataModule, device: torch.device) -> Iterator[GroundingBatch]:
-    """Batches as the model gets them, epoch after epoch."""
+    """Yield batches on the device, epoch after epoch."""
     while True:
         for batch in module.train_dataloader():
             yield module.transfer_batch_to_device(batch, device, 0)
@@ -91,7 +92,7 @@ def train(
     device: torch.device,
     batches: Iterator[GroundingBatch],
 ) -> None:
-    """Take a few steps, and wait for them."""
+    """Take a few steps, and wait for the device."""
     for batch in islice(batches, STEPS):
         optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss(model(batch), batch)["loss"])
@@ -102,7 +103,7 @@ def train(
 
 
 def timed(step: Callable[[Iterator[GroundingBatch]], None], batches: Iterator[GroundingBatch]) -> float:
-    """Seconds of one step."""
+    """Return the seconds of one step."""
     begin = time.perf_counter()
     step(batches)
     return (time.perf_counter() - begin) / STEPS

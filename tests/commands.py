@@ -1,4 +1,4 @@
-"""The commands as a shell calls them, but in this process where that will do: importing torch anew takes seconds."""
+"""Call the commands, in this process where possible, because importing torch takes seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import cpnet
 
-# A run of a second or two: 10 videos for each of the 10 actions that their queries name, and a narrow model.
+# A run of a second or two
 TINY = (
     *("dataset=synthetic", "model=cpnet_small", "trainer=debug", "trainer.enable_progress_bar=false"),
     *("dataset.generate.videos=20", "model.hidden_dim=16", "sampling.clips=16", "batch_size=8"),
@@ -37,7 +37,7 @@ class Ended:
 
 
 def call(command: str, *arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> Ended:
-    """Do what ``python -m cpnet.COMMAND ARGUMENTS`` does in a folder; an error without an exit code comes through."""
+    """Run ``python -m cpnet.COMMAND ARGUMENTS`` in a folder. An exception other than SystemExit is raised."""
     out, err = io.StringIO(), io.StringIO()
     code: str | int | None = 0
     with pytest.MonkeyPatch.context() as patch, _logging_restored(), warnings.catch_warnings():
@@ -58,7 +58,7 @@ def call(command: str, *arguments: str, folder: Path, environment: Mapping[str, 
 
 
 def spawn(*arguments: str, folder: Path) -> Ended:
-    """Run an interpreter of its own in a folder."""
+    """Run a new Python interpreter in a folder."""
     done = subprocess.run(
         [sys.executable, *arguments], capture_output=True, text=True, env=_environment(), cwd=folder, check=False
     )
@@ -66,7 +66,7 @@ def spawn(*arguments: str, folder: Path) -> Ended:
 
 
 def start(*arguments: str, folder: Path, path: Path | None = None) -> subprocess.Popen[str]:
-    """Start an interpreter of its own in a folder, the first of a group of processes; it also imports from a path."""
+    """Start a new Python interpreter in a folder, in its own session. ``path`` is added to its import path."""
     pipe, command = subprocess.PIPE, [sys.executable, *arguments]
     return subprocess.Popen(
         command, stdout=pipe, stderr=pipe, text=True, env=_environment(path), cwd=folder, start_new_session=True
@@ -87,7 +87,7 @@ def _logging_restored() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)  # as it is before a command
+        torch.set_flush_denormal(False)  # the default, which a command changes
         for handler in root.handlers:
             if handler not in handlers:
                 handler.close()

@@ -1,7 +1,7 @@
-"""A corpus small enough to check by hand, on disk in real formats, and a model as small.
+"""A corpus small enough to check by hand, on disk in real formats, and a model to match.
 
-Row r of a video's features is ``[number of the video, r, 1]``, so that a clip tells where it comes from. The words with
-a vector are listed in alphabetical order, so that word w is row 2 + w of the vocabulary.
+Row r of a video's features is ``[number of the video, r, 1]``, so that each clip shows its origin. ``WORDS`` are in
+alphabetical order, so that word w is row 2 + w of the vocabulary.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from torch import Tensor, nn
 
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.annotations import Annotations
-from cpnet.data.datamodule import GroundingDataModule
+from cpnet.data.datamodule import GroundingDataModule, Loading
+from cpnet.data.features.feature_pack import FeaturePack
 from cpnet.data.moment import Moment
 from cpnet.data.readers import read_jsonl
 from cpnet.data.sampling import Pick
+from cpnet.data.vocabulary import Words
+from cpnet.options import DatasetOptions, FeatureOptions, WordOptions
 
 DIM, WORD_DIM, CLIPS = 3, 2, 4
 WORDS = ("a", "close", "door", "open", "the", "window")
@@ -102,10 +105,7 @@ def write_glove(path: Path, words: Sequence[str] = WORDS) -> None:
 
 
 def write_corpus(folder: Path, splits: Mapping[str, Sequence[Moment]] = SPLITS) -> dict[str, Any]:
-    """Write all files of a corpus, and give the arguments of its ``GroundingDataModule``.
-
-    Those of ``Annotations`` are among them; ``make`` sorts them out.
-    """
+    """Write all files of a corpus; return the arguments of ``make``."""
     for split, moments in splits.items():
         write_jsonl(folder / f"{split}.jsonl", moments)
     write_features(folder / "features.hdf5")
@@ -113,20 +113,42 @@ def write_corpus(folder: Path, splits: Mapping[str, Sequence[Moment]] = SPLITS) 
     return {
         "reader": read_jsonl,
         "splits": {split: {"annotations": str(folder / f"{split}.jsonl")} for split in splits},
-        "features": {"path": folder / "features.hdf5", "layout": "auto", "key": None, "dim": DIM},
-        "glove": folder / "glove.txt",
-        "sampling": Pick(clips=CLIPS),
         "validation": "file",
+        "features": {"path": str(folder / "features.hdf5"), "dim": DIM},
+        "word_vectors": {"path": str(folder / "glove.txt"), "dim": WORD_DIM},
         "max_words": 4,
+        "sampling": Pick(clips=CLIPS),
         "batch_size": 3,
+        "seed": 0,
+        "evaluation_order": "split",
+        "blind": "none",
     }
 
 
 def make(arguments: Mapping[str, Any]) -> GroundingDataModule:
-    """Make a DataModule."""
-    keys = {field.name for field in fields(Annotations)} & arguments.keys()
-    others = {key: value for key, value in arguments.items() if key not in keys}
-    return GroundingDataModule(annotations=Annotations(**{key: arguments[key] for key in keys}), **others)
+    """Make a DataModule; sort the arguments into the objects that it takes."""
+    left = dict(arguments)
+
+    def take(made: type[Any]) -> dict[str, Any]:
+        return {field.name: left.pop(field.name) for field in fields(made) if field.name in left}
+
+    return GroundingDataModule(
+        annotations=make_annotations(**take(Annotations)),
+        loading=Loading(**take(Loading)),
+        features=FeaturePack(options=FeatureOptions(**left.pop("features"))),
+        words=Words(
+            options=WordOptions(**left.pop("word_vectors")),
+            max_words=left.pop("max_words"),
+            known=left.pop("known", None),
+        ),
+        **left,
+    )
+
+
+def make_annotations(**arguments: Any) -> Annotations:
+    """Make ``Annotations`` with the default policy."""
+    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth")
+    return Annotations(**{key: getattr(DatasetOptions(), key) for key in policy} | arguments)
 
 
 def ready(arguments: Mapping[str, Any]) -> GroundingDataModule:
@@ -138,12 +160,12 @@ def ready(arguments: Mapping[str, Any]) -> GroundingDataModule:
 
 
 def process(rank: int, world: int) -> Trainer:
-    """What a trainer says of one of several processes."""
+    """Return the part of a trainer that names its process."""
     return cast(Trainer, SimpleNamespace(global_rank=rank, world_size=world, is_global_zero=rank == 0))
 
 
 def trainer(**changes: Any) -> Trainer:
-    """Make a trainer that leaves nothing behind and says nothing."""
+    """Make a trainer that writes and prints nothing."""
     quiet: dict[str, Any] = {
         "accelerator": "cpu",
         "logger": False,
@@ -156,7 +178,7 @@ def trainer(**changes: Any) -> Trainer:
 
 
 class Table(nn.Module):
-    """Answers pair i of a split with row i, and attends to all real clips alike.
+    """Predicts row i for pair i of a split, with equal attention to all real clips.
 
     Shape: spans (pairs, 2) in fractions of the video
     """

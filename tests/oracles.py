@@ -1,7 +1,7 @@
-"""The model and its losses a second time: loops over float64 numbers, written from the paper's equations.
+"""A second implementation of model and losses: loops over float64 numbers, from the paper's equations.
 
-Every function takes one pair without padding, so that none of them knows what a mask is: what the model answers for a
-padded pair has to equal what is answered here for the pair alone. Only the names of the weights are the model's.
+Every function takes one pair without padding and no mask. The model's answer for a padded pair must equal the answer
+here for the pair alone. Only the names of the weights are the model's.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def layer_norm(x: Array, w: Weights) -> Array:
 
 
 def convolution(x: Array, w: Weights, *, stride: int = 1) -> Array:
-    """Zeros around the sequence; a filter that reads one channel alone is a depthwise one."""
+    """Convolve with zeros around the sequence; filters that read a single channel are depthwise."""
     filters = w["weight"].T[:, None] if "weight" in w else w["convolution.weight"][:, :, 0, :]  # (out, in, k)
     outputs, inputs, size = filters.shape
     depthwise = inputs == 1 and x.shape[1] > 1
@@ -92,7 +92,7 @@ def conv_block(x: Array, w: Weights) -> Array:
 
 
 def self_attention(x: Array, w: Weights, *, heads: int) -> Array:
-    """Rows of the packed weight: those of all queries, of all keys, of all values, a head after the other in each."""
+    """The packed weight has the rows of all queries, then all keys, then all values; in each, head after head."""
     width = x.shape[1]
     packed = linear(layer_norm(x, part(w, "norm")), part(w, "query_key_value"))
     q, k, v = (packed[:, start : start + width] for start in (0, width, 2 * width))
@@ -119,7 +119,7 @@ def encoder(x: Array, w: Weights, *, heads: int) -> Array:
 
 
 def coattention(v: Array, q: Array, w: Weights) -> tuple[Array, Array, Array]:
-    """Eq. 2-3, the maps multiplied in the order of the print."""
+    """Eq. 2-3, with the maps multiplied in the printed order."""
     w_s = np.concatenate([w["query_weight.weight"][0], w["video_weight.weight"][0], w["product_weight"]])
     s = np.zeros((len(v), len(q)))
     for t in range(len(v)):
@@ -190,7 +190,7 @@ class Knobs:
 
 
 def pyramid(x: Array, w: Weights, knobs: Knobs) -> Array:
-    """Eq. 9-10; without weights of a CAM its place is left empty ("w/o CAM")."""
+    """Eq. 9-10; without weights of a CAM, the level is passed on ("w/o CAM")."""
     levels = knobs.levels
     h: list[Array] = []
     for p in range(levels):
@@ -215,7 +215,7 @@ def regression(z: Array, w: Weights) -> tuple[Array, Array]:
 
 
 def cpnet(video: Array, query: list[int], w: Weights, *, heads: int, knobs: Knobs) -> tuple[Array, Array]:
-    """The whole of Figure 2: the span, and the attention a; without weights of a pyramid Z is H ("w/o CP")."""
+    """Figure 2: the span, and the attention a; without weights of a pyramid, Z is H ("w/o CP")."""
     vectors = [w["words.unknown"] if word == 1 else w["words.vectors"][word] for word in query]
     v = encoder(linear(video, part(w, "video_projection.1")), part(w, "encoder"), heads=heads)
     q = encoder(linear(np.array(vectors), part(w, "query_projection.1")), part(w, "encoder"), heads=heads)

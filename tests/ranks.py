@@ -1,4 +1,4 @@
-"""Processes that see each other as those of one run do."""
+"""Run a function in several ranks of one process group."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import torch
 
 
 def in_ranks(world: int, work: Callable[[], Any]) -> list[Any]:
-    """Do the same work in forks of this process, in which ``Trainer(strategy="ddp")`` trains; give what each returns.
+    """Call a function in forks of this process in which ``Trainer(strategy="ddp")`` trains, and return the results.
 
-    What is returned must be of tensors and plain containers. A process that fails or hangs is an error here.
+    Results consist of tensors and plain containers. A rank that fails or hangs is an error.
     """
     with socket.socket() as free, tempfile.TemporaryDirectory() as folder:
         free.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Who may import whom, and how long things may be; read from the source, so that no import can hide in a function."""
+"""Import rules and sizes. Imports are read from the source, so that none hides in a function."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -21,70 +22,86 @@ FORBIDDEN_NAMES = {"utils", "util", "misc", "common", "helpers", "helper", "lega
 
 @dataclass(frozen=True)
 class Room:
-    """What a part of the package may import: modules of the package, each with all below it, and frameworks."""
+    """Imports that a part of the package may have: modules of the package, each with all below it, and frameworks."""
 
     package: tuple[str, ...] = ()
     frameworks: tuple[str, ...] = ()
 
 
-# The longest name that a module's name begins with is its room. The standard library is open to all.
+STDLIB = Room()
+# Bottom to top. A module belongs to the longest name that its own begins with. Every room may use the standard library.
 ROOMS = {
+    "errors": STDLIB,
+    "options": STDLIB,
+    "files": STDLIB,
+    "terminal": Room((), ("rich",)),
     "spans": Room((), ("torch",)),
     "batch": Room((), ("torch",)),
-    "printing": Room(),
-    "data": Room(("batch", "spans", "data"), ("torch", "numpy", "h5py")),
-    "data.moment": Room(),
-    "data.readers": Room(("data.moment", "data.readers")),
-    "data.files": Room(("data.moment",)),
-    "data.identity": Room(("data.moment",)),
-    "data.splits": Room(("data.moment", "data.identity")),
-    "data.cleaning": Room(("data.moment",)),
-    "data.atomic": Room(("data.moment",)),
-    "data.annotations": Room(("data.moment", "data.cleaning", "data.identity", "data.splits")),
-    "data.residence": Room(("data",), ("torch", "psutil")),
-    "data.datamodule": Room(("batch", "spans", "data"), ("torch", "numpy", "h5py", "pytorch_lightning")),
-    "models": Room(("batch", "models"), ("torch",)),
-    "losses": Room(("batch", "spans"), ("torch",)),
-    "metrics": Room(("spans", "metrics"), ("torch", "torchmetrics")),
-    "module": Room(("batch", "spans", "losses", "metrics"), ("torch", "pytorch_lightning")),
+    "config": Room(("errors", "options", "config"), ("hydra", "omegaconf", "psutil")),
+    "data": Room(("batch", "errors", "files", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
+    "data.features": Room(("errors", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
+    "data.features.pack": Room(("errors", "terminal", "data"), ("numpy", "filelock")),
+    "data.features.published": STDLIB,
+    "data.moment": STDLIB,
+    "data.readers": Room(("errors", "data.moment", "data.readers")),
+    "data.required_files": Room(("errors", "options")),
+    "data.cleaning": Room(("errors", "data.moment")),
+    "data.annotations": Room(("errors", "data.moment", "data.cleaning")),
+    "data.features.placement": Room(("errors", "terminal", "data"), ("torch", "numpy", "psutil")),
+    "data.datamodule": Room(("batch", "errors", "terminal", "data"), ("torch", "pytorch_lightning")),
+    "models": Room(("batch", "options", "models"), ("torch",)),
+    "evaluation": Room(("spans", "options", "evaluation"), ("torch", "torchmetrics")),
+    "runs": Room(
+        ("__version__", "errors", "files", "data.vocabulary", "evaluation.protocol", "runs"),
+        ("torch", "omegaconf", "filelock"),
+    ),
+    "launch": Room(
+        ("errors", "files", "terminal", "options", "config", "data.required_files", "runs", "launch"),
+        ("hydra", "omegaconf", "optuna", "torch"),
+    ),
     "tracking": Room(
-        ("config", "tracking", "data.atomic", "interruption"),
-        ("wandb", "wandb_workspaces", "pytorch_lightning", "PIL", "matplotlib"),
+        ("errors", "files", "launch.signals", "reporting.figures.predictions", "runs", "tracking"),
+        ("wandb", "wandb_workspaces", "pytorch_lightning"),
     ),
     "reporting": Room(
-        ("reporting", "config", "data.atomic", "data.moment", "metrics", "printing", "results", "spans"),
-        ("torch", "numpy", "matplotlib", "omegaconf", "rich", "yaml"),
+        ("errors", "files", "terminal", "options", "spans", "data", "evaluation", "runs", "reporting"),
+        ("torch", "numpy", "matplotlib", "omegaconf", "rich", "yaml", "PIL", "pandas", "scipy", "markdown_it"),
     ),
-    "config": Room(("config",), ("hydra", "omegaconf", "psutil")),
-    "interruption": Room(),
-    "locks": Room(("config",)),
-    "epoch_lines": Room((), ("pytorch_lightning",)),
-    "metrics_file": Room(("data.atomic",), ("pytorch_lightning",)),
-    "migration": Room((), ("torch",)),
-    "recovery": Room(
-        ("recovery", "interruption", "locks", "checkpoint", "config", "data", "module"),
-        ("torch", "numpy", "pytorch_lightning", "omegaconf"),
+    "training": Room(
+        (
+            *("batch", "spans", "errors", "files", "terminal", "config", "data", "models", "evaluation", "runs"),
+            *("options", "launch.signals", "tracking", "reporting.terminal", "training"),
+        ),
+        ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric"),
     ),
-}
-# The entry points and what joins the rooms for them.
-ANYTHING = {
-    *("", "train", "evaluate", "prepare", "build", "cli", "checkpoint", "predictions", "results", "precision"),
-    *("schedules", "diagnosis", "progress", "speed", "report", "dashboard", "jobs", "commit", "run", "replay"),
-    *("mistakes", "processes"),
+    "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
+    "evaluate": Room(("options", "launch", "runs", "training", "grounder"), ("omegaconf",)),
+    "grounder": Room(
+        ("batch", "errors", "config", "data.sampling", "data.vocabulary", "runs", "training.instantiate"),
+        ("torch", "omegaconf"),
+    ),
+    "prepare": Room(("errors", "terminal", "launch", "data", "training", "reporting"), ("omegaconf",)),
+    "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
+    "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
+    "__main__": STDLIB,
+    "": Room(("__version__",)),
+    "hydra_plugins": Room(("launch",)),
 }
 
 
 def module_names(package: Path) -> dict[str, Path]:
-    """Every module by its name within the package, the package itself by an empty one."""
+    """Return the path of each module by its name in the package, and those of Hydra's plugins. The root is ``""``."""
     names = {}
-    for path in sorted(package.rglob("*.py")):
-        parts = path.relative_to(package).with_suffix("").parts
-        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    plugins = package.parent / "hydra_plugins"
+    for root, paths in ((package, package.rglob("*.py")), (plugins.parent, plugins.rglob("*.py"))):
+        for path in sorted(paths):
+            parts = path.relative_to(root).with_suffix("").parts
+            names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return names
 
 
 def imports(path: Path, name: str) -> Iterator[str]:
-    """Absolute dotted names that a module imports, with the imported attribute as their last part."""
+    """Yield the absolute dotted names that a module imports; the last part is the imported attribute."""
     package = ["cpnet", *name.split(".")] if name else ["cpnet"]
     if path.name != "__init__.py":
         package.pop()
@@ -98,21 +115,21 @@ def imports(path: Path, name: str) -> Iterator[str]:
 
 
 def room_of(name: str) -> str | None:
-    rooms = [room for room in ROOMS if name == room or name.startswith(f"{room}.")]
+    rooms = [room for room in ROOMS if name == room or (room and name.startswith(f"{room}."))]
     return max(rooms, key=len, default=None)
 
 
 def violations(package: Path) -> list[str]:
-    """Edges that the table does not allow, as ``MODULE imports NAME``, and modules that it does not know."""
+    """Return imports that the table does not allow, as ``MODULE imports NAME``, and modules without a row."""
     found = []
-    modules = module_names(package)
-    for name, path in modules.items():
+    for name, path in module_names(package).items():
         room = room_of(name)
-        if room is None and name not in ANYTHING:
+        if room is None:
             found.append(f"{name} is in no room")
+            continue
         for imported in imports(path, name):
             knows_wandb = "wandb" in imported.lower() and room != "tracking"
-            if knows_wandb or (room is not None and not allowed(imported, ROOMS[room])):
+            if knows_wandb or not allowed(imported, ROOMS[room]):
                 found.append(f"{name} imports {imported}")
     return found
 
@@ -124,27 +141,39 @@ def allowed(imported: str, room: Room) -> bool:
     return any(rest == open_ or rest.startswith(f"{open_}.") for open_ in room.package)
 
 
-def test_no_module_imports_what_its_room_may_not() -> None:
+def test_modules_import_only_what_their_room_allows() -> None:
     assert violations(PACKAGE) == []
+
+
+def test_modules_import_each_other_without_circles() -> None:
+    modules = {f"cpnet.{name}".rstrip("."): (name, path) for name, path in module_names(PACKAGE).items()}
+
+    def module_of(imported: str) -> str:
+        return imported if imported in modules else imported.rpartition(".")[0]
+
+    graph = {
+        module: {target for each in imports(path, name) if (target := module_of(each)) in modules} - {module, "cpnet"}
+        for module, (name, path) in modules.items()
+    }
+    assert len([*TopologicalSorter(graph).static_order()]) == len(modules)  # raises CycleError
 
 
 def test_every_room_of_the_table_is_there() -> None:
     modules = module_names(PACKAGE)
-    assert {room for room in ROOMS if room not in modules} == set()
-    assert {name for name in ANYTHING if name not in modules} == set()
+    assert {room for room in ROOMS if not any(name == room or name.startswith(f"{room}.") for name in modules)} == set()
 
 
 @pytest.mark.parametrize(
     ("module", "line", "found"),
     [
         ("models/network", "from cpnet.data.moment import Moment", ["cpnet.data.moment.Moment"]),
-        ("models/network", "from cpnet import losses, batch", ["cpnet.losses"]),
+        ("models/network", "from cpnet import spans, batch", ["cpnet.spans"]),
         ("models/network", "def late() -> None:\n    import numpy as np", ["numpy"]),
-        ("models/network", "from ..metrics import recall", ["cpnet.metrics.recall"]),
+        ("models/network", "from ..evaluation import metrics", ["cpnet.evaluation.metrics"]),
         ("models/network", "from . import encoder\nfrom cpnet.batch import GroundingBatch\nfrom torch import nn", []),
         ("models/network", "import cpnet", ["cpnet"]),
         ("models_of_others", "import os", None),
-        ("losses", "from cpnet.models.cpnet import CPNet", ["cpnet.models.cpnet.CPNet"]),
+        ("batch", "from cpnet.models.cpnet.network import CPNet", ["cpnet.models.cpnet.network.CPNet"]),
         ("spans", "from cpnet.batch import GroundingBatch", ["cpnet.batch.GroundingBatch"]),
         ("data/moment", "import torch", ["torch"]),
         ("data/readers/__init__", "from .checks import read_text\nfrom ..moment import Moment", []),
@@ -152,18 +181,19 @@ def test_every_room_of_the_table_is_there() -> None:
         ("data/readers/tacos", "from cpnet.data.glove import read_glove", ["cpnet.data.glove.read_glove"]),
         ("data/dataset", "import pytorch_lightning", ["pytorch_lightning"]),
         ("data/datamodule", "import pytorch_lightning", []),
-        ("data/files", "import h5py", ["h5py"]),
+        ("data/required_files", "import h5py", ["h5py"]),
         ("config", "import torch", ["torch"]),
-        ("config", "from cpnet.data.moment import DataError", ["cpnet.data.moment.DataError"]),
-        ("metrics/recall", "from cpnet.batch import GroundingBatch", ["cpnet.batch.GroundingBatch"]),
-        ("module", "from cpnet.models import CPNet", ["cpnet.models.CPNet"]),
+        ("config", "from cpnet.data.moment import Moment", ["cpnet.data.moment.Moment"]),
+        ("evaluation/metrics", "from cpnet.batch import GroundingBatch", ["cpnet.batch.GroundingBatch"]),
+        ("runs/results", "from cpnet.models import CPNet", ["cpnet.models.CPNet"]),
         ("tracking/runs", "import wandb, wandb_workspaces.reports.v2", []),
         ("tracking/runs", "import torch", ["torch"]),
-        ("train", "import torch, cpnet.models, rich", []),
+        ("reporting/figures/predictions", "import wandb", ["wandb"]),
+        ("hydra_plugins", "import torch", ["torch"]),
         ("train", "from pytorch_lightning.loggers import WandbLogger", ["pytorch_lightning.loggers.WandbLogger"]),
     ],
 )
-def test_the_reading_finds_a_forbidden_edge(tmp_path: Path, module: str, line: str, found: list[str] | None) -> None:
+def test_forbidden_import_is_found(tmp_path: Path, module: str, line: str, found: list[str] | None) -> None:
     path = tmp_path / f"{module}.py"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"{line}\n")
@@ -172,9 +202,9 @@ def test_the_reading_finds_a_forbidden_edge(tmp_path: Path, module: str, line: s
     assert violations(tmp_path) == expected
 
 
-def test_what_names_missing_files_imports_nothing_heavy() -> None:
+def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     code = (
-        "import sys, cpnet.cli, cpnet.train, cpnet.evaluate, cpnet.report, cpnet.dashboard, cpnet.data.files\n"
+        "import sys, cpnet.train, cpnet.evaluate, cpnet.report, cpnet.dashboard, cpnet.launch.command\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules])"
     )
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
@@ -183,18 +213,18 @@ def test_what_names_missing_files_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "report", "dashboard"])
-def test_entry_points_fit_on_a_screen(name: str) -> None:
+def test_commands_are_short(name: str) -> None:
     assert len((PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 80
 
 
-def test_modules_are_short_and_named_after_what_they_hold() -> None:
+def test_modules_are_short_and_well_named() -> None:
     modules = module_names(PACKAGE)
     assert {name for name, path in modules.items() if len(path.read_text(encoding="utf-8").splitlines()) > 350} == set()
     assert {name for name in modules if FORBIDDEN_NAMES & set(name.split("."))} == set()
 
 
 def body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Lines below signature and docstring, which are for the caller and may be as long as the contract is."""
+    """Count the lines of a function without signature and docstring."""
     statements = function.body[1:] if ast.get_docstring(function) else function.body
     return (function.end_lineno or 0) - statements[0].lineno + 1 if statements else 0
 

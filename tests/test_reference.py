@@ -1,4 +1,4 @@
-"""The model that is written for speed answers and learns as the one that is written straight from the equations."""
+"""CPNet against a second implementation, written from the equations: answers and gradients."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from cpnet.batch import UNKNOWN, GroundingBatch
-from cpnet.losses import GroundingLoss
 from cpnet.models import CPNet
-from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair, randomised
+from cpnet.training.losses import GroundingLoss
+from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, options_of, pair, randomised
 
-sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # scripts that are called by path, in no package
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # scripts in no package
 from reference import Reference, weights_of
 
 WIDTH = 16
@@ -25,7 +25,7 @@ WIDTH = 16
 def models(*, scale: bool) -> tuple[CPNet, Reference]:
     torch.manual_seed(0)
     vectors = torch.randn(WORDS, WORD_DIM)
-    ours = CPNet(video_dim=VIDEO_DIM, word_vectors=vectors, hidden_dim=WIDTH, cam={"scale": scale})
+    ours = CPNet(VIDEO_DIM, vectors, options_of(hidden_dim=WIDTH, cam={"scale": scale}))
     theirs = Reference(video_dim=VIDEO_DIM, word_vectors=vectors, width=WIDTH, scale=scale)
     ours = randomised(ours, dtype=torch.float32)
     theirs.load_state_dict(weights_of(ours, theirs))
@@ -36,7 +36,7 @@ def pairs(steps: int) -> GroundingBatch:
     one, other, third = (
         pair(clips, words, dtype=torch.float32) for clips, words in ((steps, 4), (steps - 4, 1), (1, 6))
     )
-    # Garbage of the size of what is real: the reference only hides it well enough for that.
+    # Garbage of the size of real features: the reference masks nothing larger.
     return batch([replace(one, query=[UNKNOWN, 5, UNKNOWN, 3]), other, third], garbage=1.0)
 
 
@@ -47,19 +47,19 @@ def loss(model: CPNet | Reference, asked: GroundingBatch) -> Tensor:
 @torch.no_grad()
 @pytest.mark.parametrize("scale", [False, True])
 @pytest.mark.parametrize("steps", [11, 12])
-def test_the_answers_are_the_references(steps: int, scale: bool) -> None:
+def test_answers_are_those_of_the_reference(steps: int, scale: bool) -> None:
     asked = pairs(steps)
     ours, theirs = (model(asked) for model in models(scale=scale))
     torch.testing.assert_close(ours.span, theirs.span, atol=1e-5, rtol=0)
     torch.testing.assert_close(ours.ranked, theirs.ranked, atol=1e-5, rtol=0)
     real = asked.video_mask
     torch.testing.assert_close(ours.log_attention[real], theirs.log_attention[real], atol=1e-5, rtol=1e-5)
-    assert (ours.span[0] - ours.span[1:]).abs().amax(dim=1).min() > 1e-3  # other pairs, other answers
+    assert (ours.span[0] - ours.span[1:]).abs().amax(dim=1).min() > 1e-3  # the pairs differ
 
 
 @pytest.mark.parametrize("scale", [False, True])
 @pytest.mark.parametrize("steps", [11, 12])
-def test_the_gradients_are_the_references(steps: int, scale: bool) -> None:
+def test_gradients_are_those_of_the_reference(steps: int, scale: bool) -> None:
     ours, theirs = models(scale=scale)
     gradients = deepcopy(ours)
     for holder, gradient in zip(
@@ -71,10 +71,5 @@ def test_the_gradients_are_the_references(steps: int, scale: bool) -> None:
     assert set(names) == set(found)
     for name, expected in zip(names, torch.autograd.grad(loss(theirs, pairs(steps)), parameters), strict=True):
         torch.testing.assert_close(found[name], expected, atol=1e-4, rtol=1e-4)
-        # What a key's bias adds to a row of scores is the same for all of them.
+        # The bias of phi adds the same to all scores of a row.
         assert expected.abs().max() > 1e-6 or name.endswith("phi.bias"), name
-
-
-def test_both_have_as_many_weights() -> None:
-    ours, theirs = models(scale=False)
-    assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())

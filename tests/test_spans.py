@@ -1,4 +1,4 @@
-"""Oracles: plain loops over python or numpy numbers, written from the definitions."""
+"""The algebra of spans against loops over numbers, written from the definitions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_iou_is_the_loop(pairs: list[tuple[tuple[float, float], tuple[float, flo
 
 
 @given(SPAN, SPAN)
-def test_iou_is_symmetric_and_a_share(a: tuple[float, float], b: tuple[float, float]) -> None:
+def test_iou_is_symmetric_and_between_0_and_1(a: tuple[float, float], b: tuple[float, float]) -> None:
     there, back = spans.iou(torch.tensor(a), torch.tensor(b)).item(), spans.iou(torch.tensor(b), torch.tensor(a)).item()
     assert there == back
     assert 0 <= there <= 1

@@ -5,19 +5,19 @@ Letters, used in every docstring of the package:
 ====== ============================================== =========
 letter meaning                                        the paper
 ====== ============================================== =========
-B      pairs of a batch                               100
+B      pairs in a batch                               100
 T      clips of a video                               128
-L      words of a query, padded to the batch's most   <= 50
+L      words of the longest query in the batch        <= 50
 D      hidden width of the model                      512
 V      width of a video feature                       1024
 W      width of a word vector                         300
 P      levels of the pyramid, level 0 the finest      3
 H      heads of an attention                          8
-N      ranked predictions of a pair, best first       1
+N      ranked predictions per pair, best first        1
 ====== ============================================== =========
 
 Tensors are batch-first, time before channels. Masks are bool and **True = real**. A ``span`` is (start, end) in
-fractions of its video, a ``span_sec`` the same in seconds.
+fractions of its video, a ``span_sec`` is in seconds.
 """
 
 from __future__ import annotations
@@ -33,20 +33,19 @@ PADDING, UNKNOWN = 0, 1  # the first two rows of every vocabulary
 
 @dataclass(frozen=True, kw_only=True)
 class GroundingBatch:
-    """Pairs of a video and a query, as a model sees them.
+    """Pairs of a video and a query, the input of a model.
 
     Shape:
-        - video: (B, T, V) features of the clips, 0 where padded; from a loader float16 where they are stored so, which
-          ``to`` makes float32
-        - video_mask: (B, T) bool, True = a real clip; real clips come first
+        - video: (B, T, V) features of the clips, 0 where padded; float16 from a float16 store, float32 after ``to``
+        - video_mask: (B, T) bool, True = real clip; real clips come first
         - query: (B, L) int64 rows of the vocabulary's word vectors, 0 where padded
-        - query_mask: (B, L) bool, True = a real word; real words come first
+        - query_mask: (B, L) bool, True = real word; real words come first
         - span: (B, 2) true (start, end) in fractions of the video
         - span_sec: (B, 2) float64, the same in seconds
         - duration_sec: (B,) float64 length of each video
-        - index: (B,) int64 row of each pair in its split
-        - video_index: None, or (B,) int64 where pairs share videos: ``video`` and ``video_mask`` then hold each video
-          once, and pair b has row ``video_index[b]`` of them
+        - index: (B,) int64 position of each pair in its split
+        - video_index: None, or (B,) int64 if pairs share videos: ``video`` and ``video_mask`` then hold each video
+          once, and pair b uses row ``video_index[b]``
     """
 
     video: Tensor
@@ -64,27 +63,27 @@ class GroundingBatch:
 
     @property
     def clip_mask(self) -> Tensor:
-        """Shape: (B, T) bool, the ``video_mask`` of each pair."""
+        """Return the ``video_mask`` of each pair. Shape: (B, T) bool"""
         return self.video_mask if self.video_index is None else self.video_mask[self.video_index]
 
     def none(self) -> GroundingBatch:
-        """Give the same without its pairs."""
+        """Return an empty batch with the same dtypes and widths."""
         return self._each(lambda tensor: tensor[:0])
 
     def per_pair(self) -> GroundingBatch:
-        """Give each pair a row of ``video`` of its own, as models take it that do not say ``shares_videos``."""
+        """Return the batch with one row of ``video`` per pair, for models without ``shares_videos``."""
         if self.video_index is None:
             return self
         video, video_mask = self.video[self.video_index], self.video_mask[self.video_index]
         return replace(self, video=video, video_mask=video_mask, video_index=None)
 
     def to(self, device: torch.device | str) -> GroundingBatch:
-        """Copy every tensor to ``device``, without waiting where its memory is page-locked; features become float32."""
+        """Copy every tensor to ``device``, asynchronously from page-locked memory; features become float32."""
         moved = self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
         return replace(moved, video=moved.video.float())
 
     def pin_memory(self) -> GroundingBatch:
-        """Copy every tensor to page-locked memory, as a ``DataLoader`` asks for it."""
+        """Copy every tensor to page-locked memory; the ``DataLoader`` calls it."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, copy: Callable[[Tensor], Tensor]) -> GroundingBatch:
@@ -94,12 +93,12 @@ class GroundingBatch:
 
 @dataclass(frozen=True, kw_only=True)
 class AttentionMaps:
-    """What a model attended to; for looking at, never for the loss.
+    """Attention of a model, for inspection; never part of the loss.
 
     Shape:
-        - query: (B, T, L) ``S_q``, each row a distribution over words (CPNet, Eq. 2-3)
-        - video: (B, T, L) ``S_v``, each column a distribution over clips
-        - levels: P tensors (B, T_p, T_p), ``M`` of each level from the finest (CPNet, Eq. 6); empty without CAM
+        - query: (B, T, L) ``S_q``, each row is a distribution over words (CPNet, Eq. 2-3)
+        - video: (B, T, L) ``S_v``, each column is a distribution over clips
+        - levels: P tensors (B, T_p, T_p), ``M`` of each level, finest first (CPNet, Eq. 6); empty without CAM
     """
 
     query: Tensor
@@ -109,16 +108,16 @@ class AttentionMaps:
 
 @dataclass(frozen=True, kw_only=True)
 class GroundingOutput:
-    """What a model answers.
+    """Output of a model.
 
     Shape:
-        - span: (B, 2) predicted (start, end) in fractions of the video, as regressed: it may be reversed
-        - ranked: (B, N, 2) decoded predictions, best first, which metrics and predictions use
-        - log_attention: (B, T) log of the temporal attention, ``-inf``-like where padded
-        - maps: the attention maps, where they were asked for
+        - span: (B, 2) predicted (start, end) in fractions of the video, as regressed; may be reversed
+        - ranked: (B, N, 2) decoded predictions, best first, as used by metrics and predictions
+        - log_attention: None for models without it, or (B, T) log of the temporal attention, very negative where padded
+        - maps: the attention maps, if requested
     """
 
     span: Tensor
     ranked: Tensor
-    log_attention: Tensor
+    log_attention: Tensor | None = None
     maps: AttentionMaps | None = None

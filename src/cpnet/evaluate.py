@@ -1,6 +1,6 @@
-"""``python -m cpnet.evaluate checkpoint=PATH [split=test] [overrides]``: measure a checkpoint again.
+"""``python -m cpnet.evaluate checkpoint=PATH [split=test] [overrides]``: measure a checkpoint.
 
-The checkpoint carries the run's configuration and its vocabulary; only the corpus's files must be there.
+The checkpoint contains the run's configuration and vocabulary. Annotations and features of the corpus are needed.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ import sys
 
 from omegaconf import DictConfig
 
-from cpnet import cli, processes
+from cpnet.launch import command, from_checkpoint, processes
 
 
 def main(cfg: DictConfig) -> None:
-    """Check that the corpus is there, and measure."""
-    cli.check_corpus(cfg, words_known=True)
-    if not processes.share(cfg, "evaluate"):
+    """Check that the files of the corpus exist, then evaluate."""
+    command.check_corpus(cfg, words_known=True)
+    if not processes.run_in_processes(cfg, "evaluate"):
         evaluate(cfg)
 
 
@@ -23,55 +23,36 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """Measure ``cfg.checkpoint`` on ``cfg.split``; return the metrics in per cent.
 
     Raises:
-        ConfigError: an impossible value
-        DataError: something is wrong with the checkpoint or the corpus
+        ConfigError: a value is invalid
+        DataError: the checkpoint or the corpus is malformed
     """
     from pathlib import Path
 
-    from pytorch_lightning import seed_everything
-
-    from cpnet import results
-    from cpnet.build import build_datamodule, build_module, check_strategy, load_weights, make_trainer, refusals
-    from cpnet.checkpoint import load_checkpoint
-    from cpnet.precision import choose_precision
-    from cpnet.predictions import PredictionWriter
-    from cpnet.speed import is_compiled, prepare_process
+    from cpnet.grounder import Grounder
+    from cpnet.options import MetricsOptions
+    from cpnet.runs import predictions
+    from cpnet.runs.checkpoint import load_checkpoint
+    from cpnet.training.build import make_trainer
+    from cpnet.training.callbacks.predictions import PredictionWriter
+    from cpnet.training.instantiate import config_errors, containers
+    from cpnet.training.measure import measure
+    from cpnet.training.module import GroundingModule
+    from cpnet.training.run import prepare_run, read_data
 
     folder = Path(cfg.output_dir)
-    prepare_process()
-    cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
-    check_strategy(cfg.trainer.strategy)
-    with refusals("seed"):
-        seed_everything(cfg.seed, workers=True, verbose=False)
+    prepare_run(cfg)
     checkpoint = load_checkpoint(cfg.checkpoint)
-    datamodule = build_datamodule(cfg, vocabulary=checkpoint.vocabulary, tested=cfg.split)
-    datamodule.prepare_data()
-    datamodule.setup()
-    module = build_module(cfg, datamodule.vocabulary, training=False)
-    load_weights(module, checkpoint)
+    datamodule = read_data(cfg, tested=cfg.split, vocabulary=checkpoint.vocabulary)
+    model = Grounder(checkpoint, config=cfg, vocabulary=datamodule.vocabulary).model
+    with config_errors("metrics"):
+        module = GroundingModule(model=model, metrics=MetricsOptions(**containers(cfg.metrics)))
 
-    evaluated = datamodule.dataset(cfg.split).moments
     folder.mkdir(parents=True, exist_ok=True)
-    writer = PredictionWriter(folder / "predictions.jsonl", evaluated)
-    trainer = make_trainer(cfg, callbacks=[writer], logger=False, enable_checkpointing=False)
-    stopwatch = results.Stopwatch()
-    with stopwatch.time("test"):
-        trainer.test(module, datamodule=datamodule, verbose=False)
-    measured = results.collect(
-        cfg,
-        split=cfg.split,
-        pairs=writer.written,
-        logged=trainer.callback_metrics,
-        train=datamodule.dataset("train").moments,
-        evaluated=evaluated,
-        model=module.model,
-        compiled=is_compiled(trainer),
-        stopwatch=stopwatch,
-    )
-    if trainer.is_global_zero:
-        results.publish(measured, folder)
-    return dict(measured["metrics"])
+    writer = PredictionWriter(folder / predictions.FILE, datamodule.dataset(cfg.split).moments)
+    trainer = make_trainer(cfg.trainer, callbacks=[writer], batch_size=cfg.batch_size, enable_checkpointing=False)
+    results = measure(cfg, trainer, module, datamodule, writer)
+    return dict(results.metrics)
 
 
 if __name__ == "__main__":
-    cli.run(main, config_name="evaluate", prepare=lambda: cli.offer_checkpoint(sys.argv[1:]))
+    command.run(main, config_name="evaluate", prepare=lambda: from_checkpoint.store_checkpoint_config(sys.argv[1:]))

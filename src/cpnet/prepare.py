@@ -1,112 +1,99 @@
-"""``python -m cpnet.prepare dataset=NAME dataset.features.path=PATH [action=inspect|pack]``: know a feature pack.
+"""Inspect, pack or generate video features.
 
-``inspect`` says what it is and what is wrong with it, code 1 if nothing can be trained; ``pack`` makes it fast to read;
-``surrogate`` makes the features of ``dataset=charades_sta_actions``, which nobody publishes.
+``python -m cpnet.prepare dataset=NAME dataset.features.path=PATH [action=inspect|pack|surrogate]``: ``inspect`` prints
+the properties and defects of a pack, with exit code 1 if no model can be trained on it; ``pack`` writes its packed
+store; ``surrogate`` generates the features of ``dataset=charades_sta_actions``, which are not published.
 """
 
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cpnet import cli
-from cpnet.config import ConfigError
+from cpnet.errors import ConfigError
+from cpnet.launch import command
 
 log = logging.getLogger(__name__)
 
-SURROGATE = "charades_sta_actions"
-
 
 def main(cfg: DictConfig) -> None:
-    """Check that the corpus is there, and do what is asked."""
+    """Check that the corpus exists, and run the action."""
     actions = {"inspect": inspect, "pack": pack, "surrogate": surrogate}
     for key, allowed in (("action", [*actions]), ("dtype", ["float16", "float32"])):
         if cfg[key] not in allowed:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {cfg[key]!r}")
-    if cfg.action != "surrogate":  # which makes what is not there
-        cli.check_corpus(cfg, words_known=True)
+    if cfg.action != "surrogate":  # surrogate writes the missing features
+        command.check_corpus(cfg, words_known=True)
     if cfg.dataset.generate:
-        from cpnet.build import instantiate
+        from cpnet.training.instantiate import instantiate
 
         instantiate(cfg.dataset.generate).prepare()
     actions[cfg.action](cfg)
 
 
 def inspect(cfg: DictConfig) -> None:
-    """Look at the pack, and end the program with code 1 where it will not do.
-
-    Raises:
-        DataError: the pack or the annotations cannot be read at all
-    """
+    """Inspect the pack, or its packed store if the pack was deleted; exit with code 1 if training would fail."""
     from dataclasses import replace
-    from pathlib import Path
 
-    from cpnet import build, diagnosis, progress
-    from cpnet.data.features import PackedFeatures, inspection, is_gone, open_features
+    from cpnet import terminal
+    from cpnet.data.features import PackedFeatures, inspection, open_features
+    from cpnet.reporting import features
+    from cpnet.training import build_data
 
-    arguments, store = {**build.feature_arguments(cfg), "dim": None}, build.packed_store(cfg)
-    # A reversed pair of an evaluation split stops a training; here it is counted.
-    splits, reports = replace(build.build_annotations(cfg), on_defect="drop").read()
+    delivered = build_data.build_features(cfg.dataset.features)
+    arguments = {**delivered.arguments(), "dim": None}
+    # Training rejects reversed pairs of evaluation splits; inspection counts them.
+    splits, reports = replace(build_data.build_annotations(cfg.dataset), on_defect="drop").read()
     found = inspection.inspect(
-        PackedFeatures(path=store) if is_gone(arguments) and store.exists() else open_features(**arguments),
+        PackedFeatures(path=delivered.store_path()) if delivered.has_only_store() else open_features(**arguments),
         splits,
         dataset=cfg.dataset.name,
         dim=cfg.dataset.features.dim,
         annotations=reports,
         on_defect=cfg.dataset.on_defect,
-        progress=progress.track,
+        progress=terminal.track,
     )
-    diagnosis.publish(found, Path(cfg.output_dir))
+    features.publish(found, Path(cfg.output_dir))
     if found.problems():
         raise SystemExit(1)
 
 
 def pack(cfg: DictConfig) -> None:
-    """Write the packed store of all videos of the corpus.
-
-    Raises:
-        DataError: something is wrong with the pack, or there is no room for the store
-    """
-    from cpnet import build, progress
+    """Write the packed store of all videos of the corpus."""
+    from cpnet import terminal
     from cpnet.data import features
     from cpnet.data.features import pack as packing
+    from cpnet.training import build_data
 
-    splits, _ = build.build_annotations(cfg).read()
-    source, store = features.open_features(**build.feature_arguments(cfg)), build.packed_store(cfg)
+    splits, _ = build_data.build_annotations(cfg.dataset).read()
+    delivered = build_data.build_features(cfg.dataset.features)
+    source, store = features.open_features(**delivered.arguments()), delivered.store_path()
     for split, moments in splits.items():
         features.check_coverage(source, split=split, videos=[moment.video for moment in moments])
-    durations = {moment.video: moment.duration_sec for moments in splits.values() for moment in moments}
-    packing.pack(source, store, durations=durations, dtype=cfg.dtype, progress=progress.track)
+    videos = [moment.video for moments in splits.values() for moment in moments]
+    packing.pack(source, store, videos=videos, dtype=cfg.dtype, progress=terminal.track)
     log.info("packed into %s", features.PackedFeatures(path=store).describe())
 
 
 def surrogate(cfg: DictConfig) -> None:
-    """Write scores of Charades' actions, made from its annotations, where ``dataset.features.path`` expects them.
+    """Write scores of Charades' actions, generated from its annotations, to ``dataset.features.path``."""
+    from cpnet import terminal
+    from cpnet.data.corpora.surrogate import write_action_scores
 
-    Raises:
-        ConfigError: the dataset has features of its own
-        DataError: something is wrong with Charades' csv files
-    """
-    from pathlib import Path
-
-    from cpnet import progress
-    from cpnet.data.surrogate import write_action_scores
-
-    if cfg.dataset.name != SURROGATE:
-        published = cfg.dataset.features.published or "where dataset.features.path says"
+    dataset, path = cfg.dataset, Path(cfg.dataset.features.path).expanduser()
+    if dataset.name != "charades_sta_actions":
         raise ConfigError(
-            f"action=surrogate is for dataset={SURROGATE}; the features of dataset={cfg.dataset.name} are published "
-            f"{published}"
+            f"action=surrogate is for dataset=charades_sta_actions; the features of dataset={dataset.name} are "
+            f"published {dataset.features.published or 'elsewhere'}"
         )
-    path = Path(cfg.dataset.features.path).expanduser()
     if path.exists():
-        raise ConfigError(f"{path} is there already; move it away, or name another place: dataset.features.path=PATH")
-    count = write_action_scores(
-        path, [cfg.dataset.splits[split].durations for split in ("train", "test")], progress=progress.track
-    )
-    log.info("scores of %d videos: %s", count, path)
+        raise ConfigError(f"{path} exists already; move it away, or set dataset.features.path to another place")
+    tables = [dataset.splits[split].durations for split in ("train", "test")]
+    count = write_action_scores(path, tables, progress=terminal.track)
+    log.info("wrote scores of %d videos to %s", count, path)
 
 
 if __name__ == "__main__":
-    cli.run(main, config_name="prepare")
+    command.run(main, config_name="prepare")

@@ -1,6 +1,6 @@
-"""``python -m cpnet.report [runs=FOLDER] [experiment=NAME]``: tables and pictures of runs.
+"""``python -m cpnet.report [runs=FOLDER] [experiment=NAME]``: tables and pictures of finished runs.
 
-Runs of one variant are a row over their seeds; runs of different protocols stand in different tables.
+A row is a variant with all its seeds. Runs of different protocols get separate tables.
 """
 
 from __future__ import annotations
@@ -9,18 +9,20 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
-from cpnet import cli
-from cpnet.config import ConfigError
+from cpnet.errors import ConfigError
+from cpnet.launch import command
 
-FEWEST = 100  # resamples, below which an interval's ends are those of single draws
+FEWEST = 100  # resamples; with fewer, the ends of an interval depend on single draws
 
 
 def main(cfg: DictConfig) -> None:
-    """Check what can be checked at once, and report."""
+    """Check the keys, and report."""
     if cfg.resamples < FEWEST:
         raise ConfigError(f"resamples must be at least {FEWEST}; got {cfg.resamples}")
     if cfg.keep and Path(cfg.keep).is_file():
         raise ConfigError(f"keep={cfg.keep} is a file; it must be a folder such as experiments/results")
+    if cfg.baseline_from and cfg.experiment_name in (None, cfg.baseline_from):
+        raise ConfigError(f"baseline_from={cfg.baseline_from} needs experiment=NAME of another experiment")
     report(cfg)
 
 
@@ -28,19 +30,19 @@ def report(cfg: DictConfig) -> None:
     """Read the runs, compare them, print the tables, and write documents and pictures into ``cfg.output_dir``.
 
     Raises:
-        ConfigError: no row is named as the baseline
-        DataError: there is no run that can be used
+        ConfigError: no row has the name of the baseline
+        DataError: there is no usable run
     """
-    from cpnet import progress
+    from cpnet import terminal
     from cpnet.reporting.comparison import compare
+    from cpnet.reporting.gather import gather
     from cpnet.reporting.publishing import publish
-    from cpnet.reporting.runs import gather
 
-    roots = list(cfg.runs) if isinstance(cfg.runs, ListConfig) else [cfg.runs]
-    gathered = gather([Path(str(root)) for root in roots], experiment=cfg.experiment_name, progress=progress.track)
+    roots = [Path(str(root)) for root in (cfg.runs if isinstance(cfg.runs, ListConfig) else [cfg.runs])]
+    gathered = gather(roots, experiment=cfg.experiment_name, baseline_from=cfg.baseline_from, progress=terminal.track)
     compared = compare(gathered, experiment=cfg.experiment_name, baseline=cfg.baseline, resamples=cfg.resamples)
     publish(compared, Path(cfg.output_dir), kept=Path(cfg.keep) if cfg.keep else None)
 
 
 if __name__ == "__main__":
-    cli.run(main, config_name="report", prepare=cli.name_experiment)
+    command.run(main, config_name="report", prepare=command.name_experiment)

@@ -1,6 +1,6 @@
-"""The algebra of spans: pure functions of tensors whose last dimension is (start, end).
+"""Algebra of spans: pure functions of tensors whose last dimension is (start, end), in any unit.
 
-All of them work in any unit and on any leading dimensions, which broadcast.
+Leading dimensions broadcast.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def length(span: Tensor) -> Tensor:
-    """Length of each span; 0 for one whose end does not lie after its start.
+    """Return the length of each span; 0 if it ends before it starts.
 
     Shape: (..., 2) -> (...)
 
@@ -21,10 +21,10 @@ def length(span: Tensor) -> Tensor:
 
 
 def iou(predicted: Tensor, target: Tensor) -> Tensor:
-    """Intersection over union, in [0, 1]; 0 for spans that do not meet, and for empty ones.
+    """Return the intersection over union in [0, 1]; 0 for disjoint and for empty spans.
 
-    The union is length + length - intersection and the order of operations is fixed, so that ties at a threshold
-    fall the same way everywhere. Computed in float64.
+    Computed in float64 as intersection / (length + length - intersection), in this order, so that IoUs equal to a
+    threshold are the same on every device.
 
     Shape: (..., 2), (..., 2) -> (...) float64
 
@@ -40,10 +40,10 @@ def iou(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 def clip_target(span: Tensor, video_mask: Tensor) -> Tensor:
-    """Mark the clips of each true span: clips s..e-1 with s = min(floor(start n), n - 1), e = max(ceil(end n), s + 1).
+    """Return the clips of each true span: s to e - 1 with s = min(floor(start n), n - 1), e = max(ceil(end n), s + 1).
 
-    n is the number of real clips, so at least one clip is always on, also for a span shorter than a clip. A span that
-    leaves its video is cut first: a clip that is padded is never on.
+    n is the number of real clips. At least one clip is set, also for a span shorter than a clip. Spans are clipped to
+    the video, so padded clips are never set.
 
     Shape: span (B, 2) in fractions, video_mask (B, T) bool, True = real -> (B, T) bool
 

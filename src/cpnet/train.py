@@ -1,4 +1,4 @@
-"""``python -m cpnet.train [overrides]``: train a model on a corpus, choose its best epoch, and measure it on test."""
+"""``python -m cpnet.train [overrides]``: train a model, choose its best epoch, and evaluate it on the test split."""
 
 from __future__ import annotations
 
@@ -8,52 +8,54 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cpnet import cli, jobs, processes
+from cpnet.launch import command, from_checkpoint, processes, sweep
 
 log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> float:
-    """Check that the corpus is there, which takes no time, before what takes seconds to import."""
-    cli.check_corpus(cfg)
-    jobs.check_launcher(cfg)
-    if cfg.replay:
-        return replay(cfg)
-    return jobs.stated_score(Path(cfg.output_dir)) if processes.share(cfg, "train") else train(cfg)
+    """Check files and launcher, start several processes if configured, and train.
+
+    Returns:
+        the best validation score
+    """
+    command.check_corpus(cfg)
+    sweep.check_launcher(cfg)
+    if processes.run_in_processes(cfg, "train"):
+        return sweep.read_score(Path(cfg.output_dir))
+    return train(cfg)
 
 
 def train(cfg: DictConfig) -> float:
-    """Run one job in ``cfg.output_dir``; return the best validation mIoU, by which the checkpoint is chosen.
+    """Train in ``cfg.output_dir`` in this process, and return the best validation score.
 
     Raises:
-        ConfigError: an impossible value, or another run holds the folder
-        DataError: something is wrong with the corpus, or with the checkpoint to go on from
-        Interrupted: a signal came; what was done is in last.ckpt
+        ConfigError: a value cannot work, or another run is writing to the folder
+        DataError: the dataset or the checkpoint to resume from has an error
+        SystemExit: a signal interrupted the training; last.ckpt has its state
     """
-    from cpnet import recovery
-    from cpnet.interruption import Interrupted, Signals
-    from cpnet.recovery import requeue
-    from cpnet.run import run_job
+    from cpnet.launch import slurm
+    from cpnet.launch.signals import Interrupted, Signals
+    from cpnet.runs import folder as runs
+    from cpnet.training.run import run_job
 
     folder = Path(cfg.output_dir)
-    with Signals(*requeue.signals()) as signals, recovery.claimed(folder):
+    with Signals(*slurm.signals()) as signals, runs.locked_run(folder):
         try:
             return run_job(cfg, folder, signals)
-        except Interrupted as interruption:
-            requeue.after(interruption)
-            if recovery.is_first_process() and recovery.newest(folder):
-                log.info("interrupted; python -m cpnet.train resume_from=%s goes on", folder)
-            # At any other code of one process torchrun ends the first, which may not be done yet with what all end for.
-            others_follow = interruption.agreed and not recovery.is_first_process()
-            raise SystemExit(0 if others_follow else interruption.code) from None
-
-
-def replay(cfg: DictConfig) -> float:
-    """Look again at the batch that ``cfg.replay`` holds; return how many places of it are not finite."""
-    from cpnet.replay import look_again
-
-    return float(len(look_again(cfg, Path(cfg.replay))))
+        except Interrupted as interrupted:
+            if not runs.is_first_process():
+                # With any other code the launcher would kill rank 0, which may still be running.
+                raise SystemExit(0 if interrupted.agreed else interrupted.code) from None
+            slurm.requeue_if_asked(interrupted)
+            if runs.newest(folder):
+                log.info("interrupted; resume with: python -m cpnet.train resume_from=%s", folder)
+            raise SystemExit(interrupted.code) from None
 
 
 if __name__ == "__main__":
-    cli.run(main, config_name=cli.name_of_config(sys.argv[1:]), prepare=lambda: cli.offer_run(sys.argv[1:]))
+    command.run(
+        main,
+        config_name=from_checkpoint.train_config_name(sys.argv[1:]),
+        prepare=lambda: from_checkpoint.store_run_config(sys.argv[1:]),
+    )

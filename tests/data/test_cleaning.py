@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cpnet.data.cleaning import clean
-from cpnet.data.moment import DataError, Moment
+from cpnet.data.moment import Moment
+from cpnet.errors import DataError
 
 
 def moment(qid: str, start_sec: float, end_sec: float, duration_sec: float = 10.0, video: str = "v") -> Moment:
@@ -17,6 +16,7 @@ def moment(qid: str, start_sec: float, end_sec: float, duration_sec: float = 10.
 
 
 FINE = [moment("fine", 2, 4), moment("late", 9, 10.5), moment("later", 3, 12), moment("early", -1, 5, video="w")]
+CLIPPED = [moment("fine", 2, 4), moment("late", 9, 10), moment("later", 3, 10), moment("early", 0, 5, video="w")]
 REVERSED = moment("back", 6, 5)
 EMPTY = moment("point", 5, 5)
 PAST = moment("past", 11, 12)
@@ -24,22 +24,13 @@ BEFORE = moment("before", -3, -1)
 REVERSED_PAST = moment("both", 14, 12)
 
 
-def test_a_training_split_is_clipped_and_its_defects_dropped() -> None:
+def test_clips_and_drops_and_counts() -> None:
     moments = [REVERSED, FINE[0], EMPTY, *FINE[1:], PAST, BEFORE, REVERSED_PAST]
-    kept, report = clean(moments, split="train", training=True)
-    assert kept == [
-        moment("fine", 2, 4),
-        moment("late", 9, 10),
-        moment("later", 3, 10),
-        moment("early", 0, 5, video="w"),
-    ]
+    kept, report = clean(moments, split="train", drop=True)
+    assert kept == CLIPPED
     assert (report.split, report.read, report.videos, report.kept) == ("train", 9, 2, 4)
     assert report.dropped == (
-        ("back", "reversed"),
-        ("point", "empty"),
-        ("past", "empty"),
-        ("before", "empty"),
-        ("both", "reversed"),
+        *(("back", "reversed"), ("point", "empty"), ("past", "empty"), ("before", "empty"), ("both", "reversed")),
     )
     assert (report.reversed, report.empty) == (2, 3)
     # early, past, before, both; then late, later, past, before, both, of which only late is within a second
@@ -50,57 +41,48 @@ def test_a_training_split_is_clipped_and_its_defects_dropped() -> None:
     )
 
 
+def test_without_clip_times_stay_as_read() -> None:
+    assert clean([*FINE, PAST], split="test", drop=True, clip=False)[0] == FINE
+
+
 @pytest.mark.parametrize("defect", [REVERSED, EMPTY, PAST, BEFORE, REVERSED_PAST])
-def test_an_evaluation_split_never_drops_in_silence(defect: Moment) -> None:
+def test_defect_is_an_error_unless_dropped(defect: Moment) -> None:
     with pytest.raises(DataError, match=rf"test: 1 pairs .*{defect.qid} \(.*dataset\.on_defect=drop"):
-        clean([*FINE, defect], split="test", training=False)
-    kept, report = clean([*FINE, defect], split="test", training=False, on_defect="drop")
-    assert [each.qid for each in kept] == [each.qid for each in FINE]
-    assert [qid for qid, _ in report.dropped] == [defect.qid]
+        clean([*FINE, defect], split="test", drop=False)
+    assert clean([*FINE, defect], split="test", drop=True)[0] == CLIPPED
 
 
-def test_the_complaint_names_ten_pairs_and_counts_the_rest() -> None:
-    with pytest.raises(
-        DataError, match=r"test: 12 pairs .*q00 \(reversed: 6\.00 to 5\.00 .*q09 .* and 2 more;"
-    ) as caught:
-        clean([moment(f"q{number:02}", 6, 5) for number in range(12)], split="test", training=False)
+def test_error_names_ten_pairs_and_counts_the_rest() -> None:
+    pairs = [moment(f"q{number:02}", 6, 5) for number in range(12)]
+    message = r"test: 12 pairs .*q00 \(reversed: 6\.00 to 5\.00 .*q09 .* and 2 more;"
+    with pytest.raises(DataError, match=message) as caught:
+        clean(pairs, split="test", drop=False)
     assert "q10" not in str(caught.value)
 
 
-def test_float_noise_is_clipped_but_not_counted() -> None:
-    kept, report = clean([moment("noise", -1e-14, 10 + 1e-14)], split="val", training=False)
+def test_float_noise_is_clipped_but_not_counted_and_is_no_span() -> None:
+    noise, empty = moment("noise", -1e-14, 10 + 1e-14), moment("empty", 5, 5 + 1e-14)
+    kept, report = clean([noise, empty], split="train", drop=True)
     assert kept == [moment("noise", 0, 10)]
-    assert (report.clipped_start, report.clipped_end) == (0, 0)
+    assert (report.clipped_start, report.clipped_end, report.dropped) == (0, 0, (("empty", "empty"),))
 
 
-def test_a_span_of_float_noise_is_empty() -> None:
-    _, report = clean([FINE[0], moment("noise", 5, 5 + 1e-14)], split="train", training=True)
-    assert report.dropped == (("noise", "empty"),)
-
-
-def test_a_split_without_a_pair_is_an_error() -> None:
-    with pytest.raises(DataError, match="train: none of the 1 pairs read is left"):
-        clean([REVERSED], split="train", training=True)
-    with pytest.raises(DataError, match="val: none of the 0 pairs"):
-        clean([], split="val", training=False)
-
-
-def test_an_unknown_policy_is_an_error() -> None:
-    unknown: Any = "ignore"
-    with pytest.raises(DataError, match=r"dataset\.on_defect must be error or drop, found 'ignore'"):
-        clean(FINE, split="test", training=False, on_defect=unknown)
+@pytest.mark.parametrize("moments", [[], [REVERSED]])
+def test_split_without_a_pair_is_an_error(moments: list[Moment]) -> None:
+    with pytest.raises(DataError, match=f"train: no pair is left of the {len(moments)} read"):
+        clean(moments, split="train", drop=True)
 
 
 TIMES = st.floats(-20, 40).map(lambda value: round(value, 2))
 
 
 @given(st.lists(st.tuples(TIMES, TIMES, st.floats(1, 30).map(lambda value: round(value, 2)))))
-def test_a_pair_is_kept_exactly_when_some_of_it_lies_in_the_video(rows: list[tuple[float, float, float]]) -> None:
+def test_pair_is_kept_exactly_if_it_overlaps_its_video(rows: list[tuple[float, float, float]]) -> None:
     drawn = [moment(str(index), *row) for index, row in enumerate(rows)]
-    kept, report = clean([*drawn, FINE[0]], split="train", training=True)
+    kept, report = clean([*drawn, FINE[0]], split="train", drop=True)
     expected = [str(index) for index, (start, end, duration) in enumerate(rows) if max(start, 0) < min(end, duration)]
     assert [each.qid for each in kept] == [*expected, "fine"]
     assert all(0 <= each.start_sec < each.end_sec <= each.duration_sec for each in kept)
     assert report.read == report.kept + len(report.dropped) == len(rows) + 1
     assert report.reversed == sum(end < start for start, end, _ in rows)
-    assert clean(kept, split="train", training=False)[0] == kept
+    assert clean(kept, split="train", drop=False)[0] == kept

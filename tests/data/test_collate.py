@@ -1,4 +1,4 @@
-"""Oracle: a batch worked out by hand, and a slow loop over pairs of any size."""
+"""Oracle: a batch worked out by hand, and a loop over the pairs of a batch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from corpora import moment
-from cpnet.data.collate import Draw, Pairs, collate
-from cpnet.data.rows import Fetched, Rows
+from cpnet.data.collate import Pairs, PairSelection, collate
+from cpnet.data.features.placement import PlacedFeatures, VideoRows
 from cpnet.data.sampling import MeanPool, Pick
 
 CLIPS, WIDTH = 3, 2
 
 
-class Ladder(Rows):
+class Ladder(PlacedFeatures):
     """Row r of video v is [100 v + r, 1]; video v has v + 1 rows."""
 
     def __init__(self, videos: int, dtype: torch.dtype = torch.float32) -> None:
@@ -24,11 +24,11 @@ class Ladder(Rows):
         self.starts = self.counts.cumsum(0) - self.counts
         rows = [[100.0 * video + row, 1.0] for video in range(videos) for row in range(video + 1)]
         self.rows = torch.tensor([*rows, [0.0, 0.0]], dtype=dtype)
-        self.asked: list[int] = []
+        self.fetched: list[int] = []
 
-    def fetch(self, videos: Tensor) -> Fetched:
-        self.asked += videos.tolist()
-        return Fetched(rows=self.rows, starts=self.starts[videos], counts=self.counts[videos])
+    def fetch(self, videos: Tensor) -> VideoRows:
+        self.fetched += videos.tolist()
+        return VideoRows(table=self.rows, starts=self.starts[videos], counts=self.counts[videos])
 
 
 def pairs_of(
@@ -46,18 +46,18 @@ def pairs_of(
     return Pairs.of(moments, queries=queries, videos=videos)
 
 
-def draw(*index: int, words: int, share_videos: bool = False) -> Draw:
-    return Draw(split="test", words=words, index=torch.tensor(index), share_videos=share_videos)
+def select(*index: int, words: int, share_videos: bool = False) -> PairSelection:
+    return PairSelection(split="test", words=words, index=torch.tensor(index), share_videos=share_videos)
 
 
-def test_every_field_of_a_batch() -> None:
+def test_every_field_of_a_batch_by_hand() -> None:
     pairs = pairs_of(
         [[5], [9] * 7, [4, 1, 6], [2, 2]],
         [1, 3, 2, 0],
         [(2.5, 7.5), (0.0, 1.0), (0.0, 1.0), (6.0, 9.0)],
         [10.0, 1.0, 4.0, 6.5],
     )
-    batch = collate(pairs, draw(0, 2, 3, words=3), rows=Ladder(4), sampling=Pick(clips=CLIPS))
+    batch = collate(pairs, select(0, 2, 3, words=3), features=Ladder(4), sampling=Pick(clips=CLIPS))
     assert len(batch) == 3
     assert batch.video.tolist() == [
         [[100, 1], [101, 1], [0, 0]],
@@ -71,13 +71,13 @@ def test_every_field_of_a_batch() -> None:
     assert batch.duration_sec.tolist() == [10.0, 4.0, 6.5]
     assert batch.index.tolist() == [0, 2, 3]
     assert batch.video_index is None
-    # The last one leaves its video: cut in fractions, as annotated in seconds.
+    # The last one ends after its video: cut in fractions, as annotated in seconds.
     assert batch.span.flatten().tolist() == pytest.approx([0.25, 0.75, 0.0, 0.25, 6 / 6.5, 1.0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_types_are_those_of_the_contract(dtype: torch.dtype) -> None:
-    batch = collate(pairs_of([[3]], [0]), draw(0, words=1), rows=Ladder(1, dtype), sampling=Pick(clips=CLIPS))
+def test_types_of_a_batch(dtype: torch.dtype) -> None:
+    batch = collate(pairs_of([[3]], [0]), select(0, words=1), features=Ladder(1, dtype), sampling=Pick(clips=CLIPS))
     assert (batch.video.dtype, batch.span.dtype) == (dtype, torch.float32)
     assert (batch.span_sec.dtype, batch.duration_sec.dtype) == (torch.float64, torch.float64)
     assert (batch.video_mask.dtype, batch.query_mask.dtype) == (torch.bool, torch.bool)
@@ -85,23 +85,12 @@ def test_types_are_those_of_the_contract(dtype: torch.dtype) -> None:
     assert batch.to("cpu").video.dtype == torch.float32
 
 
-def test_seconds_keep_all_their_digits() -> None:
-    pairs = pairs_of([[3]], [0], [(0.1, 1234.56)], [2000.7])
-    batch = collate(pairs, draw(0, words=1), rows=Ladder(1), sampling=Pick(clips=CLIPS))
-    assert batch.span_sec.tolist() == [[0.1, 1234.56]]
-    assert batch.duration_sec.tolist() == [2000.7]
-
-
-def test_a_query_of_zeros_is_still_masked_as_real() -> None:
-    batch = collate(pairs_of([[0, 0], [0]], [0, 0]), draw(0, 1, words=2), rows=Ladder(1), sampling=Pick(clips=CLIPS))
-    assert batch.query.tolist() == [[0, 0], [0, 0]]
-    assert batch.query_mask.tolist() == [[True, True], [True, False]]
-
-
-def test_a_shared_video_is_fetched_and_carried_once() -> None:
-    pairs, rows = pairs_of([[1], [2], [3], [4]], [2, 0, 2, 2]), Ladder(3)
-    batch = collate(pairs, draw(0, 1, 2, 3, words=1, share_videos=True), rows=rows, sampling=MeanPool(clips=1))
-    assert rows.asked == [0, 2]
+def test_shared_video_is_fetched_and_held_once() -> None:
+    pairs, features = pairs_of([[1], [2], [3], [4]], [2, 0, 2, 2]), Ladder(3)
+    batch = collate(
+        pairs, select(0, 1, 2, 3, words=1, share_videos=True), features=features, sampling=MeanPool(clips=1)
+    )
+    assert features.fetched == [0, 2]
     assert batch.video[..., 0].tolist() == [[0], [201]]
     assert batch.video_index is not None
     assert batch.video_index.tolist() == [1, 0, 1, 1]
@@ -113,11 +102,11 @@ def test_a_shared_video_is_fetched_and_carried_once() -> None:
 @given(
     st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(1, 9), min_size=1, max_size=6)), min_size=1, max_size=5)
 )
-def test_batches_of_any_size(pairs: list[tuple[int, list[int]]]) -> None:
+def test_batch_matches_a_loop_over_its_pairs(pairs: list[tuple[int, list[int]]]) -> None:
     tensors = pairs_of([query for _, query in pairs], [video for video, _ in pairs])
     longest = max(len(query) for _, query in pairs)
-    every = draw(*range(len(pairs)), words=longest)
-    batch = collate(tensors, every, rows=Ladder(5), sampling=Pick(clips=5))
+    every = select(*range(len(pairs)), words=longest)
+    batch = collate(tensors, every, features=Ladder(5), sampling=Pick(clips=5))
     assert batch.query.shape == (len(pairs), longest)
     for row, (video, query) in enumerate(pairs):
         for t in range(5):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from cpnet.batch import GroundingBatch
 from cpnet.models import CPNet
+from cpnet.options import CAMOptions, CPNetOptions, EncoderOptions
 
 VIDEO_DIM, WORD_DIM, WORDS = 3, 5, 11
 GARBAGE = 1e4
@@ -64,7 +65,7 @@ def batch(
 
 
 def randomised(module: Module, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> Module:
-    """Give every parameter noise, so that none is 0 or 1 by its initialisation, small enough to saturate nothing."""
+    """Add noise to every parameter, so that none is 0 or 1 by its initialisation, small enough to saturate nothing."""
     torch.manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -75,15 +76,23 @@ def randomised(module: Module, *, seed: int = 0, dtype: torch.dtype = torch.floa
     return module.to(dtype).eval()
 
 
+def options_of(
+    *, encoder: Mapping[str, Any] | None = None, cam: Mapping[str, Any] | None = None, **knobs: Any
+) -> CPNetOptions:
+    """Make options from the keys under ``model``."""
+    return CPNetOptions(encoder=EncoderOptions(**(encoder or {})), cam=CAMOptions(**(cam or {})), **knobs)
+
+
 def small_model(*, seed: int = 0, dtype: torch.dtype = torch.float32, **knobs: Any) -> CPNet:
     torch.manual_seed(seed)
-    options: dict[str, Any] = {
+    small: dict[str, Any] = {
         "hidden_dim": 8,
         "encoder": {"kernel_size": 5, "conv_layers": 1, "num_heads": 2},
         "max_length": 24,
     }
-    vectors = torch.randn(WORDS, WORD_DIM)
-    return randomised(CPNet(video_dim=VIDEO_DIM, word_vectors=vectors, **(options | knobs)), seed=seed, dtype=dtype)
+    return randomised(
+        CPNet(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), options_of(**(small | knobs))), seed=seed, dtype=dtype
+    )
 
 
 def largest_saved(forward: Callable[[], Tensor]) -> int:

@@ -1,4 +1,4 @@
-"""Runs made up by hand, as ``cpnet.train`` writes them; their metrics come from the reference of ``tests/metrics``."""
+"""Write runs as ``cpnet.train`` does, with metrics of the reference in ``tests/evaluation``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
-from cpnet.reporting.runs import Gathered, gather
-from metrics import reference
+from cpnet.reporting.comparison import compare
+from cpnet.reporting.gather import Gathered, gather
+from cpnet.reporting.tables import Report
+from cpnet.runs.results import Results
+from cpnet.runs.typed_json import parse
+from cpnet.terminal import silent
+from evaluation import reference
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PAPER = {"R1@0.5": 60.27, "mIoU": 52.0}
@@ -24,12 +29,12 @@ TRIVIAL = {
 
 
 def spans(pairs: int, seed: int) -> NDArray[np.float64]:
-    """Spans within ten seconds. Shape: (pairs, 2)"""
+    """Return spans within ten seconds. Shape: (pairs, 2)"""
     return np.sort(np.random.default_rng(seed).uniform(0, 10, (pairs, 2)), axis=1)
 
 
 def config(*, model: str = "cpnet", seed: int = 0, **changes: Any) -> dict[str, Any]:
-    """A run's configuration, with ``__`` for the dots of keys that change."""
+    """Return a run's configuration; changes name dotted keys with ``__`` for the dots."""
     made: dict[str, Any] = {
         "model_name": model,
         "seed": seed,
@@ -40,12 +45,7 @@ def config(*, model: str = "cpnet", seed: int = 0, **changes: Any) -> dict[str, 
         "data_dir": "/home/me/data",
         "model": {"_target_": "cpnet.models.CPNet", "pyramid_levels": 3, "max_length": 32, "cam": {"scale": False}},
         "sampling": {"_target_": "cpnet.data.sampling.Pick", "clips": 32},
-        "dataset": {
-            "name": "tiny",
-            "max_words": 15,
-            "blind": "none",
-            "features": {"path": "/home/me/pack.hdf5", "dim": 4},
-        },
+        "dataset": {"name": "tiny", "blind": "none", "features": {"path": "/home/me/pack.hdf5", "dim": 4}},
         "trainer": {"precision": "32-true", "gradient_clip_val": 0.5},
         "metrics": {"recall_at": [1], "thresholds": [0.5], "strict": False, "discounted": True},
     }
@@ -67,20 +67,32 @@ def write_run(
     protocol: Mapping[str, Any] | None = None,
     curves: Sequence[tuple[float, float]] = (),
     written: float | None = None,
-    **results: Any,
+    **changes: Any,
 ) -> Path:
-    """Write a run's folder; by default of 12 pairs in videos of ten seconds."""
+    """Write a run's folder, by default of 12 pairs in videos of ten seconds."""
     true = spans(12, 100) if true is None else true
     cfg = dict(cfg or config())
     predicted = spans(len(true), cfg["seed"]) if predicted is None else predicted
     folder.mkdir(parents=True)
     OmegaConf.save(OmegaConf.create(cfg), folder / "config.yaml")
     (folder / "predictions.jsonl").write_text("".join(rows(predicted, true)), encoding="utf-8")
-    content = {
+    metrics = measured(predicted, true, cfg["metrics"])
+    results(cfg, metrics=metrics, pairs=len(true), protocol=protocol, **changes).write(folder)
+    lines = [f"{epoch},{epoch},{loss},\n{epoch},{epoch},,{miou}\n" for epoch, (loss, miou) in enumerate(curves)]
+    (folder / "metrics.csv").write_text("epoch,step,train/loss,val/mIoU\n" + "".join(lines), encoding="utf-8")
+    if written is not None:
+        os.utime(folder / "results.json", (written, written))
+    return folder
+
+
+def results(cfg: Mapping[str, Any], *, protocol: Mapping[str, Any] | None = None, **changes: Any) -> Results:
+    """Return the results of a run of a configuration."""
+    content: dict[str, Any] = {
         "experiment": cfg["experiment_name"],
         "model": cfg["model_name"],
-        "metrics": measured(predicted, true, cfg["metrics"]),
-        "pairs": len(true),
+        "metrics": {"mIoU": 30.0},
+        "reversed": 0.0,
+        "pairs": 12,
         "validation": {"monitor": "val/mIoU", "score": 30.0, "epoch": 1},
         "trivial": TRIVIAL,
         "paper": PAPER,
@@ -88,7 +100,8 @@ def write_run(
         "protocol": {
             "dataset": cfg["dataset"]["name"],
             "split": "test",
-            "selection": "10% of the training videos, held out",
+            "selection": "holdout",
+            "holdout_fraction": 0.1,
             "strict": cfg["metrics"]["strict"],
             "ground_truth": "clipped",
             "on_defect": "error",
@@ -100,36 +113,22 @@ def write_run(
         "parameters": 1234,
         "seed": cfg["seed"],
         "precision": cfg["trainer"]["precision"],
+        "compiled": False,
         "seconds": {"fit": 1.0},
         "versions": {"torch": "2.13.0"},
         "device": "cpu",
         "git_commit": COMMIT,
     }
-    (folder / "results.json").write_text(json.dumps(content | results), encoding="utf-8")
-    lines = [f"{epoch},{epoch},{loss},\n{epoch},{epoch},,{miou}\n" for epoch, (loss, miou) in enumerate(curves)]
-    (folder / "metrics.csv").write_text("epoch,step,train/loss,val/mIoU\n" + "".join(lines), encoding="utf-8")
-    if written is not None:
-        os.utime(folder / "results.json", (written, written))
-    return folder
+    return parse(Results, content | changes)
 
 
 def rows(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> list[str]:
-    """Lines of predictions.jsonl."""
-    return [
-        json.dumps(
-            {
-                "qid": f"q{pair}",
-                "video": f"v{pair}",
-                "query": "a person opens the door",
-                "duration": 10.0,
-                "predicted": [predicted[pair].tolist()],
-                "true": true[pair].tolist(),
-                "iou": 0.0,
-            }
-        )
-        + "\n"
-        for pair in range(len(true))
-    ]
+    """Return the lines of predictions.jsonl."""
+    lines = []
+    for pair, (guess, truth) in enumerate(zip(predicted.tolist(), true.tolist(), strict=True)):
+        about = {"qid": f"q{pair}", "video": f"v{pair}", "query": "a person opens the door", "duration": 10.0}
+        lines.append(json.dumps(about | {"predicted": [guess], "true": truth, "iou": 0.0}) + "\n")
+    return lines
 
 
 def measured(predicted: NDArray[np.float64], true: NDArray[np.float64], metrics: Mapping[str, Any]) -> dict[str, float]:
@@ -143,5 +142,9 @@ def measured(predicted: NDArray[np.float64], true: NDArray[np.float64], metrics:
     return found | {"mIoU": reference.mean_iou(ranked, true)}
 
 
-def read(*roots: Path, experiment: str | None = None) -> Gathered:
-    return gather(roots, experiment=experiment, progress=lambda names, what: names)
+def read(*roots: Path, experiment: str | None = None, baseline_from: str | None = None) -> Gathered:
+    return gather(roots, experiment=experiment, baseline_from=baseline_from, progress=silent)
+
+
+def compared(folder: Path, *, experiment: str | None = None, baseline: str | None = None) -> Report:
+    return compare(read(folder), experiment=experiment, baseline=baseline, resamples=200)

@@ -1,4 +1,4 @@
-"""One small training run that the tests of this folder look at."""
+"""One small training run that the tests of this folder share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from commands import TINY, call
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which ``python -m cpnet.train`` was called; the run's own is ``run`` in it."""
+    """Working directory of ``python -m cpnet.train``; the run is in ``run``, its corpus in ``data``."""
     folder = tmp_path_factory.mktemp("place")
     ended = call("train", *TINY, "hydra.run.dir=run", folder=folder)
     assert ended.code == 0, ended.err

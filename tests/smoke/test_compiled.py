@@ -1,4 +1,4 @@
-"""A compiled model is the model: its answers, its gradients, and its training."""
+"""A compiled model against the plain one: answers, gradients and training."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpnet import speed
 from cpnet.batch import GroundingBatch
-from cpnet.losses import GroundingLoss
 from cpnet.models import CPNet
-from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair, randomised
+from cpnet.training import compilation
+from cpnet.training.losses import GroundingLoss
+from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, options_of, pair, randomised
 
 CPU = torch.device("cpu")
 BATCHES = [
@@ -25,7 +25,7 @@ BATCHES = [
 
 @pytest.fixture(autouse=True)
 def _own_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """Compile anew, and leave nothing compiled to other tests."""
+    """Compile in an empty cache, and leave nothing compiled to other tests."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
@@ -38,7 +38,7 @@ def model(**knobs: Any) -> CPNet:
     options: dict[str, Any] = {"hidden_dim": 16, "pyramid_levels": 2, "dropout": 0.0}
     torch.manual_seed(0)
     vectors = torch.randn(WORDS, WORD_DIM)
-    return randomised(CPNet(video_dim=VIDEO_DIM, word_vectors=vectors, **(options | knobs)), dtype=torch.float32)
+    return randomised(CPNet(VIDEO_DIM, vectors, options_of(**(options | knobs))), dtype=torch.float32)
 
 
 def answers(of: CPNet, asked: GroundingBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -61,29 +61,20 @@ def assert_same(one: CPNet, other: CPNet, *, modes: tuple[bool, ...] = (True, Fa
 
 
 @pytest.mark.slow
-def test_a_traced_model_is_the_plain_one() -> None:
-    fewer_parts = {"encoder": {"conv_layers": 1}, "share_fusion_encoder": True}
-    traced, plain = model(**fewer_parts), model(**fewer_parts)
-    traced.compile(backend="aot_eager")
-    assert_same(traced, plain, modes=(True,))  # the other mode is traced anew, for seconds
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 8
-
-
-@pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(speed.missing(CPU) is not None, reason="needs a C++ compiler")
+@pytest.mark.skipif(compilation.missing(CPU) is not None, reason="needs a C++ compiler")
 def test_a_compiled_model_is_the_plain_one() -> None:
     compiled, plain = model(), model()
-    speed.compile_model(compiled, CPU)
+    compilation.compile_model(compiled, CPU)
     assert_same(compiled, plain)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.skipif(speed.missing(CPU) is not None, reason="needs a C++ compiler")
+@pytest.mark.skipif(compilation.missing(CPU) is not None, reason="needs a C++ compiler")
 def test_a_compiled_model_learns_with_dropout() -> None:
     learning = model(dropout=0.2).train()
-    speed.compile_model(learning, CPU)
+    compilation.compile_model(learning, CPU)
     optimizer = torch.optim.Adam(learning.parameters(), lr=1e-2, fused=True)
     losses: list[float] = []
     for _ in range(40):

@@ -1,4 +1,4 @@
-"""Two processes that share the work say what one says."""
+"""Two processes that share the work report what one process reports."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from commands import TINY, call, spawn, start
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """As the spawned processes have: more would add up in another order."""
+    """Use one thread as the spawned processes do: more would sum in another order."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without torch.distributed")
 def test_two_processes_measure_every_pair_once(tmp_path: Path) -> None:
@@ -44,44 +45,35 @@ def test_two_processes_measure_every_pair_once(tmp_path: Path) -> None:
     assert (tmp_path / "two/predictions.jsonl").read_bytes() == (tmp_path / "one/predictions.jsonl").read_bytes()
 
 
-APART = """
+SLEEPING = """
 import os, time
 from pathlib import Path
 
-if rank := os.environ.get("RANK"):
-    from cpnet import predictions
-    from cpnet.module import GroundingModule
-
-    join, test = predictions.join, GroundingModule.test_step
-
-    def joined(answers):
-        Path("waits").touch()  # or does so in a moment
-        return join(answers)
+if os.environ.get("RANK") == "1":
+    from cpnet.training.module import GroundingModule
 
     def step(module, *arguments):
-        if rank == "1":
-            Path("tests").touch()
-            time.sleep(300)
-        return test(module, *arguments)
+        Path("sleeps").touch()
+        time.sleep(300)
 
-    predictions.join, GroundingModule.test_step = joined, step
+    GroundingModule.test_step = step
 """
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without torch.distributed")
-def test_a_signal_ends_two_processes_of_which_one_waits_for_the_other(tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(APART, encoding="utf-8")
+def test_a_signal_ends_two_processes_while_one_waits_for_the_other(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLEEPING, encoding="utf-8")
     settings = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1", "hydra.run.dir=two"]
     process = start("-m", "cpnet.train", *TINY, *settings, folder=tmp_path, path=tmp_path)
-    while process.poll() is None and not all((tmp_path / name).exists() for name in ("waits", "tests")):
+    while process.poll() is None and not (tmp_path / "sleeps").exists():
         time.sleep(0.1)
-    time.sleep(1)
+    time.sleep(2)  # the other process waits for this one's predictions by then
     os.kill(process.pid, signal.SIGTERM)
     try:
-        said = process.communicate(timeout=60)[1]
+        errors = process.communicate(timeout=60)[1]
     finally:
         process.kill()
-    assert process.returncode == 143, said
+    assert process.returncode == 143, errors
     assert (tmp_path / "two/checkpoints/last.ckpt").exists()
     assert not (tmp_path / "two/results.json").exists()

@@ -1,4 +1,4 @@
-"""``python -m cpnet.evaluate``: a checkpoint alone gives the numbers of its run again."""
+"""``python -m cpnet.evaluate`` reproduces the results of a run from its checkpoint."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ import pytest
 import torch
 
 from commands import call
-from cpnet.module import GroundingModule
+from cpnet.grounder import Grounder
+from cpnet.runs.predictions import read_predictions
+from cpnet.training.module import GroundingModule
 
 CHECKPOINT = "checkpoint=run/checkpoints/best.ckpt"
 QUIET = ("trainer=cpu", "trainer.enable_progress_bar=false")
 
 
 def evaluate(place: Path, name: str, *arguments: str) -> Any:
-    """Call the command, and give what its folder's results.json holds."""
+    """Run the command and return the content of results.json."""
     ended = call("evaluate", CHECKPOINT, *QUIET, f"hydra.run.dir={name}", *arguments, folder=place)
     assert ended.code == 0, ended.err
     return json.loads((place / name / "results.json").read_text(encoding="utf-8"))
@@ -30,7 +32,7 @@ def predictions(place: Path, name: str) -> bytes:
     return (place / name / "predictions.jsonl").read_bytes()
 
 
-def test_the_numbers_of_the_run_come_again_bit_by_bit(place: Path) -> None:
+def test_results_of_the_run_are_reproduced_bit_by_bit(place: Path) -> None:
     trained = json.loads((place / "run/results.json").read_text(encoding="utf-8"))
     measured = evaluate(place, "same")
     for key in ("metrics", "reversed", "trivial", "pairs", "model", "parameters", "seed", "protocol"):
@@ -38,7 +40,7 @@ def test_the_numbers_of_the_run_come_again_bit_by_bit(place: Path) -> None:
     assert predictions(place, "same") == predictions(place, "run")
 
 
-def test_signals_are_what_they_were_also_while_lightning_runs(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lightning_leaves_signal_handlers_unchanged(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     original, before, within = GroundingModule.test_step, signal.getsignal(signal.SIGTERM), []
 
     def step(module: GroundingModule, *arguments: Any) -> Any:
@@ -50,7 +52,7 @@ def test_signals_are_what_they_were_also_while_lightning_runs(place: Path, monke
     assert set(within) == {before}
 
 
-def test_features_may_lie_elsewhere_in_another_layout(place: Path, tmp_path: Path) -> None:
+def test_features_may_have_another_place_and_layout(place: Path, tmp_path: Path) -> None:
     with h5py.File(place / "data/synthetic/features.hdf5", locking=False) as file:
         for video in file:
             np.save(tmp_path / f"{video}.npy", file[video][()])
@@ -58,29 +60,29 @@ def test_features_may_lie_elsewhere_in_another_layout(place: Path, tmp_path: Pat
     assert predictions(place, "elsewhere") == predictions(place, "run")
 
 
-def test_no_file_of_word_vectors_is_needed(place: Path) -> None:
+def test_word_vectors_are_not_needed(place: Path) -> None:
     evaluate(place, "no_words", "dataset.word_vectors.path=nowhere.txt")
     assert predictions(place, "no_words") == predictions(place, "run")
 
 
-def test_another_split_is_measured_on_its_own_pairs(place: Path) -> None:
+def test_other_splits_can_be_measured(place: Path) -> None:
     assert evaluate(place, "val", "split=val")["pairs"] == 6
     train = evaluate(place, "train", "split=train", "batch_size=5")
     assert (train["pairs"], train["protocol"]["split"]) == (42, "train")
 
 
-def test_decoding_may_be_changed_and_words_of_other_queries_are_looked_up(place: Path, tmp_path: Path) -> None:
+def test_decoding_may_change_and_new_words_are_looked_up(place: Path, tmp_path: Path) -> None:
     known = torch.load(place / "run/checkpoints/best.ckpt", weights_only=True)["cpnet"]["vocabulary"]["words"]
     settings = ["dataset.generate.videos=60", f"dataset.generate.folder={tmp_path}/more", "model.order=none"]
     measured = evaluate(place, "more", *settings)
     assert measured["pairs"] == 36
-    assert " tokens unknown (0.00%)" in (place / "more/evaluate.log").read_text(encoding="utf-8")
+    assert " 0 of " in (place / "more/evaluate.log").read_text(encoding="utf-8")
     queries = " ".join(json.loads(row)["query"] for row in predictions(place, "more").decode().splitlines())
     new = {word.strip(".").lower() for word in queries.split()} - set(known)
-    assert new, "the larger corpus must have words that the checkpoint lacks"
+    assert new, "the larger corpus needs words that the checkpoint lacks"
 
 
-def test_a_checkpoint_can_be_moved(place: Path, tmp_path: Path) -> None:
+def test_checkpoint_can_be_moved(place: Path, tmp_path: Path) -> None:
     (tmp_path / "moved.ckpt").write_bytes((place / "run/checkpoints/best.ckpt").read_bytes())
     ended = call(
         "evaluate", "checkpoint=moved.ckpt", *QUIET, f"data_dir={place}/data", "hydra.run.dir=out", folder=tmp_path
@@ -91,6 +93,23 @@ def test_a_checkpoint_can_be_moved(place: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("blind", ["video", "query"])
-def test_a_model_can_be_measured_blind(blind: str, place: Path) -> None:
+def test_model_can_be_measured_blind(blind: str, place: Path) -> None:
     assert evaluate(place, blind, f"dataset.blind={blind}")["protocol"]["blind"] == blind
     assert predictions(place, blind) != predictions(place, "run")
+
+
+def test_grounder_reproduces_predictions(place: Path) -> None:
+    """Features are read from the pack directly; the batch of the test differs, hence the tolerance."""
+    grounder = Grounder.from_checkpoint(place / "run/checkpoints/best.ckpt")
+    evaluate(place, "float32", "trainer.precision=32-true")
+    rows = list(read_predictions(place / "float32/predictions.jsonl"))
+    by_video = {row.video: [each for each in rows if each.video == row.video] for row in rows}
+    assert max(map(len, by_video.values())) > 1
+    with h5py.File(place / "data/synthetic/features.hdf5", locking=False) as file:
+        for video, asked in by_video.items():
+            features, duration = file[video][()], asked[0].duration
+            together = grounder.ground(features, duration, [row.query for row in asked])
+            alone = [grounder.ground(features, duration, [row.query])[0] for row in asked]
+            for row, first, second in zip(asked, together, alone, strict=True):
+                torch.testing.assert_close(first, torch.tensor(row.predicted, dtype=torch.float64), rtol=0, atol=1e-3)
+                torch.testing.assert_close(second, first, rtol=0, atol=1e-3)

@@ -1,4 +1,4 @@
-"""The whole path learns: a handful of pairs can be learned by heart."""
+"""Training can overfit a handful of pairs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from commands import call
 
-# Fifteen pairs of five videos in a single batch; what could keep a model from learning them by heart is turned off.
+# Fifteen pairs of five videos in one batch, without regularisation
 OVERFIT = (
     *("dataset=synthetic", "model=cpnet_small", "trainer=cpu", "trainer.enable_progress_bar=false"),
     *("dataset.generate.videos=10", "dataset.holdout_fraction=0.4", "batch_size=32", "sampling.clips=16"),
@@ -19,7 +19,7 @@ OVERFIT = (
 
 
 def attention_floor(rows: list[dict[str, list[float]]], clips: int) -> float:
-    """The least that Eq. 15 can be: attention even over the clips of each true span."""
+    """Return the minimum of Eq. 15, reached by uniform attention on each true span."""
     total = 0.0
     for row in rows:
         start, end = (time / float(str(row["duration"])) for time in row["true"])
@@ -28,7 +28,7 @@ def attention_floor(rows: list[dict[str, list[float]]], clips: int) -> float:
     return total / len(rows)
 
 
-def test_fifteen_pairs_are_learned_by_heart(tmp_path: Path) -> None:
+def test_fifteen_pairs_are_overfitted(tmp_path: Path) -> None:
     ended = call("train", *OVERFIT, "hydra.run.dir=run", folder=tmp_path)
     assert ended.code == 0, ended.err
     settings = ["checkpoint=run/checkpoints/last.ckpt", "split=train", "trainer=cpu", "hydra.run.dir=train"]

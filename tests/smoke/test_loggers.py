@@ -1,4 +1,4 @@
-"""What each logger leaves in the run's folder, without any network."""
+"""Files of each logger in the run's folder, without a network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from commands import TINY, call
 
 
-def test_without_a_logger_results_and_curves_are_still_there(tmp_path: Path) -> None:
+def test_results_and_metrics_are_written_without_a_logger(tmp_path: Path) -> None:
     ended = call("train", *TINY, "logger=none", "hydra.run.dir=run", folder=tmp_path)
     assert ended.code == 0, ended.err
     assert (tmp_path / "run/results.json").exists()
@@ -17,7 +17,7 @@ def test_without_a_logger_results_and_curves_are_still_there(tmp_path: Path) -> 
     assert not list(tmp_path.rglob("lightning_logs"))
 
 
-def test_tensorboard_gets_the_curves(tmp_path: Path) -> None:
+def test_tensorboard_has_the_curves(tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     ended = call("train", *TINY, "logger=tensorboard", "hydra.run.dir=run", folder=tmp_path)
     assert ended.code == 0, ended.err

@@ -1,4 +1,4 @@
-"""A multirun of three jobs leaves three whole runs of Weights & Biases, and nothing goes to the network."""
+"""A multirun of three jobs writes three complete offline runs of Weights & Biases, and sends nothing."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from commands import TINY, call
-from tracking.offline import OfflineRun, nobodys_home, read
+from tracking.offline import OfflineRun, guarded_environment, read
 
 pytest.importorskip("wandb", reason="needs the extra [wandb]")
 
 SEEDS = (0, 1, 2)
-# What the environment of a training must not leave anywhere
+# Environment variables that no file may contain
 SECRETS = {
     "WANDB_API_KEY": "f00dbabe" * 5,
     "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG",
@@ -34,25 +34,19 @@ LOSSES = ("loss", "attention", "regression")
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tracking")
-    with nobodys_home(folder) as (environment, heard):
-        wanted = [
-            "seed=0,1,2",
-            "hydra/launcher=basic",
-            "logger=wandb",
-            "logger.wandb.predictions=5",
-            "hydra.sweep.dir=sweep",
-        ]
-        command = ("train", "-m", *TINY, "trainer.max_epochs=2", *wanted)
+    with guarded_environment(folder) as (environment, requests):
+        sweep = ("seed=0,1,2", "hydra/launcher=basic", "hydra.sweep.dir=sweep", "trainer.max_epochs=2")
+        command = ("train", "-m", *TINY, *sweep, "logger=wandb", "logger.wandb.predictions=5")
         ended = call(*command, folder=folder, environment=environment | SECRETS)
-        wandb.teardown()  # it keeps the account that it has seen
+        wandb.teardown()  # wandb caches the account of the environment
         assert ended.code == 0, ended.err
-        assert heard == []
-        # The guard does hear what tries to get out.
+        assert requests == []
+        # The guard records a request.
         with pytest.raises(OSError, match=r"."):
             urllib.request.build_opener(urllib.request.ProxyHandler({"http": environment["HTTP_PROXY"]})).open(
                 "http://example.invalid", timeout=5
             )
-        assert len(heard) == 1
+        assert len(requests) == 1
     return folder / "sweep"
 
 
@@ -67,7 +61,7 @@ def results(sweep: Path) -> list[Mapping[str, Any]]:
 
 
 def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
-    """Every file of a folder, members of archives unpacked, and the names of all."""
+    """Name and content of every file in a folder, with the members of archives unpacked."""
     for path in folder.rglob("*"):
         if path.is_file():
             yield path, str(path).encode() + path.read_bytes()
@@ -77,17 +71,17 @@ def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
                         yield path / member, archive.read(member)
 
 
-def test_no_secret_of_the_environment_is_written_anywhere(sweep: Path, tmp_path: Path) -> None:
+def test_no_file_contains_a_secret_of_the_environment(sweep: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "packed.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("member", SECRETS["WANDB_API_KEY"] * 9)
     secrets = [each.encode() for each in SECRETS.values()]
-    assert [path.name for path, content in contents(tmp_path) if secrets[0] in content] == ["member"]  # it is found
+    assert [path.name for path, content in contents(tmp_path) if secrets[0] in content] == ["member"]
     read = dict(contents(sweep.parent))
     assert {".ckpt", ".wandb", ".yaml", ".json", ".jsonl", ".log"} <= {path.suffix for path in read}
     assert [path for path, content in read.items() if any(secret in content for secret in secrets)] == []
 
 
-def test_each_job_is_a_run_of_its_own_that_ended_well(runs: list[OfflineRun]) -> None:
+def test_each_job_is_a_separate_finished_run(runs: list[OfflineRun]) -> None:
     assert len({run.start["run_id"] for run in runs}) == len(SEEDS)
     assert [run.exit_code for run in runs] == [0, 0, 0]
     assert [run.start["display_name"] for run in runs] == [f"synthetic/cpnet_small/{seed}" for seed in SEEDS]
@@ -95,7 +89,7 @@ def test_each_job_is_a_run_of_its_own_that_ended_well(runs: list[OfflineRun]) ->
     assert all(run.start["tags"] == tags and run.start["project"] == "cpnet" for run in runs)
 
 
-def test_a_run_has_its_configuration(sweep: Path, runs: list[OfflineRun]) -> None:
+def test_run_has_its_configuration(sweep: Path, runs: list[OfflineRun]) -> None:
     for job, run in enumerate(runs):
         config = OmegaConf.to_container(OmegaConf.load(sweep / str(job) / "config.yaml"))
         assert isinstance(config, dict)
@@ -103,7 +97,7 @@ def test_a_run_has_its_configuration(sweep: Path, runs: list[OfflineRun]) -> Non
         assert run.config["seed"] == SEEDS[job]
 
 
-def test_a_run_has_its_curves_by_epoch(runs: list[OfflineRun]) -> None:
+def test_run_has_its_curves_by_epoch(runs: list[OfflineRun]) -> None:
     train = {*(f"train/{name}" for name in LOSSES), "train/learning_rate", "train/gradient_norm"}
     validation = {*(f"val/{name}" for name in LOSSES), "val/mIoU", "val/R1@0.3", "val/R1@0.5", "val/R1@0.7"}
     for run in runs:
@@ -112,7 +106,7 @@ def test_a_run_has_its_curves_by_epoch(runs: list[OfflineRun]) -> None:
             assert [row["epoch"] for row in rows] == [0, 1]
 
 
-def test_a_run_has_its_results(runs: list[OfflineRun], results: list[Mapping[str, Any]]) -> None:
+def test_run_has_its_results(runs: list[OfflineRun], results: list[Mapping[str, Any]]) -> None:
     for run, result in zip(runs, results, strict=True):
         for name, value in result["metrics"].items():
             assert run.summary[f"test/{name}"] == pytest.approx(value, abs=1e-4)
@@ -124,7 +118,7 @@ def test_a_run_has_its_results(runs: list[OfflineRun], results: list[Mapping[str
         assert run.summary["seconds/fit"] == pytest.approx(result["seconds"]["fit"])
 
 
-def test_a_run_has_its_predictions(sweep: Path, runs: list[OfflineRun]) -> None:
+def test_run_has_its_predictions(sweep: Path, runs: list[OfflineRun]) -> None:
     for job, run in enumerate(runs):
         lines = (sweep / str(job) / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
         rows = [json.loads(line) for line in lines]
@@ -138,22 +132,17 @@ def test_a_run_has_its_predictions(sweep: Path, runs: list[OfflineRun]) -> None:
         assert all(queries[line["query"]] == line["video"] for line in shown)
 
 
-def test_a_run_has_its_pictures(runs: list[OfflineRun], results: list[Mapping[str, Any]]) -> None:
+def test_run_has_its_pictures(runs: list[OfflineRun], results: list[Mapping[str, Any]]) -> None:
     for run, result in zip(runs, results, strict=True):
         (artifact,) = (each for name, each in run.artifacts.items() if name.endswith("-predictions"))
         pictures = [each for each in artifact["manifest"]["contents"] if each["path"].endswith(".png")]
-        assert len(pictures) >= 1  # alike ones are kept once
+        assert len(pictures) >= 1  # equal pictures are stored once
         assert all(Image.open(each["local_path"]).size == (240, 40) for each in pictures)
         assert np.asarray(Image.open(run.pictures["length_confusion"])).std() > 0
         counts = [line[1:] for line in run.tables["length_confusion_table"]["data"]]
         assert sum(map(sum, counts)) == result["pairs"]
 
 
-def test_no_checkpoint_unless_asked(runs: list[OfflineRun]) -> None:
-    assert not any(name.startswith("checkpoint") for run in runs for name in run.artifacts)
-
-
-def test_a_run_does_not_tell_whose_it_is(sweep: Path, runs: list[OfflineRun]) -> None:
+def test_run_has_no_host_and_no_metadata(sweep: Path, runs: list[OfflineRun]) -> None:
     assert all("host" not in run.start and "git" not in run.start for run in runs)
-    held = {path.name for path in sweep.rglob("wandb/*/files/*")}
-    assert held == {"media"}
+    assert {path.name for path in sweep.rglob("wandb/*/files/*")} == {"media"}

@@ -1,4 +1,4 @@
-"""``python -m cpnet.train`` from end to end, on a corpus of twenty videos: what lies in the run's folder."""
+"""``python -m cpnet.train`` end to end on a corpus of twenty videos. Oracle: metrics recomputed from predictions."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import torch
 from omegaconf import OmegaConf
 
 from commands import TINY, call
-from cpnet.data.synthetic import SyntheticCorpus
-from cpnet.metrics.mean_iou import RESOLUTION
+from cpnet.data.corpora.synthetic import SyntheticCorpus
+from cpnet.evaluation.metrics import RESOLUTION
+from cpnet.evaluation.protocol import Selection
+from cpnet.runs.results import Results
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 METRICS = {f"{letter}1@{m}" for letter in ("R", "dR") for m in THRESHOLDS} | {"mIoU"}
@@ -29,7 +31,7 @@ def read_jsonl(path: Path) -> list[Any]:
 
 
 def read_csv(path: Path) -> dict[str, list[float]]:
-    """Values of each column, without its empty cells."""
+    """Return the non-empty values of each column."""
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     return {name: [float(row[name]) for row in rows if row[name]] for name in rows[0]}
@@ -41,7 +43,7 @@ def iou_of(predicted: list[float], true: list[float]) -> float:
 
 
 def metrics_of(rows: list[Any]) -> dict[str, float]:
-    """Every metric by its definition, in per cent, out of rows of a predictions file."""
+    """Compute every metric by its definition, in per cent, from rows of a predictions file."""
     totals = dict.fromkeys(METRICS, 0.0)
     for row in rows:
         predicted, true = row["predicted"][0], row["true"]
@@ -54,16 +56,16 @@ def metrics_of(rows: list[Any]) -> dict[str, float]:
     return {name: 100 * total / len(rows) for name, total in totals.items()}
 
 
-def test_everything_lies_in_the_runs_folder(place: Path) -> None:
+def test_run_folder_holds_these_files(place: Path) -> None:
     run = place / "run"
     files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
     assert {file for file in files if not file.startswith(".hydra/")} == {
-        *("config.yaml", "composed.yaml", "results.json", "predictions.jsonl", "metrics.csv", "train.log", ".lock"),
+        *("config.yaml", "results.json", "predictions.jsonl", "metrics.csv", "train.log", ".lock"),
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
     }
 
 
-def test_the_saved_configuration_is_resolved(place: Path) -> None:
+def test_saved_config_is_resolved(place: Path) -> None:
     text = (place / "run/config.yaml").read_text(encoding="utf-8")
     cfg = OmegaConf.create(text)
     assert "${" not in text
@@ -71,7 +73,7 @@ def test_the_saved_configuration_is_resolved(place: Path) -> None:
     assert cfg.model_name == "cpnet_small"
 
 
-def test_metrics_csv_has_losses_rate_norm_and_validation(place: Path) -> None:
+def test_metrics_csv_has_training_validation_and_test_columns(place: Path) -> None:
     columns = read_csv(place / "run/metrics.csv")
     train = {
         f"train/{name}" for name in ("loss", "attention", "regression", "learning_rate", "gradient_norm", "skipped")
@@ -83,12 +85,12 @@ def test_metrics_csv_has_losses_rate_norm_and_validation(place: Path) -> None:
     assert columns["train/loss"][0] == pytest.approx(columns["train/attention"][0] + columns["train/regression"][0])
     assert columns["train/gradient_norm"][0] > 0
     assert columns["train/skipped"] == [0]
-    assert (columns["epoch"], columns["step"]) == ([0, 1], [3, 3])  # an epoch, and the test
-    # One cycle over three steps: the mean of the rate lies between its beginning, a 25th, and its height.
+    assert (columns["epoch"], columns["step"]) == ([0, 1], [3, 3])  # one epoch and the test
+    # Over the three steps of one cycle, the mean rate lies between its minimum, a 25th, and its maximum.
     assert 4e-4 / 25 < columns["train/learning_rate"][0] < 4e-4
 
 
-def test_the_metrics_follow_from_the_predictions_alone(place: Path) -> None:
+def test_metrics_follow_from_predictions_alone(place: Path) -> None:
     rows = read_jsonl(place / "run/predictions.jsonl")
     results = read_json(place / "run/results.json")
     assert results["metrics"] == pytest.approx(metrics_of(rows), abs=100 * RESOLUTION)
@@ -100,7 +102,7 @@ def test_the_metrics_follow_from_the_predictions_alone(place: Path) -> None:
         assert trivial["metrics"] == pytest.approx(metrics_of(constant), abs=100 * RESOLUTION)
 
 
-def test_the_predictions_are_the_test_split_in_its_order(place: Path) -> None:
+def test_predictions_follow_the_order_of_the_test_split(place: Path) -> None:
     rows = read_jsonl(place / "run/predictions.jsonl")
     lines = (place / "data/synthetic/charades_sta_test.txt").read_text(encoding="utf-8").splitlines()
     assert [f"{row['video']} {row['true'][0]:.2f} {row['true'][1]:.2f}##{row['query']}" for row in rows] == lines
@@ -111,50 +113,24 @@ def test_the_predictions_are_the_test_split_in_its_order(place: Path) -> None:
         assert 0 <= start <= end <= row["duration"]
 
 
-def test_results_json_says_all_that_a_number_depends_on(place: Path) -> None:
-    results = read_json(place / "run/results.json")
-    assert set(results) == {
-        *(
-            "experiment",
-            "model",
-            "metrics",
-            "reversed",
-            "pairs",
-            "validation",
-            "trivial",
-            "paper",
-            "paper_model",
-            "protocol",
-            "parameters",
-            "seed",
-            "seconds",
-        ),
-        *("versions", "device", "git_commit", "precision", "compiled"),
-    }
-    assert results["precision"] in ("32-true", "bf16-mixed")  # what auto was on this machine
-    assert results["compiled"] is False  # a run of seconds
-    assert results["experiment"] is None
-    assert results["validation"]["monitor"] == "val/mIoU"
-    assert (results["model"], results["pairs"], results["seed"], results["paper"]) == ("cpnet_small", 12, 0, {})
-    assert set(results["trivial"]) == {"whole video", "best constant, R@1,IoU=0.5", "best constant, mIoU"}
-    assert results["trivial"]["whole video"]["span"] == [0, 1]
-    assert 0 <= results["reversed"] <= 100
-    assert set(results["seconds"]) == {"fit", "test"}
-    assert {"cpnet-grounding", "torch", "pytorch-lightning"} <= set(results["versions"])
-    assert results["git_commit"] is None or len(results["git_commit"].removesuffix("+changes")) == 40
-    rules = results["protocol"]
-    assert (rules["dataset"], rules["split"], rules["strict"], rules["blind"]) == ("synthetic", "test", False, "none")
-    assert rules["selection"] == "10% of the training videos, held out"
+def test_results_json_describes_the_run(place: Path) -> None:
+    results = Results.read(place / "run")
+    assert results.validation is not None
+    assert (results.validation.monitor, results.validation.epoch) == ("val/mIoU", 0)
+    assert results.precision in ("32-true", "bf16-mixed")  # auto depends on the machine
+    assert (results.model, results.experiment, results.pairs, results.paper) == ("cpnet_small", None, 12, {})
+    assert set(results.trivial) == {"whole video", "best constant, R@1,IoU=0.5", "best constant, mIoU"}
+    assert set(results.seconds) == {"fit", "test"}
+    assert (results.protocol.dataset, results.protocol.selection) == ("synthetic", Selection.HOLDOUT)
     weights = torch.load(place / "run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
-    trained = sum(weight.numel() for weight in weights.values())
-    assert results["parameters"] == trained
+    assert results.parameters == sum(weight.numel() for weight in weights.values())
 
 
-def test_nothing_is_complained_about(place: Path) -> None:
+def test_stderr_is_empty(place: Path) -> None:
     assert (place / "complaints.txt").read_text(encoding="utf-8") == ""
 
 
-def test_the_table_is_printed_and_the_log_is_kept(place: Path) -> None:
+def test_table_is_printed_and_log_is_kept(place: Path) -> None:
     printed = (place / "printed.txt").read_text(encoding="utf-8")
     results = read_json(place / "run/results.json")
     assert "synthetic, test split, 12 pairs" in printed
@@ -163,12 +139,12 @@ def test_the_table_is_printed_and_the_log_is_kept(place: Path) -> None:
     assert f"outputs: {place / 'run'}" in printed
     log = (place / "run/train.log").read_text(encoding="utf-8")
     assert "train: read 48 pairs of 16 videos; clipped 0 starts" in log
-    assert "val: 6 pairs held out of train, which keeps 42" in log
+    assert "val: 6 pairs held out of train, 42 remain in train" in log
     assert "tokens unknown" in log
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
-def test_a_checkpoint_runs_no_code_when_it_is_loaded(name: str, place: Path) -> None:
+def test_checkpoint_holds_no_code(name: str, place: Path) -> None:
     path = place / f"run/checkpoints/{name}.ckpt"
     assert torch.serialization.get_unsafe_globals_in_checkpoint(path) == []
     content = torch.load(path, weights_only=True)
@@ -177,7 +153,7 @@ def test_a_checkpoint_runs_no_code_when_it_is_loaded(name: str, place: Path) -> 
     assert vocabulary["vectors"].shape == (len(vocabulary["words"]), 50)
 
 
-def test_a_seed_gives_the_same_numbers_again_and_another_seed_others(place: Path) -> None:
+def test_results_depend_on_the_seed_alone(place: Path) -> None:
     for seed in (0, 1):
         call("train", *TINY, f"seed={seed}", f"hydra.run.dir=seed{seed}", "logger=none", folder=place)
     first, again, other = (read_json(place / name / "results.json") for name in ("run", "seed0", "seed1"))
@@ -187,7 +163,7 @@ def test_a_seed_gives_the_same_numbers_again_and_another_seed_others(place: Path
     assert other["seed"] == 1
 
 
-def test_bfloat16_trains_on_finite_numbers(place: Path) -> None:
+def test_bfloat16_stays_close_to_float32(place: Path) -> None:
     settings = ["trainer.precision=bf16-mixed", "hydra.run.dir=bf16"]
     ended = call("train", *TINY, *settings, folder=place)
     assert ended.code == 0, ended.err
@@ -199,7 +175,7 @@ def test_bfloat16_trains_on_finite_numbers(place: Path) -> None:
     assert all(0 <= end <= row["duration"] for row in rows for end in row["predicted"][0])
 
 
-# Names that the dataset's files have below data_dir, and what the corpus is written as.
+# Folder and feature file of each dataset below data_dir, and the width of its features
 CORPORA = {
     "charades_sta": ("charades_sta", "i3d_features.hdf5", 1024),
     "activitynet_captions": ("activitynet_captions", "sub_activitynet_v1-3.c3d.hdf5", 500),
@@ -207,12 +183,33 @@ CORPORA = {
 }
 
 
+VIDEO_FILES = {
+    "activitynet_captions": {"train": "train", "val": "val_1", "test": "val_2"},
+    "tacos_2dtan": {"train": "train", "val": "val", "test": "test"},
+}
+
+
+def convert(folder: Path, files: dict[str, str], *, fps: int | None) -> None:
+    """Write the jsonl files of a corpus as a JSON object of videos each, in frames if ``fps``."""
+    scale, rate = (fps, {"fps": fps}) if fps else (1, {})
+    for split, name in files.items():
+        videos: dict[str, dict[str, Any]] = {}
+        for row in read_jsonl(folder / f"{split}.jsonl"):
+            new: dict[str, Any] = {"duration": row["duration"] * scale, "timestamps": [], "sentences": [], **rate}
+            entry = videos.setdefault(row["vid"], new)
+            entry["timestamps"] += [[time * scale for time in span] for span in row["relevant_windows"]]
+            entry["sentences"].append(row["query"])
+        (folder / f"{name}.json").write_text(json.dumps(videos))
+
+
 @pytest.mark.parametrize("dataset", CORPORA)
-def test_a_published_corpus_needs_only_its_files(dataset: str, tmp_path: Path) -> None:
+def test_published_corpus_needs_only_its_files(dataset: str, tmp_path: Path) -> None:
     folder_name, features, dim = CORPORA[dataset]
     folder = tmp_path / "data" / folder_name
-    annotations = "tacos" if dataset == "tacos_2dtan" else dataset
+    annotations = "charades_sta" if dataset == "charades_sta" else "jsonl"
     SyntheticCorpus(folder=folder, annotations=annotations, videos=20, dim=dim, word_dim=300).prepare()
+    if annotations == "jsonl":
+        convert(folder, VIDEO_FILES[dataset], fps=25 if dataset == "tacos_2dtan" else None)
     (folder / "features.hdf5").rename(folder / features)
     (tmp_path / "data/glove").mkdir()
     (folder / "glove.txt").rename(tmp_path / "data/glove/glove.6B.300d.txt")
@@ -222,7 +219,7 @@ def test_a_published_corpus_needs_only_its_files(dataset: str, tmp_path: Path) -
     assert ended.code == 0, ended.err
     results = read_json(tmp_path / "run/results.json")
     assert results["protocol"]["dataset"] == dataset
-    # The paper's row stands beside a model that the paper has, on a corpus that it has.
+    # The paper reports this model on two of the corpora.
     assert bool(results["paper"]) == ("the paper's" in ended.out) == (dataset != "tacos_2dtan")
     again = call("evaluate", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again", folder=tmp_path)
     assert again.code == 0, again.err

@@ -1,4 +1,4 @@
-"""What an offline run of Weights & Biases holds, read back by W&B's own reader."""
+"""Content of offline runs, read by W&B's own reader, and an environment that records every network request."""
 
 from __future__ import annotations
 
@@ -17,25 +17,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class OfflineRun:
-    """A run as its files tell it.
+    """Content of a run; mappings have the keys or names under which the values were logged."""
 
-    Attributes:
-        start: its name, group, tags, project and the like
-        config: key to value
-        history: rows of logged values
-        summary: key to value
-        artifacts: by name
-        exit_code: of the job
-        pictures: by key, files
-        tables: by key, their content
-    """
-
-    start: Mapping[str, Any]
+    start: Mapping[str, Any]  # name, group, tags, project and the like
     config: Mapping[str, Any]
     history: list[Mapping[str, Any]]
     summary: Mapping[str, Any]
     artifacts: Mapping[str, Any]
     exit_code: int
+    preempted: bool
     pictures: Mapping[str, Path]
     tables: Mapping[str, Any]
 
@@ -60,15 +50,16 @@ def read(folder: Path) -> OfflineRun:
         summary=summary,
         artifacts={each["name"]: each for each in of("artifact")},
         exit_code=of("exit")[0].get("exit_code", 0),
+        preempted=any(record["type"] == "preempting" for record in records),
         pictures={path.name.rsplit("_", 2)[0]: path for path in (media / "images").glob("*.png")},
         tables={path.name.rsplit("_", 2)[0]: json.loads(path.read_text()) for path in (media / "table").glob("*.json")},
     )
 
 
 @contextmanager
-def nobodys_home(folder: Path) -> Iterator[tuple[dict[str, str], list[bytes]]]:
-    """Give the environment of somebody without an account, and what is said to the proxy that guards all ways out."""
-    heard: list[bytes] = []
+def guarded_environment(folder: Path) -> Iterator[tuple[dict[str, str], list[bytes]]]:
+    """Yield environment variables of a user without an account, and the requests to a proxy that answers none."""
+    requests: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def listen() -> None:
@@ -78,16 +69,12 @@ def nobodys_home(folder: Path) -> Iterator[tuple[dict[str, str], list[bytes]]]:
                 except OSError:
                     return  # closed
                 with caller:
-                    heard.append(caller.recv(100))
+                    requests.append(caller.recv(100))
 
         threading.Thread(target=listen, daemon=True).start()
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        proxies = {
-            name: address for upper in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY") for name in (upper, upper.lower())
-        }
+        names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
         own = {f"WANDB_{kind}_DIR": str(folder / kind.lower()) for kind in ("CONFIG", "CACHE")}
-        yield (
-            {**proxies, **own, "WANDB_SILENT": "true", "NETRC": str(folder / "netrc"), "NO_PROXY": "", "no_proxy": ""},
-            heard,
-        )
+        quiet = {"WANDB_SILENT": "true", "NETRC": str(folder / "netrc"), "NO_PROXY": "", "no_proxy": ""}
+        yield dict.fromkeys(names, address) | own | quiet, requests
         server.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""What the yaml files compute: ``${max:...}``, an experiment's name, folders of runs and sweeps, the environment."""
+"""OmegaConf resolvers: ``${max:...}``, experiment names, folders of runs and sweeps, environment variables."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import psutil
 from omegaconf import OmegaConf
 from omegaconf.resolvers import oc
 
-from cpnet.config.errors import ConfigError
+from cpnet.errors import ConfigError
 
-# What a configuration may read; all else could be a secret, which would then stand in config.yaml.
+# Variables that a configuration may read. Others may be secrets, which would be saved in config.yaml.
 READABLE = re.compile(
     r"(CPNET|SLURM|TORCHELASTIC)_\w+|CUDA_VISIBLE_DEVICES|OMP_NUM_THREADS|(LOCAL_|NODE_|GROUP_)?RANK|WORLD_SIZE"
     r"|HOME|TMPDIR|SCRATCH|USER"
@@ -23,7 +23,7 @@ SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|JWT", re.IGNOR
 
 
 def register_resolvers() -> None:
-    """Let interpolations call these functions."""
+    """Register the resolvers with OmegaConf."""
     OmegaConf.register_new_resolver("max", max, replace=True)
     OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
     OmegaConf.register_new_resolver("oc.env", environment, replace=True)
@@ -32,7 +32,7 @@ def register_resolvers() -> None:
 
 
 def experiment_name(experiment: str | None, size: str, otherwise: str | None = None) -> str | None:
-    """Name an experiment as its results are called: its twins are experiments of their own.
+    """Return the name that groups the results of an experiment. Each size is a separate experiment.
 
     >>> experiment_name("table1_ablation", "small"), experiment_name(None, "full", "tacos")
     ('table1_ablation_small', 'tacos')
@@ -43,50 +43,50 @@ def experiment_name(experiment: str | None, size: str, otherwise: str | None = N
 
 
 def run_folder(now: str) -> str:
-    """Name the folder of a run alike in all processes that SLURM or torchrun starts for it, also when started again.
+    """Return the name of a run's folder, the same in all processes that SLURM or torchrun starts or restarts.
 
-    A run of processes that it starts itself, or of one, is named by the time.
+    Without SLURM and torchrun it is the current time.
     """
     if under_slurm():
         step = os.environ.get("SLURM_STEP_ID", "0")
         return f"slurm_{os.environ['SLURM_JOB_ID']}{'' if step == '0' else f'.{step}'}"
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return now
-    if int(os.environ.get("GROUP_WORLD_SIZE", 1)) > 1:  # machines, which have their own clocks
+    if int(os.environ.get("GROUP_WORLD_SIZE", 1)) > 1:  # several machines, with clocks that differ
         return f"torchrun_{os.environ['TORCHELASTIC_RUN_ID']}"
-    started = psutil.Process(os.getppid()).create_time()  # torchrun's own
+    started = psutil.Process(os.getppid()).create_time()  # of torchrun
     return time.strftime("%Y-%m-%d_%H-%M-%S", time.localtime(started))
 
 
 def under_slurm() -> bool:
-    """Whether this process is one of several that ``srun`` started, as Lightning takes it."""
+    """Return whether ``srun`` started several processes, by the same rule as Lightning."""
     interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
     return int(os.environ.get("SLURM_NTASKS", 1)) > 1 and not interactive
 
 
 def sweep_folder(root: str, now: str, resume: bool) -> str:
-    """Choose the folder of a sweep: a new one, or the newest of those under ``root`` where the sweep goes on.
+    """Return the folder of a sweep: a new one, or the newest under ``root`` to resume.
 
     Raises:
-        ConfigError: there is none to go on with
+        ConfigError: there is no sweep to resume
     """
     if not resume:
         return f"{root}/{now}"
     folders = sorted(path for path in Path(root).glob("*") if (path / "multirun.yaml").is_file())
     if not folders:
-        raise ConfigError(f"sweep.resume=true: there is no sweep in {root}; hydra.sweep.dir=FOLDER names another")
+        raise ConfigError(f"sweep.resume=true: there is no sweep in {root}; set its folder: hydra.sweep.dir=FOLDER")
     return str(folders[-1])
 
 
 def environment(name: str, *default: Any) -> Any:
-    """Give a variable of the environment, as ``oc.env`` does, if its name promises no secret.
+    """Return the value of an environment variable, as ``oc.env`` does, unless it may be a secret.
 
     Raises:
-        ConfigError: another name
+        ConfigError: the variable may be a secret
     """
     if not READABLE.fullmatch(name) or SECRET.search(name):
         raise ConfigError(
-            f"${{oc.env:{name}}}: a configuration may not read this variable, which could be a secret"
-            "\n  Read are CPNET_..., SLURM_..., TORCHELASTIC_..., HOME, USER, SCRATCH, TMPDIR: call yours CPNET_..."
+            f"${{oc.env:{name}}}: a configuration may not read this variable, because it may be a secret"
+            "\n  Allowed: CPNET_..., SLURM_..., TORCHELASTIC_..., HOME, USER, SCRATCH, TMPDIR. Rename it to CPNET_..."
         )
     return oc.env(name, *default)

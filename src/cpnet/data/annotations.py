@@ -1,65 +1,58 @@
-"""From the annotation files of a corpus to the moments of its splits, cleaned, with a validation split."""
+"""Read the annotations of a corpus: clean its splits and choose the validation split."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 from cpnet.data.cleaning import FLOAT_NOISE_SEC, CleaningReport, clean
-from cpnet.data.identity import normalise_id
-from cpnet.data.moment import DataError, Moment
-from cpnet.data.splits import hold_out
+from cpnet.data.moment import Moment, normalise_id
+from cpnet.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
 
 Reader = Callable[..., list[Moment]]
-Validation = Literal["file", "holdout", "test"]
 SPLITS = ("train", "val", "test")
+ALLOWED = {
+    "validation": ("file", "holdout", "test"),
+    "on_defect": ("error", "drop"),
+    "ground_truth": ("clipped", "raw"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """Where the annotations of a corpus lie, and the policy on what is missing or wrong in them.
+    """The annotation files of a corpus, and the policies for the validation split and for defects.
 
-    Attributes:
-        reader: from the files of a split to its moments
-        splits: arguments of the reader by split: train, test and, where validation is ``file``, val
-        validation: ``file`` reads the split val, ``holdout`` takes training videos, ``test`` selects on the test split
-        holdout_fraction: share of the training videos that is held out
-        holdout_seed: which of them
-        on_defect: what is done about reversed and empty pairs of evaluation splits
-        ground_truth: ``raw`` leaves the true spans of evaluation splits as annotated, beyond the video too
+    ``cpnet.options.DatasetOptions`` has the defaults.
 
     Raises:
-        ValueError: an impossible value; the message names its key
+        ConfigError: a value is invalid; the message names its key
     """
 
-    reader: Reader
-    splits: Mapping[str, Mapping[str, str]]
-    validation: Validation = "holdout"
-    holdout_fraction: float = 0.1
-    holdout_seed: int = 0
-    on_defect: Literal["error", "drop"] = "error"
-    ground_truth: Literal["clipped", "raw"] = "clipped"
+    reader: Reader  # reads the files of a split into moments
+    splits: Mapping[str, Mapping[str, str]]  # reader arguments of train, test, and of val if validation=file
+    validation: str  # file reads val, holdout holds out training videos, test selects on the test split
+    holdout_fraction: float  # share of the training videos
+    holdout_seed: int
+    on_defect: str  # policy on reversed and empty pairs of evaluation splits: error or drop
+    ground_truth: str  # true spans of evaluation splits: clipped to the video, or raw (as annotated)
 
     def __post_init__(self) -> None:
-        for key, value, allowed in (
-            ("dataset.validation", self.validation, get_args(Validation)),
-            ("dataset.ground_truth", self.ground_truth, ("clipped", "raw")),
-        ):
-            if value not in allowed:
-                raise ValueError(f"{key} must be one of {', '.join(allowed)}; got {value!r}")
+        for key, allowed in ALLOWED.items():
+            if (value := getattr(self, key)) not in allowed:
+                raise ConfigError(f"dataset.{key} must be one of {', '.join(allowed)}; got {value!r}")
         wanted = {"train", "test"} | ({"val"} if self.validation == "file" else set())
         if wanted - self.splits.keys():
-            raise ValueError(f"dataset.splits must hold {', '.join(sorted(wanted))}; got {', '.join(self.splits)}")
+            raise ConfigError(f"dataset.splits must hold {', '.join(sorted(wanted))}; got {', '.join(self.splits)}")
 
     def read(self) -> tuple[dict[str, list[Moment]], list[CleaningReport]]:
-        """Read and clean every split; give the moments of train, val and test, and what was done to each file.
+        """Read and clean every split; return the moments of train, val and test, and a report for each file read.
 
         Raises:
-            DataError: a file is absent or malformed, or an evaluation split has defects
+            DataError: a file is missing or malformed, or an evaluation split has defects
         """
         moments: dict[str, list[Moment]] = {}
         reports = []
@@ -70,48 +63,66 @@ class Annotations:
             moments[split], report = clean(
                 self.reader(**self.splits[split]),
                 split=split,
-                training=training,
-                on_defect=self.on_defect,
+                drop=training or self.on_defect == "drop",
                 clip=training or self.ground_truth == "clipped",
             )
             log.info(report.describe())
             reports.append(report)
-        _warn_of_several_durations(moment for split in moments.values() for moment in split)
+        _warn_of_different_durations(moment for split in moments.values() for moment in split)
         if self.validation == "holdout":
             moments["train"], moments["val"] = hold_out(
                 moments["train"], fraction=self.holdout_fraction, seed=self.holdout_seed
             )
-            log.info(
-                "val: %d pairs held out of train, which keeps %d (dataset.validation=holdout)",
-                len(moments["val"]),
-                len(moments["train"]),
-            )
+            counts = len(moments["val"]), len(moments["train"])
+            log.info("val: %d pairs held out of train, %d remain in train (dataset.validation=holdout)", *counts)
         elif self.validation == "test":
             moments["val"] = moments["test"]
-            log.warning("val: is the test split (dataset.validation=test): the checkpoint is selected on test")
+            log.warning("val: the test split (dataset.validation=test), so the checkpoint is selected on test")
         return moments, reports
 
 
-def _warn_of_several_durations(moments: Iterable[Moment]) -> None:
-    """Count in a warning the videos, by normalised id and over all splits, that have durations which differ."""
-    duration_secs: dict[str, set[float]] = {}
+def hold_out(moments: Sequence[Moment], *, fraction: float, seed: int) -> tuple[list[Moment], list[Moment]]:
+    """Hold out a fraction of the videos with all their moments; return (train, validation), each in the given order.
+
+    The choice depends only on the seed and the videos' normalised ids.
+
+    Raises:
+        DataError: the fraction is not between 0 and 1, or train or validation would have no video
+    """
+    if not 0 < fraction < 1:
+        raise DataError(f"dataset.holdout_fraction must lie between 0 and 1; got {fraction}; try 0.1")
+    ids = {normalise_id(moment.video) for moment in moments}
+    videos = sorted(ids, key=lambda video: hashlib.sha256(f"{seed}/{video}".encode()).digest())
+    count = round(fraction * len(videos))
+    if not 0 < count < len(videos):
+        raise DataError(
+            f"holding out {fraction} of {len(videos)} videos leaves {len(videos) - count} for training and {count} for "
+            "validation, but each needs at least one; change dataset.holdout_fraction, or set dataset.validation=file"
+        )
+    held_out = set(videos[:count])
+    train = [moment for moment in moments if normalise_id(moment.video) not in held_out]
+    validation = [moment for moment in moments if normalise_id(moment.video) in held_out]
+    return train, validation
+
+
+def _warn_of_different_durations(moments: Iterable[Moment]) -> None:
+    durations: dict[str, set[float]] = {}
     for moment in moments:
-        duration_secs.setdefault(normalise_id(moment.video), set()).add(moment.duration_sec)
-    several = {video: each for video, each in duration_secs.items() if max(each) - min(each) > FLOAT_NOISE_SEC}
-    if several:
-        listed = [f"{video!r} of {min(each)} to {max(each)} s" for video, each in list(several.items())[:10]]
+        durations.setdefault(normalise_id(moment.video), set()).add(moment.duration_sec)
+    different = {video: each for video, each in durations.items() if max(each) - min(each) > FLOAT_NOISE_SEC}
+    if different:
+        listed = ", ".join(f"{video!r} ({min(each)} to {max(each)} s)" for video, each in list(different.items())[:10])
         log.warning(
-            "durations: %d of %d videos have more than one: %s%s; each pair is measured by its own, so correct the "
-            "wrong ones in the annotations",
-            *(len(several), len(duration_secs), ", ".join(listed), ", ..." if len(several) > 10 else ""),
+            "durations: %d of %d videos have several: %s; each pair uses its own duration; correct the wrong ones",
+            *(len(different), len(durations), listed),
         )
 
 
 def check_split(split: str) -> None:
-    """Refuse a split that there is not.
+    """Check the name of a split.
 
     Raises:
-        DataError: there is no such split
+        DataError: the name is not train, val or test
     """
     if split not in SPLITS:
         raise DataError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")

@@ -1,48 +1,35 @@
-"""What is done about annotations that do not fit their video: none of it happens in silence."""
+"""Clip moments to their video, and drop or reject moments without a span. A report counts the changes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from cpnet.data.moment import DataError, Moment
+from cpnet.data.moment import Moment
+from cpnet.errors import DataError
 
-# Rounding in the files puts ends up to 3e-14 s past the video; what was annotated has at least two decimals.
+# Rounding errors move ends up to 3e-14 s past the video; annotated times have two decimals or more.
 FLOAT_NOISE_SEC = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleaningReport:
-    """What was read and what became of it; counts are of pairs as read, so a dropped pair can be a clipped one too.
-
-    Attributes:
-        split: name of the split
-        read: pairs read
-        videos: distinct videos among them
-        clipped_start: starts outside [0, duration] by more than float noise
-        clipped_end: ends outside [0, duration] by more than float noise
-        clipped_end_over_1s: ends past the video by more than a second
-        reversed: pairs whose end lies before their start in the file
-        empty: other pairs of which nothing lies inside the video, or whose end is their start
-        kept: pairs handed on
-        dropped: (qid, "reversed" or "empty") of the rest
-    """
+    """Counts of defects and changes in a split, of pairs as read: a dropped pair may also count as clipped."""
 
     split: str
-    read: int
-    videos: int
-    clipped_start: int
-    clipped_end: int
-    clipped_end_over_1s: int
-    reversed: int
-    empty: int
-    kept: int
-    dropped: tuple[tuple[str, str], ...]
+    read: int  # pairs read
+    videos: int  # distinct videos among them
+    clipped_start: int  # starts outside [0, duration] by more than float noise
+    clipped_end: int  # ends outside [0, duration] by more than float noise
+    clipped_end_over_1s: int  # ends more than a second past the video
+    reversed: int  # pairs that end before they start
+    empty: int  # pairs that are not reversed, but of length 0 or completely outside the video
+    kept: int  # pairs returned
+    dropped: tuple[tuple[str, str], ...]  # (qid, "reversed" or "empty") of each dropped pair
 
     def describe(self) -> str:
-        """One line for the log."""
+        """Return one line for the log."""
         return (
             f"{self.split}: read {self.read} pairs of {self.videos} videos; clipped {self.clipped_start} starts and "
             f"{self.clipped_end} ends ({self.clipped_end_over_1s} by more than 1 s); dropped {len(self.dropped)} "
@@ -51,58 +38,46 @@ class CleaningReport:
 
 
 def clean(
-    moments: Sequence[Moment],
-    *,
-    split: str,
-    training: bool,
-    on_defect: Literal["error", "drop"] = "error",
-    clip: bool = True,
+    moments: Sequence[Moment], *, split: str, drop: bool, clip: bool = True
 ) -> tuple[list[Moment], CleaningReport]:
-    """Clip both ends of every moment to [0, duration] seconds; empty and reversed ones go, or are an error.
+    """Clip spans to [0, duration] seconds, and remove pairs that are reversed before or empty after clipping.
 
-    They are dropped from a training split. In an evaluation split they are an error unless ``on_defect`` is "drop".
-    Reversed is judged on the times as read, empty on the clipped ones. Without ``clip`` the pairs that stay keep their
-    times as read, which is how some published code evaluates.
+    Args:
+        moments: pairs as read
+        split: name of the split, for messages
+        drop: drop reversed and empty pairs; if false, they are an error
+        clip: clip the kept pairs; if false, they keep their annotated times, as in some published evaluation code
 
     Raises:
-        DataError: an evaluation split has a reversed or empty pair, or no pair is left.
+        DataError: a pair is reversed or empty and ``drop`` is false, or no pair is left
     """
-    if on_defect not in ("error", "drop"):
-        raise DataError(f"dataset.on_defect must be error or drop, found {on_defect!r}")
     kept: list[Moment] = []
     defects: list[tuple[Moment, str]] = []
     for moment in moments:
-        clipped = _clip(moment)
+        start_sec, end_sec = (min(max(time, 0.0), moment.duration_sec) for time in (moment.start_sec, moment.end_sec))
         if moment.end_sec < moment.start_sec:
             defects.append((moment, "reversed"))
-        elif clipped.end_sec - clipped.start_sec <= FLOAT_NOISE_SEC:
+        elif end_sec - start_sec <= FLOAT_NOISE_SEC:
             defects.append((moment, "empty"))
         else:
-            kept.append(clipped if clip else moment)
-    if defects and not training and on_defect == "error":
+            kept.append(replace(moment, start_sec=start_sec, end_sec=end_sec) if clip else moment)
+    if defects and not drop:
         raise DataError(_complaint(defects, split))
     if not kept:
         raise DataError(
-            f"{split}: none of the {len(moments)} pairs read is left; check the annotation file and its times' unit"
+            f"{split}: no pair is left of the {len(moments)} read; check the annotation file and the unit of its times"
         )
     return kept, _report(moments, kept, defects, split)
 
 
-def _clip(moment: Moment) -> Moment:
-    start_sec, end_sec = (min(max(time, 0.0), moment.duration_sec) for time in (moment.start_sec, moment.end_sec))
-    if (start_sec, end_sec) == (moment.start_sec, moment.end_sec):
-        return moment
-    return replace(moment, start_sec=start_sec, end_sec=end_sec)
-
-
 def _complaint(defects: Sequence[tuple[Moment, str]], split: str) -> str:
-    listed = [
+    listed = ", ".join(
         f"{moment.qid} ({reason}: {moment.start_sec:.2f} to {moment.end_sec:.2f} of {moment.duration_sec:.2f} s)"
         for moment, reason in defects[:10]
-    ]
+    )
     more = f" and {len(defects) - 10} more" if len(defects) > 10 else ""
     return (
-        f"{split}: {len(defects)} pairs of an evaluation split have no span: {', '.join(listed)}{more}; correct the "
+        f"{split}: {len(defects)} pairs of an evaluation split have no span: {listed}{more}; correct the "
         "annotations, or set dataset.on_defect=drop to evaluate without them"
     )
 
@@ -115,8 +90,8 @@ def _report(
         split=split,
         read=len(moments),
         videos=len({moment.video for moment in moments}),
-        clipped_start=sum(_sticks_out(moment.start_sec, moment.duration_sec) for moment in moments),
-        clipped_end=sum(_sticks_out(moment.end_sec, moment.duration_sec) for moment in moments),
+        clipped_start=sum(_is_outside(moment.start_sec, moment.duration_sec) for moment in moments),
+        clipped_end=sum(_is_outside(moment.end_sec, moment.duration_sec) for moment in moments),
         clipped_end_over_1s=sum(moment.end_sec - moment.duration_sec > 1 for moment in moments),
         reversed=reasons["reversed"],
         empty=reasons["empty"],
@@ -125,5 +100,5 @@ def _report(
     )
 
 
-def _sticks_out(time_sec: float, duration_sec: float) -> bool:
+def _is_outside(time_sec: float, duration_sec: float) -> bool:
     return time_sec < -FLOAT_NOISE_SEC or time_sec > duration_sec + FLOAT_NOISE_SEC

@@ -1,10 +1,9 @@
-"""From the pairs of a split to a batch of some of them, as one operation on tensors."""
+"""Build a batch from selected pairs of a split with a few tensor operations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
 from itertools import chain
 
 import numpy as np
@@ -12,66 +11,45 @@ import torch
 from torch import Tensor
 
 from cpnet.batch import PADDING, GroundingBatch
+from cpnet.data.features.placement import PlacedFeatures
 from cpnet.data.moment import Moment
-from cpnet.data.rows import Rows
 from cpnet.data.sampling import Sampling
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draw:
-    """Which pairs make a batch; the batch itself is made on the device of these tensors.
+class PairSelection:
+    """The pairs selected for a batch. The batch is built on the device of these tensors.
 
-    Shape: index (B,) int64 rows of the split; phase (B,) float64 in [0, 1), None in evaluation
-
-    Attributes:
-        split: name of the split
-        words: L, of the longest query
-        share_videos: the batch carries each video once, and ``video_index`` tells which one a pair has
+    Shape: index (B,) int64; phase (B,) float64 in [0, 1)
     """
 
     split: str
-    words: int
-    index: Tensor
-    phase: Tensor | None = None
-    share_videos: bool = False
+    words: int  # L, the length of the longest query
+    index: Tensor  # rows of the split
+    phase: Tensor | None = None  # phase of each pair's clips; None in evaluation
+    share_videos: bool = False  # the batch has each video once; ``video_index`` maps pairs to videos
 
-    def to(self, device: torch.device | str) -> Draw:
-        """Copy the tensors to a device, without waiting for it."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> Draw:
-        """Copy the tensors to page-locked memory, as a ``DataLoader`` asks for it."""
-        return self._each(Tensor.pin_memory)
-
-    def _each(self, copy: Callable[[Tensor], Tensor]) -> Draw:
-        return replace(self, index=copy(self.index), phase=None if self.phase is None else copy(self.phase))
+    def to(self, device: torch.device | str) -> PairSelection:
+        """Copy the tensors to a device."""
+        return replace(self, index=self.index.to(device), phase=None if self.phase is None else self.phase.to(device))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """All pairs of a split as tensors.
+    """All pairs of a split as tensors."""
 
-    Shape:
-        - video: (pairs,) int64 number of each pair's video
-        - query: (pairs, longest) int64 rows of the vocabulary, 0 where padded
-        - words: (pairs,) int64 words of each query
-        - span: (pairs, 2) in fractions of the video, cut to it
-        - span_sec: (pairs, 2) float64
-        - duration_sec: (pairs,) float64
-    """
-
-    video: Tensor
-    query: Tensor
-    words: Tensor
-    span: Tensor
-    span_sec: Tensor
-    duration_sec: Tensor
+    video: Tensor  # (pairs,) int64 number of each pair's video
+    query: Tensor  # (pairs, longest) int64 rows of the vocabulary, 0 where padded
+    words: Tensor  # (pairs,) int64 number of words of each query
+    span: Tensor  # (pairs, 2) float32 in fractions of the video, clipped to it
+    span_sec: Tensor  # (pairs, 2) float64
+    duration_sec: Tensor  # (pairs,) float64
 
     @classmethod
     def of(cls, moments: Sequence[Moment], *, queries: Sequence[Sequence[int]], videos: Sequence[int]) -> Pairs:
-        """Make the tensors from the moments, the rows of their words, and the numbers of their videos."""
+        """Build the tensors from moments, the vocabulary rows of their words, and the numbers of their videos."""
         words = torch.tensor([len(query) for query in queries])
-        # A tensor a query, as for pad_sequence, would take a hundred times the memory of its words.
+        # pad_sequence would need one tensor per query, which takes a hundred times the memory of its words.
         query = torch.full((len(queries), int(words.max())), PADDING)
         query[_first(words, query.shape[1])] = torch.from_numpy(np.fromiter(chain.from_iterable(queries), np.int64))
         span_sec = torch.tensor([(m.start_sec, m.end_sec) for m in moments], dtype=torch.float64)
@@ -92,35 +70,30 @@ class Pairs:
 
 def collate(
     pairs: Pairs,
-    draw: Draw,
+    selection: PairSelection,
     *,
-    rows: Rows,
+    features: PlacedFeatures,
     sampling: Sampling,
     blind_to_video: bool = False,
 ) -> GroundingBatch:
-    """Make the batch of a draw, on the device of its tensors and of the pairs.
+    """Build the batch of a selection on the device that selection and pairs share.
 
-    Args:
-        pairs: the pairs of the split
-        draw: which of them, and at which phase
-        rows: where the features lie
-        sampling: from rows to T clips
-        blind_to_video: gives zeros instead of the features, with their mask
+    ``blind_to_video`` replaces the features with zeros and keeps their mask.
 
     Raises:
-        DataError: features cannot be read.
+        DataError: features cannot be read
     """
-    index, video_index = draw.index, None
+    index, video_index = selection.index, None
     videos = pairs.video.index_select(0, index)
-    if draw.share_videos:
+    if selection.share_videos:
         videos, video_index = torch.unique(videos, return_inverse=True)
-    fetched = rows.fetch(videos)
-    video, real = sampling(fetched.rows, fetched.starts, fetched.counts, phase=draw.phase)
+    rows = features.fetch(videos)
+    video, real = sampling(rows.table, rows.starts, rows.counts, phase=selection.phase)
     return GroundingBatch(
         video=torch.zeros_like(video) if blind_to_video else video,
         video_mask=_first(real, video.shape[1]),
-        query=pairs.query[:, : draw.words].index_select(0, index),
-        query_mask=_first(pairs.words.index_select(0, index), draw.words),
+        query=pairs.query[:, : selection.words].index_select(0, index),
+        query_mask=_first(pairs.words.index_select(0, index), selection.words),
         span=pairs.span.index_select(0, index),
         span_sec=pairs.span_sec.index_select(0, index),
         duration_sec=pairs.duration_sec.index_select(0, index),
@@ -130,11 +103,5 @@ def collate(
 
 
 def _first(counts: Tensor, size: int) -> Tensor:
-    """Mask (B, size) that is True on the first ``counts`` places."""
-    return _masks(size, counts.device).index_select(0, counts)
-
-
-@cache
-def _masks(size: int, device: torch.device) -> Tensor:
-    """Mask (size + 1, size) of every count; taking rows of it is quicker than comparing anew for each batch."""
-    return torch.ones(size + 1, size, dtype=torch.bool, device=device).tril(-1)
+    """Return a mask (B, size) that is True in the first ``counts`` places."""
+    return torch.arange(size, device=counts.device) < counts[:, None]

@@ -1,4 +1,4 @@
-"""The only Dataset: pairs of any corpus, of which it gives whole batches."""
+"""The only Dataset: the pairs of one split of any corpus, returned as whole batches."""
 
 from __future__ import annotations
 
@@ -12,31 +12,22 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cpnet.batch import PADDING, GroundingBatch
-from cpnet.data.collate import Draw, Pairs, collate
-from cpnet.data.identity import normalise_id
-from cpnet.data.moment import Moment
-from cpnet.data.rows import Rows
+from cpnet.data.collate import Pairs, PairSelection, collate
+from cpnet.data.features.placement import PlacedFeatures
+from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.sampling import Sampling
 from cpnet.data.vocabulary import Vocabulary
 
 Blind = Literal["none", "video", "query"]
-Order = Literal["split", "length", "video"]
-Pick = tuple[int, float]  # a row of the split, and a phase
+Order = Literal["split", "length", "video"]  # of evaluation; with "video", a batch has each video once
+IndexAndPhase = tuple[int, float]  # a row of the split, and the phase of its clips
 
 
-class GroundingDataset(Dataset[GroundingBatch | Draw]):
+class GroundingDataset(Dataset[GroundingBatch | PairSelection]):
     """Pairs of one split.
 
-    Args:
-        moments: the split's pairs
-        split: its name
-        rows: where the features of all videos lie
-        videos: number of each video, by normalised id
-        sampling: from rows to T clips
-        vocabulary: from words to rows of word vectors
-        max_words: longer queries are cut
-        blind: gives zeros instead of the video's features, or instead of the query's words, and keeps their masks
-        on_device: gives a ``Draw``, of which ``batch`` makes the batch where the features lie
+    ``videos`` maps normalised ids to the videos' numbers in the features. Queries are truncated to ``max_words``.
+    ``blind`` replaces the features of the video or the words of the query with zeros and keeps their mask.
 
     Raises:
         DataError: a query has no word
@@ -47,16 +38,15 @@ class GroundingDataset(Dataset[GroundingBatch | Draw]):
         moments: Sequence[Moment],
         *,
         split: str,
-        rows: Rows,
+        features: PlacedFeatures,
         videos: Mapping[str, int],
         sampling: Sampling,
         vocabulary: Vocabulary,
         max_words: int,
-        blind: Blind = "none",
-        on_device: bool = False,
+        blind: Blind,
     ) -> None:
-        self.moments, self.split, self.rows, self.sampling = moments, split, rows, sampling
-        self.blind, self.on_device = blind, on_device
+        self.moments, self.split, self.features, self.sampling = moments, split, features, sampling
+        self.blind = blind
         self.share_videos = False
         queries = [vocabulary.encode(moment.query, max_words=max_words) for moment in moments]
         if blind == "query":
@@ -65,8 +55,8 @@ class GroundingDataset(Dataset[GroundingBatch | Draw]):
         self.pairs = Pairs.of(moments, queries=queries, videos=numbers)
         self._placed = self.pairs
 
-    def evaluating(self, *, share_videos: bool = False) -> GroundingDataset:
-        """Give the same pairs, each video once a batch where ``share_videos``."""
+    def evaluating(self, *, share_videos: bool) -> GroundingDataset:
+        """Return a dataset of the same pairs; with ``share_videos``, a batch has each video once."""
         same = copy.copy(self)
         same.share_videos = share_videos
         return same
@@ -74,48 +64,47 @@ class GroundingDataset(Dataset[GroundingBatch | Draw]):
     def __len__(self) -> int:
         return len(self.moments)
 
-    def __getitem__(self, picks: int | Pick | list[int]) -> GroundingBatch | Draw:
-        return self.__getitems__(picks if isinstance(picks, list) else [picks])
-
-    def __getitems__(self, picks: Sequence[int | Pick]) -> GroundingBatch | Draw:
-        """Give the batch of some pairs or of none, or, where batches are made on the device, which pairs they are.
+    def __getitem__(self, picks: Sequence[int | IndexAndPhase]) -> GroundingBatch | PairSelection:
+        """Return the batch of the picked pairs, or only their selection if batches are built on the device.
 
         Args:
-            picks: rows of the split; in training each with the phase, in [0, 1), at which clips are taken where the
-                policy has one
+            picks: rows of the split, possibly none; in training, tuples of a row and a phase in [0, 1)
         """
         rows = [pick if isinstance(pick, int) else pick[0] for pick in picks]
         phases = [pick[1] for pick in picks if not isinstance(pick, int)]
-        chosen = torch.tensor(rows, dtype=torch.int64)
-        draw = Draw(
+        index = torch.tensor(rows, dtype=torch.int64)
+        selection = PairSelection(
             split=self.split,
-            words=int(self.pairs.words.index_select(0, chosen).max()) if rows else 1,
-            index=chosen,
+            words=int(self.pairs.words.index_select(0, index).max()) if rows else 1,
+            index=index,
             phase=torch.tensor(phases, dtype=torch.float64) if phases else None,
             share_videos=self.share_videos,
         )
-        return draw if self.on_device else self.batch(draw)
+        return selection if self.features.on_device else self.batch(selection)
 
-    def batch(self, draw: Draw) -> GroundingBatch:
-        """Make a batch on the device of the draw, where the pairs stay from then on.
+    __getitems__ = __getitem__  # DataLoader calls it with the rows of a batch
+
+    def batch(self, selection: PairSelection) -> GroundingBatch:
+        """Build a batch on the device of the selection. The pairs move to that device and stay there.
 
         Raises:
             DataError: features cannot be read
         """
-        if not len(draw.index):  # nothing below is made for this: a batch of any pair is emptied
-            return self.batch(replace(draw, index=draw.index.new_zeros(1), words=self.pairs.query.shape[1])).none()
-        if self._placed.video.device != draw.index.device:
-            self._placed = self.pairs.to(draw.index.device)
+        index = selection.index
+        if not len(index):  # build the batch of one pair, then empty it
+            return self.batch(replace(selection, index=index.new_zeros(1), words=self.pairs.query.shape[1])).none()
+        if self._placed.video.device != index.device:
+            self._placed = self.pairs.to(index.device)
         return collate(
             self._placed,
-            draw,
-            rows=self.rows,
+            selection,
+            features=self.features,
             sampling=self.sampling,
             blind_to_video=self.blind == "video",
         )
 
     def order(self, order: Order) -> Tensor:
-        """Order of evaluation: the split's, by words of the query, or pairs of one video side by side.
+        """Return the evaluation order: that of the split, by query length, or grouped by video.
 
         Shape: (pairs,) int64
         """

@@ -1,30 +1,38 @@
-"""A moment: the annotation that joins a sentence to a stretch of a video. And the error that every reader raises."""
+"""Moments (annotations that link a query to a span of a video), and normalised ids of videos."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
-
-class DataError(ValueError):
-    """Something in a user's files is wrong; the message says what, where, and what to do next."""
+_MEDIA_EXTENSION = re.compile(r"(?<=.)(\.(avi|mp4|mkv|webm))+$", re.IGNORECASE)
+# A YouTube id has 11 characters and may itself begin with v_, so v_ is a prefix only before 11 characters.
+_ACTIVITYNET = re.compile(r"v_(.{11})")
+_TACOS_CAMERA = re.compile(r"(s\d+-d\d+)-cam-002")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One annotated pair: a query and the span of the video that it describes, exactly as the file has it.
+    """One annotated pair of a query and the span that it describes, exactly as in the file."""
 
-    Attributes:
-        qid: name of the pair, unique in its split
-        video: id of the video, as the annotation file spells it
-        query: the sentence, without outer white space
-        start_sec: where the moment starts, in seconds
-        end_sec: where it ends, in seconds; may lie past the video or before the start, see ``cleaning``
-        duration_sec: length of the video in seconds
-    """
-
-    qid: str
-    video: str
-    query: str
+    qid: str  # unique within its split
+    video: str  # as the annotation file spells it
+    query: str  # without outer white space
     start_sec: float
-    end_sec: float
-    duration_sec: float
+    end_sec: float  # may exceed the video or precede the start, see ``cleaning``
+    duration_sec: float  # of the video
+
+
+def normalise_id(video: str) -> str:
+    """Normalise a video's id, so that ids of annotations and features match.
+
+    Removes media extensions, ActivityNet's ``v_`` and TACoS's ``-cam-002``.
+
+    >>> [normalise_id(video) for video in ("v_QOlSCBRmfWY", "s30-d52-cam-002", "s30-d52.avi", "00607")]
+    ['QOlSCBRmfWY', 's30-d52', 's30-d52', '00607']
+    """
+    name = _MEDIA_EXTENSION.sub("", video)
+    for spelling in (_ACTIVITYNET, _TACOS_CAMERA):
+        if match := spelling.fullmatch(name):
+            name = match[1]
+    return name

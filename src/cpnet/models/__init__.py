@@ -1,5 +1,5 @@
-"""CPNet and its parts: plain ``nn.Module`` s that know neither Lightning nor Hydra."""
+"""Models for video grounding: plain ``nn.Module`` classes without Lightning or Hydra."""
 
-from cpnet.models.cpnet import CPNet
+from cpnet.models.cpnet.network import CPNet
 
 __all__ = ["CPNet"]

@@ -1,5 +1,5 @@
-"""Runs turned into tables and pictures.
+"""Tables and pictures of finished runs.
 
-``runs`` reads folders, ``variants`` names rows, ``statistics`` draws samples of pairs, ``comparison`` joins them into
-the ``tables`` that ``terminal``, ``documents``, ``exports`` and ``figures`` show and ``index`` keeps in the repository.
+``gather`` reads the runs, ``variants`` names the rows, ``comparison`` computes the ``tables`` with ``statistics``.
+``terminal``, ``documents`` and ``figures`` render them, ``publishing`` writes and stores them.
 """

@@ -1,189 +1,163 @@
-"""From runs to tables: one table a protocol, one row a variant, each row beside the baseline."""
+"""Compute the tables of a report: one table per protocol, one row per variant, each compared with the baseline."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from cpnet.config import ConfigError
-from cpnet.reporting import cells
-from cpnet.reporting.runs import Gathered, LeftOut, Run
+from cpnet.errors import ConfigError
+from cpnet.reporting.gather import Gathered, Run
 from cpnet.reporting.statistics import interval, over_seeds, resampled_means
-from cpnet.reporting.tables import PROTOCOL, Difference, Estimate, Reference, Report, Row, Table
-from cpnet.reporting.variants import name_runs, portable
+from cpnet.reporting.tables import Difference, Estimate, Report, Row, Table, conditions, references, short_commit
+from cpnet.reporting.variants import method, name_runs, portable
 
+Protocol = tuple[tuple[str, Hashable], ...]  # conditions of a table by name, and the hash of its pairs
 Groups = dict[str, list[Run]]  # runs of each row, by its name
 
 
 def compare(gathered: Gathered, *, experiment: str | None, baseline: str | None, resamples: int) -> Report:
-    """Put runs into tables.
+    """Arrange runs in tables. Runs of the baseline's experiment come first in the tables of their protocol.
 
     Args:
         gathered: the runs
-        experiment: that was asked for
-        baseline: name of the row that others are compared with; the first of each table where None
-        resamples: of the bootstrap
+        experiment: the requested experiment; None for all
+        baseline: name of the row that others are compared with; None for the first row of each table
+        resamples: number of bootstrap resamples
 
     Raises:
-        ConfigError: no row has the baseline's name
+        ConfigError: no row has the baseline's name, or no table has the protocol of the baseline's experiment
     """
-    protocols: defaultdict[Hashable, list[Run]] = defaultdict(list)
+    protocols: defaultdict[Protocol, list[Run]] = defaultdict(list)
     for run in gathered.runs:
         protocols[_protocol(run)].append(run)
-    left_out = [*gathered.left_out]
-    grouped = [_group(runs, left_out) for runs in protocols.values()]
-    names = [name for groups, _ in grouped for name in groups]
+    left_out, tables = dict(gathered.left_out), []
+    other = gathered.baseline[0].results.experiment if gathered.baseline else None
+    for protocol, runs in protocols.items():
+        candidates = [run for run in gathered.baseline if _protocol(run) == protocol]
+        groups, notes = _group(_with_baseline(candidates, runs), left_out)
+        first, of_first = next(iter(groups.items()))
+        if set(candidates) & {*of_first}:
+            notes.append(f"the row {first} comes from experiment={other}")
+        tables.append((groups, notes))
+    if gathered.baseline and not protocols.keys() & {_protocol(run) for run in gathered.baseline}:
+        raise ConfigError(f"baseline_from={other}: its runs have another protocol or other test pairs")
+    names = dict.fromkeys(name for groups, _ in tables for name in groups)
     if baseline is not None and baseline not in names:
-        raise ConfigError(f"baseline={baseline!r}: no row has this name; rows: {'; '.join(dict.fromkeys(names))}")
-    tables = [_table(groups, notes, baseline, resamples) for groups, notes in grouped]
-    return Report(experiment, tables, _reasons([*protocols.values()]), left_out, resamples)
+        raise ConfigError(f"baseline={baseline!r}: no row has this name; rows: {'; '.join(names)}")
+    made = [_table(groups, notes, baseline, resamples) for groups, notes in tables]
+    return Report(experiment, made, _reasons(protocols), left_out, resamples)
 
 
-def _protocol(run: Run) -> Hashable:
-    return (*(run.results["protocol"].get(key) for key in PROTOCOL), run.pairs)
+def _protocol(run: Run) -> Protocol:
+    return (*conditions(run.results.protocol).items(), ("pairs", run.pairs))
 
 
-def _reasons(tables: Sequence[Sequence[Run]]) -> list[str]:
-    """Say what keeps runs apart."""
+def _reasons(protocols: Iterable[Protocol]) -> list[str]:
+    """Return the conditions in which tables differ."""
     reasons = []
-    for key in PROTOCOL:
-        values = dict.fromkeys(str(runs[0].results["protocol"].get(key)) for runs in tables)
-        if len(values) > 1:
-            reasons.append(f"{key} is {' or '.join(values)}")
-    if len({tuple(runs[0].results["protocol"].get(key) for key in PROTOCOL) for runs in tables}) < len(tables):
-        reasons.append("the test pairs are not the same")
+    for column in map(dict.fromkeys, zip(*protocols, strict=True)):
+        if len(column) > 1:
+            key, values = next(iter(column))[0], " or ".join(str(value) for _, value in column)
+            reasons.append("the test pairs differ" if key == "pairs" else f"{key} is {values}")
     return reasons
 
 
-def _group(runs: Sequence[Run], left_out: list[LeftOut]) -> tuple[Groups, list[str]]:
-    """Join the runs of each row, one a seed; leave out the older of two."""
-    naming = name_runs([run.results["model"] for run in runs], [run.config for run in runs])
+def _with_baseline(candidates: Sequence[Run], runs: Sequence[Run]) -> list[Run]:
+    """Put the baseline row first: of the candidates, the row whose configuration is nearest to the runs."""
+    if not candidates:
+        return [*runs]
+    methods = {run: frozenset(method(run.config).items()) for run in (*candidates, *runs)}
+    nearest = min((methods[run] for run in candidates), key=lambda one: sum(len(one ^ methods[run]) for run in runs))
+    here = {run.results.seed for run in runs if methods[run] == nearest}
+    borrowed = [run for run in candidates if methods[run] == nearest and run.results.seed not in here]
+    return [*borrowed, *sorted(runs, key=lambda run: methods[run] != nearest)]
+
+
+def _group(runs: Sequence[Run], left_out: dict[Path, str]) -> tuple[Groups, list[str]]:
+    """Group the runs by row, keeping the newest run of each seed; add older runs to ``left_out``."""
+    names, notes = name_runs([run.results.model for run in runs], [run.config for run in runs])
     newest: dict[str, dict[int, Run]] = {}
-    for run, name in zip(runs, naming.names, strict=True):
-        seeds = newest.setdefault(name, {})
-        seed = run.results["seed"]
-        older, kept = sorted((seeds.get(seed, run), run), key=lambda each: each.written)
-        seeds[seed] = kept
-        if older is not kept and not _is_the_same(older, kept):
-            reason = f"seed {seed} of {name} is here twice; {kept.folder} is newer"
-            left_out.append(LeftOut(older.folder, reason))
-    return {name: [seeds[seed] for seed in sorted(seeds)] for name, seeds in newest.items()}, [*naming.notes]
+    for run, name in zip(runs, names, strict=True):
+        seeds, seed = newest.setdefault(name, {}), run.results.seed
+        older, seeds[seed] = sorted((seeds.get(seed, run), run), key=_written)
+        if older is not seeds[seed]:
+            left_out[older.folder] = f"seed {seed} of {name} exists twice; {seeds[seed].folder} is newer"
+    return {name: [seeds[seed] for seed in sorted(seeds)] for name, seeds in newest.items()}, notes
 
 
-def _is_the_same(one: Run, other: Run) -> bool:
-    """Whether one run's files are in both folders, as ``sweep.reuse`` has them."""
-    return any("run_of" in run.results for run in (one, other)) and np.array_equal(one.iou, other.iou)
+def _written(run: Run) -> float:
+    return (run.folder / "results.json").stat().st_mtime
 
 
 def _table(groups: Groups, notes: Sequence[str], baseline: str | None, resamples: int) -> Table:
     runs = [run for row in groups.values() for run in row]
-    first = runs[0].results
+    protocol = runs[0].results.protocol
     keys = tuple(key for key in runs[0].scores if all(key in run.scores for run in runs))
     chosen = baseline if baseline in groups else next(iter(groups))
     if baseline not in (None, chosen):
-        notes = [*notes, f"no row here is named {baseline}: differences are to {chosen}"]
+        notes = [*notes, f"this table has no row {baseline}: differences refer to {chosen}"]
     return Table(
-        protocol={**first["protocol"], "features": _features(runs[0])},
-        pairs=first["pairs"],
+        protocol=replace(protocol, features=portable(protocol.features).rpartition("/")[2]),
         keys=keys,
         rows=tuple(_rows(groups, keys, chosen, resamples)),
         baseline=chosen,
-        trivial=tuple(
-            Reference(f"{name} [{row['span'][0]:g}, {row['span'][1]:g}]", row["metrics"], tuple(row["span"]))
-            for name, row in first["trivial"].items()
-        ),
-        paper=tuple(Reference(f"the paper's {name}", row) for name, row in _paper(runs).items()),
+        references=references(run.results for run in runs),
         notes=(*notes, *_notes(groups, keys)),
     )
 
 
 def _rows(groups: Groups, keys: Sequence[str], baseline: str, resamples: int) -> list[Row]:
-    # (rows, metrics, pairs): a pair's score in a row is its mean over the seeds
+    # A pair's score in a row is its mean over the seeds. Shape: (rows, metrics, pairs)
     scores = np.array(
         [[np.mean([run.scores[key] for run in runs], axis=0) for key in keys] for runs in groups.values()]
     )
-    drawn = 100 * resampled_means(scores.reshape(-1, scores.shape[-1]).T, resamples=resamples)
-    drawn = drawn.reshape(resamples, *scores.shape[:2])
+    drawn = resampled_means(scores.reshape(-1, scores.shape[-1]).T, resamples=resamples)
+    drawn = 100 * drawn.reshape(resamples, *scores.shape[:2])
     means, base = 100 * scores.mean(axis=-1), [*groups].index(baseline)
-    low, high = interval(drawn)
-    low_difference, high_difference = interval(drawn - drawn[:, [base]])
+    ends = np.concatenate([interval(drawn), interval(drawn - drawn[:, [base]])])
     rows = []
     for place, (name, runs) in enumerate(groups.items()):
         estimates = {}
         for column, key in enumerate(keys):
-            at = place, column
-            values = [100 * float(run.scores[key].mean()) for run in runs]
-            difference = Difference(
-                *(float(means[at] - means[base, column]), float(low_difference[at]), float(high_difference[at])),
-                over_seeds(_by_seed(runs, [*groups.values()][base], key)),
-            )
-            estimates[key] = Estimate(
-                mean=float(means[at]),
-                sd=float(np.std(values, ddof=1)) if len(values) > 1 else None,
-                low=float(low[at]),
-                high=float(high[at]),
-                values=tuple(values),
-                difference=None if place == base else difference,
-            )
+            values, of_base = _by_seed(runs, key), _by_seed(groups[baseline], key)
+            gains = [value - of_base[seed] for seed, value in values.items() if seed in of_base]
+            mean, gain = float(means[place, column]), float(means[place, column] - means[base, column])
+            sd = float(np.std([*values.values()], ddof=1)) if len(values) > 1 else None
+            low, high, low_difference, high_difference = ends[:, place, column].tolist()
+            difference = Difference(gain, low_difference, high_difference, over_seeds(gains))
+            values_of_seeds = tuple(values.values())
+            estimates[key] = Estimate(mean, sd, low, high, values_of_seeds, None if place == base else difference)
         rows.append(Row(name, tuple(runs), estimates))
     return rows
 
 
-def _by_seed(runs: Sequence[Run], base: Sequence[Run], key: str) -> list[float]:
-    """Subtract the baseline's score of the same seed, for every seed that both have; in per cent."""
-    of_base = {run.results["seed"]: run.scores[key].mean() for run in base}
-    return [
-        100 * float(run.scores[key].mean() - of_base[run.results["seed"]])
-        for run in runs
-        if run.results["seed"] in of_base
-    ]
-
-
-def _paper(runs: Sequence[Run]) -> dict[str, Mapping[str, float]]:
-    rows: dict[str, Mapping[str, float]] = {}
-    for run in runs:
-        if run.results["paper"]:
-            rows.setdefault(run.results["paper_model"], run.results["paper"])
-    return rows
-
-
-def _features(run: Run) -> str:
-    return portable(str(run.results["protocol"].get("features"))).rpartition("/")[2]
+def _by_seed(runs: Sequence[Run], key: str) -> dict[int, float]:
+    """Return a metric in per cent by seed."""
+    return {run.results.seed: 100 * float(run.scores[key].mean()) for run in runs}
 
 
 def _notes(groups: Groups, keys: Sequence[str]) -> list[str]:
-    """Tell what rows have not in common although their names do not say it."""
+    """Return notes on differences between rows that their names do not show."""
     notes = []
-    for what, value in (
-        ("precision", lambda run: run.results["precision"]),
-        ("commit", lambda run: cells.commit(run.results.get("git_commit"))),
-    ):
-        by_row = {name: sorted({str(value(run)) for run in runs}) for name, runs in groups.items()}
-        if len({text for texts in by_row.values() for text in texts}) > 1:
-            notes.append(f"{what} differs: {_by_value(by_row)}")
-    seeds = {name: [", ".join(str(run.results["seed"]) for run in runs)] for name, runs in groups.items()}
-    if len({text for texts in seeds.values() for text in texts}) > 1:
-        notes.append(f"seeds differ: {_by_value(seeds)}")
-    runs = [run for row in groups.values() for run in row]
-    dropped = sorted({key for run in runs for key in run.scores} - set(keys))
-    if dropped:
-        notes.append(f"not all runs have {', '.join(dropped)}: left out")
-    if len({repr(_rounded(run.results["trivial"])) for run in runs}) > 1:
-        notes.append(
-            "the trivial predictors differ between runs, which have other training pairs: the first run's are shown"
-        )
+    described: Mapping[str, Callable[[Sequence[Run]], str]] = {
+        "precision differs": lambda runs: " and ".join(sorted({run.results.precision for run in runs})),
+        "commit differs": lambda runs: " and ".join(sorted({short_commit(run.results.git_commit) for run in runs})),
+        "seeds differ": lambda runs: ", ".join(str(run.results.seed) for run in runs),
+    }
+    for what, describe in described.items():
+        rows: defaultdict[str, list[str]] = defaultdict(list)
+        for name, runs in groups.items():
+            rows[describe(runs)].append(name)
+        if len(rows) > 1:
+            parts = [f"{text} in {', '.join(names)}" for text, names in rows.items()]
+            notes.append(f"{what}: {'; '.join(parts)}")
+    every = [run for row in groups.values() for run in row]
+    if dropped := sorted({key for run in every for key in run.scores} - set(keys)):
+        notes.append(f"metrics omitted, because some runs lack them: {', '.join(dropped)}")
+    if any(run.results.trivial != every[0].results.trivial for run in every):
+        notes.append("trivial predictors are those of the first run; other runs have other training pairs")
     return notes
-
-
-def _by_value(by_row: Mapping[str, Sequence[str]]) -> str:
-    rows: defaultdict[str, list[str]] = defaultdict(list)
-    for name, values in by_row.items():
-        rows[" and ".join(values)].append(name)
-    return "; ".join(f"{value} in {', '.join(names)}" for value, names in rows.items())
-
-
-def _rounded(trivial: Mapping[str, Any]) -> dict[str, list[float]]:
-    return {name: [round(value, 2) for value in row["metrics"].values()] for name, row in trivial.items()}

@@ -1,14 +1,21 @@
-"""A report as markdown and as LaTeX; names, notes and folders stay the text that they are."""
+"""Write a report as markdown, HTML, LaTeX and CSV. Names from runs are untrusted: each document prints them as text."""
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from typing import Any
 
-from cpnet.metrics import printed_name
-from cpnet.printing import printable
-from cpnet.reporting import cells
-from cpnet.reporting.tables import ON_TEST, Reference, Report, Row, Table
+import pandas as pd
+from markdown_it import MarkdownIt
+
+from cpnet.evaluation.metrics import printed_name
+from cpnet.reporting.tables import Report, Table, conditions
+from cpnet.terminal import printable
+
+Pictures = Sequence[Mapping[str, str]]  # files of each table by title, relative to the document
 
 _LATEX = {
     **{letter: f"\\{letter}" for letter in "_%&$#{}"},
@@ -19,130 +26,110 @@ _LATEX = {
     ">": "\\textgreater{}",
     "|": "\\textbar{}",
     '"': "\\textquotedbl{}",
-    **{letter: f"{{{letter}}}" for letter in "[*-'`"},  # no option after a line's end, no ligature
+    **{letter: f"{{{letter}}}" for letter in "[*-'`"},  # in braces, neither an option of \\ nor part of a ligature
 }
-
-
-PLUS_MINUS = " \\pm "
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+<style>body {{font-family: sans-serif}} td, th {{padding: .2em .8em}} img {{max-width: 100%}}</style></head><body>
+{body}</body></html>
+"""
 
 
 def escape_latex(text: str) -> str:
-    r"""Make any text one line of LaTeX that prints it.
+    r"""Return one line of LaTeX that prints the text.
 
     >>> escape_latex("50 % of a_b")
     '50 \\% of a\\_b'
     """
-    return "".join(_LATEX.get(letter, letter) for letter in printable(" ".join(text.split())))
+    return "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
 
 
 def escape_markdown(text: str) -> str:
-    r"""Make any text one line of markdown that prints it, also in a table's cell.
+    r"""Return one line of markdown that prints the text, also within a table.
 
     >>> escape_markdown("a|b, model.pyramid_levels=2, _x")
     'a\\|b, model.pyramid_levels=2, \\_x'
     """
-    # A lone underscore between letters is one already.
-    return re.sub(r"[\\|`*<>\[\]~#$&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", printable(" ".join(text.split())))
+    # A single underscore between letters is text already.
+    return re.sub(r"[\\|`*<>\[\]~#$&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", _one_line(text))
 
 
-def markdown(report: Report, pictures: Sequence[Mapping[str, str]]) -> str:
-    """Write a report as markdown.
-
-    Args:
-        report: the tables
-        pictures: of each table: file by title, relative to the document
-    """
-    lines = [f"# {escape_markdown(report.experiment or 'Runs')}", ""]
-    for table, shown in zip(report.tables, pictures, strict=True):
-        lines += [f"## {escape_markdown(table.title)}", "", *_markdown_table(table), ""]
-        for line, text in enumerate(table.caption()):
-            loud = line == 0 and table.protocol["selection"] == ON_TEST
-            lines.append(f"- **{escape_markdown(text)}**" if loud else f"- {escape_markdown(text)}")
-        lines += [f"- note: {escape_markdown(note)}" for note in table.notes]
-        lines += ["", *(f"![{escape_markdown(title)}]({file})" for title, file in shown.items()), ""]
-    if report.reasons:
-        lines += ["## Why several tables", "", *(f"- {escape_markdown(reason)}" for reason in report.reasons), ""]
-    if report.left_out:
-        lines += ["## Left out", ""]
-        lines += [f"- {escape_markdown(f'{each.folder}: {each.reason}')}" for each in report.left_out]
-    return "\n".join(lines).rstrip() + "\n"
+def to_markdown(report: Report, pictures: Pictures) -> str:
+    """Return the report as markdown."""
+    lines = [f"# {escape_markdown(report.experiment or 'Runs')}"]
+    for table, files in zip(report.tables, pictures, strict=True):
+        heads, cells = table.cells()
+        frame = pd.DataFrame(cells, columns=heads, dtype=object).map(escape_markdown)
+        alignment = ["left", *["right"] * (len(heads) - 1)]
+        lines += ["", f"## {escape_markdown(table.title)}", ""]
+        lines += [frame.to_markdown(index=False, disable_numparse=True, colalign=alignment), ""]
+        lines += [f"- {escape_markdown(sentence)}" for sentence in table.sentences()]
+        lines += [f"\n![{escape_markdown(title)}]({file})" for title, file in files.items()]
+    for title, sentences in report.remarks().items():
+        lines += ["", f"## {title}", "", *(f"- {escape_markdown(sentence)}" for sentence in sentences)]
+    return "\n".join([*lines, ""])
 
 
-def _markdown_table(table: Table) -> list[str]:
-    compared = table.compared if len(table.rows) > 1 else []
-    heads = [
-        "",
-        *map(printed_name, table.printed),
-        *(f"difference in {printed_name(key)}" for key in compared),
-        "seeds",
-    ]
-    body = [[f"**{escape_markdown(row.name)}**", *_measured(row, table.printed, compared)] for row in table.rows]
-    for reference, form in [(each, "{}") for each in table.trivial] + [(each, "*{}*") for each in table.paper]:
-        numbers = [cells.known(reference.metrics.get(key)) for key in table.printed]
-        body.append([form.format(escape_markdown(reference.name)), *numbers, *("" for _ in compared), ""])
-    return ["| " + " | ".join(line) + " |" for line in (heads, ["---", *("---:" for _ in heads[1:])], *body)]
+def to_html(report: Report, pictures: Pictures) -> str:
+    """Return the report as a page of HTML without scripts."""
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(to_markdown(report, pictures))
+    return _PAGE.format(title=html.escape(_one_line(report.experiment or "Runs")), body=body)
 
 
-def _measured(row: Row, keys: Sequence[str], compared: Sequence[str]) -> list[str]:
-    texts = [f"{cells.mean(row.estimates[key])} {cells.between(row.estimates[key])}" for key in keys]
-    for key in compared:
-        difference = row.estimates[key].difference
-        intervals = [cells.between(difference), cells.over_seeds(difference)] if difference else []
-        texts.append(" ".join([cells.difference(row.estimates[key]), *filter(None, intervals)]))
-    return [*(text.replace("*", "\\*") for text in texts), str(len(row.runs))]
-
-
-def latex(report: Report) -> str:
-    """Write a report's tables as LaTeX, for a document with the packages booktabs and, for quotes, T1 fonts."""
+def to_latex(report: Report) -> str:
+    """Return the tables as LaTeX, for a document with the packages booktabs and, for quotes, T1 fonts."""
     head = ["% \\usepackage{booktabs}, \\usepackage[T1]{fontenc}"]
-    head += [f"% several tables: {printable(' '.join(reason.split()))}" for reason in report.reasons]
+    head += [f"% several tables: {_one_line(reason)}" for reason in report.reasons]
     return "\n\n".join(["\n".join(head), *map(_latex_table, report.tables)]) + "\n"
 
 
 def _latex_table(table: Table) -> str:
-    compared = table.compared if len(table.rows) > 1 else []
-    heads = ["", *map(printed_name, table.printed), *(f"diff. {printed_name(key)}" for key in compared), "seeds"]
-    # Narrow enough for a page: small, R@1 above its threshold, little space between columns
-    lines = ["\\begin{table}", "\\centering", "\\footnotesize", "\\setlength{\\tabcolsep}{2pt}"]
-    lines += [f"\\begin{{tabular}}{{@{{}}l{'r' * (len(heads) - 1)}@{{}}}}", "\\toprule"]
-    upper, _, lower = zip(*(head.partition(",") for head in heads), strict=True)
-    lines += [_latex_line([*map(escape_latex, line)]) for line in (upper, lower)]
-    lines.append("\\midrule")
-    for row in table.rows:
-        lines += _latex_row(row, table.printed, compared)
-    for references in (table.trivial, table.paper):
-        if references:
-            lines.append("\\midrule")
-        lines += [_latex_reference(each, table.printed, len(compared)) for each in references]
-    sentences = [table.title, *(each[:1].upper() + each[1:] for each in (*table.caption(), *table.notes))]
-    caption = escape_latex(". ".join(sentences) + ".").replace("+{-}", "$\\pm$")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}"])
+    heads, cells = table.cells()
+    # Each line of a cell becomes a line of the table, which keeps the table narrow enough for a page.
+    lines = [line for row in cells for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")]
+    frame = pd.DataFrame(lines, columns=[*map(_latex_cell, heads)], dtype=object).map(_latex_cell)
+    tabular = frame.to_latex(index=False, column_format=f"l{'r' * (len(heads) - 1)}")
+    sentences = [each[:1].upper() + each[1:] for each in (table.title, *table.sentences())]
+    caption = _latex_cell(". ".join(sentences) + ".")
+    opening = ["\\begin{table}", "\\centering", "\\footnotesize", "\\setlength{\\tabcolsep}{2pt}"]
+    return "\n".join([*opening, tabular.rstrip(), f"\\caption{{{caption}}}", "\\end{table}"])
 
 
-def _latex_row(row: Row, keys: Sequence[str], compared: Sequence[str]) -> list[str]:
-    """Two or three lines: what was measured, and the intervals, small."""
-    differences = {key: row.estimates[key].difference for key in compared}
-    upper = [f"${cells.mean(row.estimates[key], PLUS_MINUS)}$" for key in keys]
-    upper += [f"${cells.difference(row.estimates[key])}$" if of else "--" for key, of in differences.items()]
-    lower = [cells.between(row.estimates[key]) for key in keys]
-    lower += [cells.between(of) if of else "" for of in differences.values()]
-    lines = [_latex_line([escape_latex(row.name), *upper, str(len(row.runs))]), _latex_line(["", *_small(lower), ""])]
-    seeds = [cells.over_seeds(of, name="") if of else "" for of in differences.values()]
-    if any(seeds):
-        lines.append(_latex_line(["{\\scriptsize over seeds}", *("" for _ in keys), *_small(seeds), ""]))
-    return lines
+def _latex_cell(text: str) -> str:
+    return escape_latex(text).replace("±", "$\\pm$")
 
 
-def _small(texts: Sequence[str]) -> list[str]:
-    return [f"{{\\scriptsize ${text}$}}" if text else "" for text in texts]
+def to_csv(report: Report) -> str:
+    """Return the numbers as CSV, one line per row and metric. Spreadsheets interpret no cell as a formula."""
+    records: list[dict[str, Any]] = []
+    for number, table in enumerate(report.tables, start=1):
+        rules: dict[str, Any] = {"table": number, **conditions(table.protocol)}
+        rules |= {"features": table.protocol.features, "pairs": table.results.pairs}
+        for row in table.rows:
+            first = row.runs[0]
+            rules_of_row = {"kind": "run", "row": row.name, "seeds": len(row.runs)}
+            rules_of_row |= {"parameters": first.results.parameters, "epochs": first.config.get("epochs")}
+            for key, of in row.estimates.items():
+                numbers = {"metric": printed_name(key), "mean": of.mean, "sd": of.sd, "low": of.low, "high": of.high}
+                if to := of.difference:
+                    ends = (to.mean, to.low, to.high, *(to.seeds or ()))
+                    names = ("difference", "difference low", "difference high", "over seeds low", "over seeds high")
+                    numbers |= dict(zip(names, ends, strict=False))
+                records.append(rules | rules_of_row | numbers)
+        for name, metrics in table.references.items():
+            about = rules | {"kind": "reference", "row": name}
+            records += [about | {"metric": printed_name(key), "mean": value} for key, value in metrics.items()]
+    lines = [{name: _without_formula(cell) for name, cell in record.items()} for record in records]
+    text: str = pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n")
+    return text
 
 
-def _latex_reference(reference: Reference, keys: Sequence[str], compared: int) -> str:
-    numbers = [cells.known(reference.metrics.get(key)).replace("-", "--") for key in keys]
-    return _latex_line(
-        [f"{{\\scriptsize\\textit{{{escape_latex(reference.name)}}}}}", *numbers, *[""] * (compared + 1)]
-    )
+def _without_formula(cell: Any) -> Any:
+    # Spreadsheets run text that starts with =, +, - or @ (also full-width), even after blanks or a separator.
+    if not isinstance(cell, str):
+        return cell
+    return re.sub(r"(^|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])|^(?=[\t\r\n])", r"\1'", cell)  # noqa: RUF001
 
 
-def _latex_line(texts: Sequence[str]) -> str:
-    return " & ".join(texts) + " \\\\"
+def _one_line(text: str) -> str:
+    return printable(" ".join(text.split()))

@@ -1,49 +1,198 @@
-"""A report's files, and its place on the terminal."""
+"""Print a report, write its files, and store its tables in the repository, with an index in a README."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections import defaultdict
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from cpnet.data.atomic import replacing
-from cpnet.reporting import documents, exports, figures, index
-from cpnet.reporting.tables import Report
+from cpnet.errors import DataError
+from cpnet.evaluation.metrics import printed_name
+from cpnet.files import replacing
+from cpnet.reporting import documents
+from cpnet.reporting.documents import escape_markdown
+from cpnet.reporting.figures import tables
+from cpnet.reporting.tables import Report, Row, Table, short_commit
 from cpnet.reporting.terminal import print_report
-from cpnet.results import write_json
 
-LONGEST = 100  # characters of a corpus's name in the names of its pictures
+LONGEST_NAME = 200  # characters; a file name may have 255
+START, END = "<!-- results -->", "<!-- /results -->"
+RECALLS = ("R1@0.3", "R1@0.5", "R1@0.7")
+HEADS = (
+    *("experiment", "dataset", "row", *map(printed_name, RECALLS), "mIoU", "paper's mIoU"),
+    *("seeds", "epochs", "commit"),
+)
+USUAL = {"strict": False, "ground_truth": "clipped", "on_defect": "error"}  # conditions that the index omits
 
 
 def publish(report: Report, folder: Path, *, kept: Path | None = None, console: Console | None = None) -> None:
-    """Print a report, write its documents and pictures, and say where they lie.
+    """Print a report, write its documents and pictures, and print their paths.
 
     Args:
         report: the tables
         folder: for the documents and pictures
-        kept: where the repository keeps tables, if they are to be kept
+        kept: folder in the repository that stores tables; None to store none
         console: where to print
     """
     console = console or Console()
     folder.mkdir(parents=True, exist_ok=True)
     print_report(report, console)
-    pictures = []
-    for number, table in enumerate(report.tables, start=1):
-        # Several tables may be of one corpus.
-        several = len(report.tables) > 1
-        prefix = f"{number}_{re.sub('[^0-9A-Za-z]+', '_', table.protocol['dataset'])[:LONGEST]}_" if several else ""
-        pictures.append(figures.draw(table, folder, prefix=prefix))
-    write_json(folder / "report.json", exports.report_json(report))
-    for name, text in (
-        ("report.md", documents.markdown(report, pictures)),
-        ("report.tex", documents.latex(report)),
-        ("report.csv", exports.to_csv(report)),
-    ):
+    pictures = [
+        tables.draw(table, folder, prefix=f"{number}_" if len(report.tables) > 1 else "")
+        for number, table in enumerate(report.tables, start=1)
+    ]
+    files = {
+        "report.csv": documents.to_csv(report),
+        "report.html": documents.to_html(report, pictures),
+        "report.json": json.dumps(report_json(report), indent=2) + "\n",
+        "report.md": documents.to_markdown(report, pictures),
+        "report.tex": documents.to_latex(report),
+    }
+    for name, text in files.items():
         with replacing(folder / name) as stream:
             stream.write(text.encode(errors="backslashreplace"))
-    for path in index.keep(report, kept) if kept else ():
+    for path in keep(report, kept) if kept else ():
         console.print(f"kept: {path}", soft_wrap=True, highlight=False, markup=False)
-    files = ", ".join(sorted(path.name for path in folder.iterdir() if path.name.startswith("report.")))
-    shown = ", ".join(file for each in pictures for file in each.values())
-    console.print(f"outputs: {folder}: {files}, {shown}", soft_wrap=True, highlight=False, markup=False)
+    shown = ", ".join([*files, *(file for each in pictures for file in each.values())])
+    console.print(f"outputs: {folder}: {shown}", soft_wrap=True, highlight=False, markup=False)
+
+
+def report_json(report: Report) -> dict[str, Any]:
+    """Return a report as plain containers, with the folders of its runs."""
+    folders = [{row.name: [str(run.folder) for run in row.runs] for row in table.rows} for table in report.tables]
+    made = [table_json(table, report) | {"folders": of} for table, of in zip(report.tables, folders, strict=True)]
+    return {"experiment": report.experiment, "tables": made, "remarks": report.remarks()}
+
+
+def table_json(table: Table, report: Report) -> dict[str, Any]:
+    """Return a table as plain containers, without paths of this machine."""
+    return {
+        "experiment": report.experiment,
+        "dataset": table.protocol.dataset,
+        "pairs": table.results.pairs,
+        "protocol": asdict(table.protocol),
+        "baseline": table.baseline,
+        "resamples": report.resamples,
+        "rows": [_row_json(row) for row in table.rows],
+        "references": table.references,
+        "notes": table.notes,
+    }
+
+
+def _row_json(row: Row) -> dict[str, Any]:
+    results = [run.results for run in row.runs]
+    first = results[0]
+    return {
+        "name": row.name,
+        "model": first.model,
+        "seeds": [each.seed for each in results],
+        "parameters": first.parameters,
+        "epochs": row.runs[0].config.get("epochs"),
+        "validation": [asdict(each.validation) if each.validation else None for each in results],
+        "metrics": {key: asdict(estimate) for key, estimate in row.estimates.items()},
+        "paper": {"model": first.paper_model, "metrics": first.paper},
+        "precision": [each.precision for each in results],
+        "device": [each.device for each in results],
+        "commits": list(dict.fromkeys(each.git_commit for each in results)),
+        "versions": first.versions,
+        "seconds": [each.seconds for each in results],
+    }
+
+
+def keep(report: Report, folder: Path) -> list[Path]:
+    """Write each table as a JSON file, and update the index in the README of the parent folder if it has one.
+
+    Raises:
+        DataError: a file of the folder is not a kept table
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for table in report.tables:
+        parts = [report.experiment or "runs"] + ([table.protocol.dataset] if len(report.tables) > 1 else [])
+        name, number = re.sub(r"[^\w.-]+", "-", "_".join(parts), flags=re.ASCII)[:LONGEST_NAME], 1
+        path = folder / f"{name}.json"
+        while path in written:  # another protocol of the same corpus
+            number += 1
+            path = folder / f"{name}_{number}.json"
+        # Floats have 4 decimals so that diffs stay small.
+        content = json.loads(json.dumps(table_json(table, report)), parse_float=lambda text: round(float(text), 4))
+        with replacing(path) as stream:
+            text = json.dumps(content, indent=2, ensure_ascii=False)
+            stream.write(f"{text}\n".encode(errors="backslashreplace"))
+        written.append(path)
+    readme = folder.resolve().parent / "README.md"
+    return [*written, readme] if update_index(readme, folder) else written
+
+
+def update_index(readme: Path, folder: Path) -> bool:
+    """Replace the text between the lines ``<!-- results -->`` and ``<!-- /results -->`` with the index of a folder.
+
+    Returns:
+        whether the README exists and has the two lines
+
+    Raises:
+        DataError: a file of the folder is not a kept table
+    """
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    found = re.search(f"^{START}$.*?^{END}$", text, re.MULTILINE | re.DOTALL)
+    if found:
+        with replacing(readme) as stream:
+            middle = f"{START}\n\n{index_table(folder)}\n\n{END}"
+            stream.write(f"{text[: found.start()]}{middle}{text[found.end() :]}".encode())
+    return found is not None
+
+
+def index_table(folder: Path) -> str:
+    """Return all kept tables of a folder as one markdown table.
+
+    A row that several tables share, as ablations share the default model, is printed once, before the others.
+
+    Raises:
+        DataError: a file of the folder is not a kept table
+    """
+    rows: defaultdict[str, list[list[str]]] = defaultdict(list)  # lines by measurement; equal ones are merged
+    path = folder
+    try:
+        for path in sorted(folder.glob("*.json")):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            for row in content["rows"]:
+                values = [each["values"] for each in row["metrics"].values()]
+                measured = [content["dataset"], _unusual(content), row["model"], row["seeds"], row["commits"], values]
+                rows[json.dumps(measured)].append(_index_line(content, row))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{path} is not a table of cpnet.report ({error!r}); move it elsewhere") from None
+    lines = [[*HEADS], ["---"] * 3 + ["---:"] * (len(HEADS) - 3)]
+    for alike in sorted(rows.values(), key=lambda alike: len(alike) == 1):
+        if 1 < len(alike) == len({experiment for experiment, *_ in alike}):
+            lines.append([f"{len(alike)} experiments", *min(alike, key=lambda line: len(line[2]))[1:]])
+        else:
+            lines += alike
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _index_line(content: dict[str, Any], row: dict[str, Any]) -> list[str]:
+    metrics, paper = row["metrics"], row["paper"]
+    sd = metrics["mIoU"]["sd"]
+    theirs = f"{paper['metrics']['mIoU']:.2f}" if "mIoU" in paper["metrics"] else "-"
+    if theirs != "-" and paper["model"] != row["model"]:
+        theirs += f" ({paper['model']})"
+    texts = (
+        *(content["experiment"] or "-", f"{content['dataset']}{_unusual(content)}", row["name"]),
+        *(f"{metrics[key]['mean']:.2f}" if key in metrics else "-" for key in RECALLS),
+        *(f"{metrics['mIoU']['mean']:.2f}" + ("" if sd is None else f" ± {sd:.2f}"), theirs),
+        *(", ".join(map(str, row["seeds"])), str(row["epochs"]), ", ".join(map(short_commit, row["commits"]))),
+    )
+    return [*map(escape_markdown, texts)]
+
+
+def _unusual(content: dict[str, Any]) -> str:
+    """Return the conditions that differ from ``USUAL``, because rows of different protocols are not comparable."""
+    rules = content["protocol"]
+    texts = ["CHOSEN ON TEST"] * (rules["selection"] == "test")
+    texts += [f"{key}={rules[key]}" for key, usual in USUAL.items() if rules[key] != usual]
+    return f" ({', '.join(texts)})" if texts else ""

@@ -1,25 +1,67 @@
-"""Tables of runs: rows of one protocol that may be compared, and the contract of all that shows them."""
+"""Tables of a report: rows measured under one protocol, and the text of their cells."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
 
-from cpnet.reporting.runs import LeftOut, Run
+from cpnet.evaluation.metrics import printed_name
+from cpnet.evaluation.protocol import Protocol, Selection
+from cpnet.reporting.gather import Run
+from cpnet.runs.results import Results
 
-PROTOCOL = ("dataset", "split", "selection", "strict", "ground_truth", "on_defect")
-ON_TEST = "THE TEST SPLIT"  # how results.json states a checkpoint chosen on it
+CONDITIONS = ("dataset", "split", "selection", "holdout_fraction", "strict", "ground_truth", "on_defect")
+WARNING = "THE CHECKPOINTS WERE CHOSEN ON THE TEST SPLIT: THESE NUMBERS ARE TOO HIGH"
+
+
+def conditions(protocol: Protocol) -> dict[str, Hashable]:
+    """Return the parts of a protocol that must be equal for results to be comparable."""
+    rules: dict[str, Hashable] = {key: getattr(protocol, key) for key in CONDITIONS}
+    fraction = protocol.holdout_fraction if protocol.selection is Selection.HOLDOUT else None
+    return rules | {"selection": protocol.selection.value, "holdout_fraction": fraction}
+
+
+def describe(protocol: Protocol) -> list[str]:
+    """Return the rules by which a prediction counts, and the split on which the checkpoint was chosen."""
+    defects = "" if protocol.on_defect == "error" else f"; on_defect={protocol.on_defect}"
+    split = {
+        Selection.FILE: "the validation split",
+        Selection.HOLDOUT: f"{protocol.holdout_fraction:.0%} of the training videos, held out",
+        Selection.TEST: "THE TEST SPLIT",
+    }[protocol.selection]
+    rules = f"IoU {'>' if protocol.strict else '>='} m; ground truth {protocol.ground_truth}{defects}"
+    return [rules, f"checkpoint chosen on {split}"]
+
+
+def heading(results: Results) -> str:
+    """Return corpus, split and number of pairs."""
+    return f"{results.protocol.dataset}, {results.protocol.split} split, {results.pairs} pairs (per cent)"
+
+
+def references(results: Iterable[Results]) -> dict[str, Mapping[str, float]]:
+    """Return the metrics of the first result's trivial predictors and of all rows of the paper, by name."""
+    first, *others = results
+    found = {f"{name} [{of.span[0]:g}, {of.span[1]:g}]": of.metrics for name, of in first.trivial.items()}
+    for each in (first, *others):
+        if each.paper:
+            found.setdefault(f"the paper's {each.paper_model}", each.paper)
+    return found
+
+
+def printed_keys(metrics: Iterable[str]) -> list[str]:
+    """Return the keys of the metrics in printed tables; discounted recall is in report.csv and report.json only."""
+    return [key for key in metrics if not key.startswith("dR")]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A row's mean minus the baseline's, in points of per cent.
+    """A row's mean minus the baseline's, in percentage points.
 
     Attributes:
-        mean: over the seeds of each
-        low, high: 95 % paired bootstrap interval over test pairs, of these trained models
-        seeds: 95 % t interval over the seeds that both have; None where it is fewer than two
+        mean: difference of the means over seeds
+        low, high: 95 % paired bootstrap interval over test pairs, for these trained models
+        seeds: 95 % t interval over the common seeds; None for fewer than two
     """
 
     mean: float
@@ -29,9 +71,17 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether 0 lies outside the interval over pairs and, where there is one, that over seeds."""
-        over_seeds = self.seeds is None or not self.seeds[0] <= 0 <= self.seeds[1]
-        return over_seeds and not self.low <= 0 <= self.high
+        """Whether 0 lies outside the interval over pairs and, if there is one, outside the interval over seeds."""
+        return not any(low <= 0 <= high for low, high in ((self.low, self.high), self.seeds or (1.0, 1.0)))
+
+    def __str__(self) -> str:
+        r"""Return the difference, with a star if it is clear, and the intervals on further lines.
+
+        >>> str(Difference(-0.5, -1.0, -0.25, (-2.0, 3.0)))
+        '-0.50\n[-1.00, -0.25]\nseeds [-2.00, 3.00]'
+        """
+        seeds = f"\nseeds [{self.seeds[0]:.2f}, {self.seeds[1]:.2f}]" if self.seeds else ""
+        return f"{self.mean:+.2f}{' *' if self.clear else ''}\n[{self.low:.2f}, {self.high:.2f}]{seeds}"
 
 
 @dataclass(frozen=True)
@@ -40,10 +90,10 @@ class Estimate:
 
     Attributes:
         mean: over seeds
-        sd: standard deviation over seeds, with n - 1; none with one seed
-        low, high: 95 % bootstrap interval over test pairs, of these seeds' models
-        values: of each seed
-        difference: to the baseline; none in its own row
+        sd: standard deviation over seeds, with n - 1; None for one seed
+        low, high: 95 % bootstrap interval over test pairs, for these seeds' models
+        values: value of each seed
+        difference: difference to the baseline; None in the baseline's row
     """
 
     mean: float
@@ -53,105 +103,120 @@ class Estimate:
     values: tuple[float, ...]
     difference: Difference | None
 
+    def __str__(self) -> str:
+        r"""Return the mean with the standard deviation, and the interval on a second line.
+
+        >>> str(Estimate(50.414, 0.378, 49.2, 51.6, (50.0, 50.8), None))
+        '50.41 ± 0.38\n[49.2, 51.6]'
+        """
+        sd = "" if self.sd is None else f" ± {self.sd:.2f}"
+        return f"{self.mean:.2f}{sd}\n[{self.low:.1f}, {self.high:.1f}]"
+
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """A variant: its runs, one a seed, in order of seeds, and its metrics by key."""
+    """A variant: its runs in the order of their seeds, and its metrics by key."""
 
     name: str
     runs: tuple[Run, ...]
     estimates: Mapping[str, Estimate]
 
-    @property
-    def seeds(self) -> list[int]:
-        """Seeds of the runs."""
-        return [run.results["seed"] for run in self.runs]
-
-
-@dataclass(frozen=True)
-class Reference:
-    """A row that no run here measured with a model: a trivial predictor or the paper's, some metrics of it unknown."""
-
-    name: str
-    metrics: Mapping[str, float | None]
-    span: tuple[float, float] | None = None  # in fractions, of a trivial predictor
-
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of one protocol.
+    """Rows measured under one protocol.
 
     Attributes:
-        protocol: what the numbers depend on, beside the model
-        pairs: how many test pairs there are
+        protocol: conditions of the measurement
         keys: metrics that all rows have
         rows: variants
-        baseline: name of the row that differences are to
-        trivial: predictors that look at neither video nor words
-        paper: rows of the paper for the same corpus and features
-        notes: what a reader has to know
+        baseline: name of the row that differences refer to
+        references: metrics of trivial predictors and of the paper, by name
+        notes: differences between rows that their names do not show
     """
 
-    protocol: Mapping[str, Any]
-    pairs: int
+    protocol: Protocol
     keys: tuple[str, ...]
     rows: tuple[Row, ...]
     baseline: str
-    trivial: tuple[Reference, ...]
-    paper: tuple[Reference, ...]
+    references: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
+
+    @property
+    def results(self) -> Results:
+        """Results of the first run."""
+        return self.rows[0].runs[0].results
 
     @property
     def title(self) -> str:
         """Corpus, split and number of pairs."""
-        return f"{self.protocol['dataset']}, {self.protocol['split']} split, {self.pairs} pairs (per cent)"
-
-    @property
-    def printed(self) -> list[str]:
-        """Keys of the metrics that people read; the discounted ones are in report.csv and report.json."""
-        return [key for key in self.keys if not key.startswith("dR")]
+        return heading(self.results)
 
     @property
     def compared(self) -> list[str]:
-        """Keys of the metrics whose differences stand in a document's table."""
-        return [key for key in ("R1@0.5", "mIoU") if key in self.keys]
+        """Keys of the metrics whose differences are printed; none for a single row."""
+        return [key for key in ("R1@0.5", "mIoU") if key in self.keys and len(self.rows) > 1]
 
-    def caption(self) -> list[str]:
-        """State the protocol in sentences, a checkpoint chosen on test first and in capitals."""
-        rules = self.protocol
-        threshold = "IoU > m" if rules["strict"] else "IoU >= m"
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Return the column heads and the text of each line: name, metrics, differences, number of seeds."""
+        keys, lines = printed_keys(self.keys), []
+        for row in self.rows:
+            differences = [row.estimates[key].difference or "-" for key in self.compared]
+            lines.append([row.name, *(str(row.estimates[key]) for key in keys), *map(str, differences)])
+            lines[-1].append(str(len(row.runs)))
+        for name, metrics in self.references.items():
+            texts = [f"{metrics[key]:.2f}" if key in metrics else "-" for key in keys]
+            lines.append([name, *texts, *("" for _ in self.compared), ""])
+        differing = [f"difference in {printed_name(key)}" for key in self.compared]
+        return ["", *map(printed_name, keys), *differing, "seeds"], lines
+
+    def sentences(self) -> list[str]:
+        """Return the protocol and the notes, after a warning if checkpoints were chosen on the test split."""
         lines = [
-            f"{threshold}; ground truth {rules['ground_truth']}; on_defect={rules['on_defect']}",
-            f"checkpoint chosen on {rules['selection']}",
-            "mean +- standard deviation over seeds (n - 1); [95 % bootstrap interval over test pairs]",
+            *([WARNING] if self.protocol.selection is Selection.TEST else []),
+            *describe(self.protocol),
+            "mean ± standard deviation over seeds (n - 1); [95 % bootstrap interval over test pairs]",
         ]
         if len(self.rows) > 1:
-            lines.append(f"differences are to {self.baseline}, over the same pairs; {self._starred()}")
-        if rules["selection"] == ON_TEST:
-            lines.insert(0, "THE CHECKPOINTS WERE CHOSEN ON THE TEST SPLIT: THESE NUMBERS ARE TOO HIGH")
-        return lines
-
-    def _starred(self) -> str:
-        differences = [row.estimates[self.keys[0]].difference for row in self.rows]
-        if all(each is None or each.seeds is None for each in differences):
-            return "* = 0 lies outside the interval; of other seeds it says nothing"
-        return "* = 0 lies outside the interval, and outside the 95 % t interval over the seeds in common"
+            differences = [row.estimates[self.keys[0]].difference for row in self.rows]
+            of_seeds = any(each.seeds for each in differences if each)
+            limit = ", and outside the 95 % t interval over common seeds" if of_seeds else "; other seeds may differ"
+            star = f"* = 0 lies outside the interval{limit}"
+            lines.append(f"differences to {self.baseline}, over the same pairs; {star}")
+        return [*lines, *(f"note: {note}" for note in self.notes)]
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """All that a report says.
+    """Content of a report.
 
     Attributes:
-        experiment: that was asked for
-        tables: one a protocol
-        reasons: why there are several
-        left_out: runs that are in no table
-        resamples: of the bootstrap
+        experiment: the requested experiment; None for all
+        tables: one per protocol
+        reasons: why there are several tables
+        left_out: reason of each folder that is in no table
+        resamples: number of bootstrap resamples
     """
 
     experiment: str | None
     tables: Sequence[Table]
     reasons: Sequence[str]
-    left_out: Sequence[LeftOut]
+    left_out: Mapping[Path, str]
     resamples: int
+
+    def remarks(self) -> dict[str, list[str]]:
+        """Return why there are several tables, and the folders left out, under their headings."""
+        left_out = [f"{folder}: {reason}" for folder, reason in self.left_out.items()]
+        several = f"{len(self.tables)} tables, because different protocols are not comparable"
+        remarks = {several: [*self.reasons], f"left out: {len(left_out)} folders": left_out}
+        return {title: sentences for title, sentences in remarks.items() if sentences}
+
+
+def short_commit(name: str | None) -> str:
+    """Shorten a commit to seven digits, and keep the mark of a checkout with changes.
+
+    >>> short_commit("0123456789abcdef+changes")
+    '0123456+changes'
+    """
+    start, changed, _ = (name or "unknown").partition("+")
+    return start[:7] + ("+changes" if changed else "")

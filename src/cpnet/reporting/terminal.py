@@ -1,95 +1,67 @@
-"""A report on the terminal."""
+"""Tables on the terminal: of one run, and of a report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
+from rich.box import HEAVY_HEAD, SIMPLE_HEAD, Box
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from cpnet.metrics import printed_name
-from cpnet.printing import printable
-from cpnet.reporting import cells
-from cpnet.reporting.tables import ON_TEST, Estimate, Report, Row, Table
+from cpnet.evaluation.metrics import printed_name
+from cpnet.reporting.tables import WARNING, Report, describe, heading, printed_keys, references
+from cpnet.runs.results import Results
+from cpnet.terminal import printable
+
+
+def print_results(results: Results, *, console: Console | None = None) -> None:
+    """Print the results of a run, of the trivial predictors, and of the paper if known."""
+    console, blind = console or Console(), results.protocol.blind
+    name = results.model if blind == "none" else f"{results.model}, without its {blind}"
+    keys = printed_keys(results.metrics)
+    lines = [
+        [name, *(f"{metrics[key]:.2f}" if key in metrics else "-" for key in keys)]
+        for name, metrics in {name: results.metrics, **references([results])}.items()
+    ]
+    _print_grid(console, heading(results), ["", *map(printed_name, keys)], lines, box=HEAVY_HEAD)
+    for sentence in describe(results.protocol):
+        _print(console, sentence, "italic")
 
 
 def print_report(report: Report, console: Console) -> None:
-    """Print every table, why there are several, and what is in none."""
+    """Print all tables, the reasons for several tables, and the folders left out."""
     for table in report.tables:
-        _print_table(table, console)
-    if report.reasons:
-        _say(console, f"{len(report.tables)} tables, for runs of different protocols cannot be compared:", "bold")
-        for reason in report.reasons:
-            _say(console, f"  {reason}")
-    if report.left_out:
-        _say(console, f"left out: {len(report.left_out)} folders", "bold")
-        for each in report.left_out:
-            _say(console, f"  {each.folder}: {each.reason}")
+        heads, lines = table.cells()
+        end = len(heads) - 1 - len(table.compared)
+        _print_grid(console, table.title, [*heads[:end], heads[-1]], [[*line[:end], line[-1]] for line in lines])
+        _print(console, "")
+        if table.compared:
+            compared = [[line[0], *line[end:-1]] for line in lines[: len(table.rows)] if line[0] != table.baseline]
+            _print_grid(console, f"difference to {table.baseline}", ["", *heads[end:-1]], compared)
+            _print(console, "")
+        for sentence in table.sentences():
+            _print(console, sentence, "bold red" if sentence == WARNING else "")
+        _print(console, "")
+    for title, sentences in report.remarks().items():
+        _print(console, title, "bold")
+        for sentence in sentences:
+            _print(console, f"  {sentence}")
 
 
-def _print_table(table: Table, console: Console) -> None:
-    grid = _grid(table.title, table.printed)
-    for row in table.rows:
-        seeds = f"\n{len(row.runs)} seed{'s' if len(row.runs) > 1 else ''}"
-        measured = [_measured(row.estimates[key]) for key in table.printed]
-        grid.add_row(Text.assemble((_by_key(row), "bold"), seeds), *measured)
-    grid.add_section()
-    for reference, style in [(each, "") for each in table.trivial] + [(each, "italic") for each in table.paper]:
-        grid.add_row(
-            Text(printable(reference.name)),
-            *(cells.known(reference.metrics.get(k)) for k in table.printed),
-            style=style,
-        )
-    for each in [grid, _differences(table)] if len(table.rows) > 1 else [grid]:
-        console.print(each)
-        _say(console, "")
-    for line, text in enumerate(table.caption()):
-        _say(console, text, "bold red" if line == 0 and table.protocol["selection"] == ON_TEST else "italic")
-    for note in table.notes:
-        _say(console, f"note: {note}")
-    _say(console, "")
+def _print_grid(
+    console: Console, title: str, heads: Sequence[str], lines: Sequence[Sequence[str]], *, box: Box = SIMPLE_HEAD
+) -> None:
+    plain = box is SIMPLE_HEAD  # narrow, so that four metrics and a name fit into 80 columns
+    grid = Grid(title=Text(printable(title), "bold"), title_justify="left", box=box, show_edge=not plain)
+    grid.padding = (0, 0, 0, 0) if plain else (0, 1, 0, 1)
+    grid.add_column("", overflow="fold", min_width=16 if plain else None)
+    for head in heads[1:]:
+        grid.add_column(head.replace(",", "\n"), justify="right", no_wrap=True, min_width=5 if plain else 7)
+    for name, *cells in lines:
+        grid.add_row(Text(printable(name)), *cells)
+    console.print(grid)
 
 
-def _measured(estimate: Estimate) -> str:
-    # Narrow, so that four metrics and a name fit into 80 columns
-    return f"{cells.mean(estimate, ' ±')}\n{cells.between(estimate, 1)}"
-
-
-def _differences(table: Table) -> Grid:
-    # Two metrics alone, whose intervals are then as wide as they have to be; report.csv has them all.
-    grid = _grid(f"difference to {table.baseline}", table.compared)
-    for row in table.rows:
-        if row.name != table.baseline:
-            grid.add_row(Text(_by_key(row), "bold"), *(_difference(row, key) for key in table.compared))
-    return grid
-
-
-def _difference(row: Row, key: str) -> str:
-    difference = row.estimates[key].difference
-    lines = [cells.between(difference), cells.over_seeds(difference)] if difference else []
-    return "\n".join([cells.difference(row.estimates[key]), *filter(None, lines)])
-
-
-def _by_key(row: Row) -> str:
-    return printable(row.name).replace(", ", ",\n")
-
-
-def _grid(title: str, keys: Sequence[str]) -> Grid:
-    grid = Grid(
-        title=Text(printable(title), "bold"),
-        title_justify="left",
-        box=SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 0, 0, 1),
-    )
-    grid.add_column("", overflow="fold", min_width=20)
-    for key in keys:
-        grid.add_column(printed_name(key).replace(",", "\n"), justify="right", no_wrap=True)
-    return grid
-
-
-def _say(console: Console, text: str, style: str = "") -> None:
+def _print(console: Console, text: str, style: str = "") -> None:
     console.print(Text(printable(text), style), soft_wrap=True)

@@ -1,5 +1,5 @@
-"""Weights & Biases: the only part that knows it."""
+"""Weights & Biases: runs and dashboards. No other package imports wandb."""
 
-from cpnet.tracking.runs import RunLogger, job, log_results, wandb_logger
+from cpnet.tracking.runs import RunLogger, job, log_results
 
-__all__ = ["RunLogger", "job", "log_results", "wandb_logger"]
+__all__ = ["RunLogger", "job", "log_results"]

@@ -1,25 +1,30 @@
-"""A run of Weights & Biases a job: its logger, its beginning and its end."""
+"""One Weights & Biases run per job: its logger, start, results and end."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from cpnet.config import ConfigError
-from cpnet.data.atomic import replacing
-from cpnet.interruption import Interrupted
-from cpnet.tracking.predictions import tables_and_pictures
+from cpnet.errors import ConfigError
+from cpnet.files import replacing
+from cpnet.launch.signals import Interrupted
+from cpnet.reporting.figures.predictions import BINS, Span, choose, count_lengths, draw_lengths, draw_timeline
+from cpnet.runs.identity import flatten
+from cpnet.runs.predictions import PredictionRow, read_predictions
+from cpnet.runs.results import Results
 
-LONGEST_TAG = 64  # characters; W&B refuses a run with a longer one
+MAX_TAG = 64  # characters; W&B rejects longer tags
 STAGING = "WANDB_DATA_DIR"
-# What is printed is in train.log, versions and commit are in results.json. Nobody needs the names of host and user, the
-# program's path or the load of the machine.
+# Not logged, because train.log has the printed text and results.json the versions and the commit, or because it is
+# private: names of host and user, the program's path and the machine's load.
 SETTINGS: dict[str, Any] = {
     "console": "off",
     "quiet": True,
@@ -30,188 +35,189 @@ SETTINGS: dict[str, Any] = {
     "x_disable_stats": True,
     "x_save_requirements": False,
 }
+TIMES = ("duration", "true start", "true end", "predicted start", "predicted end")
+COLUMNS = ("query", "video", *TIMES, "IoU", "timeline")
 
 
 class RunLogger(WandbLogger):
-    """Lightning's logger, with what a run is given at its end.
+    """Lightning logger of one W&B run, which writes into a folder and, with mode ``online``, to the service.
 
     Args:
-        predictions: the most rows of the table of predictions
-        checkpoint: whether the chosen checkpoint becomes an artifact
-        arguments: those of Lightning's logger, and of ``wandb.init``
-    """
-
-    def __init__(self, *, predictions: int, checkpoint: bool, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._wandb_init.pop("anonymous", None)  # Lightning passes it always, and W&B warns of it
-        self.predictions, self.checkpoint = predictions, checkpoint
-
-
-def wandb_logger(
-    *,
-    mode: str,
-    folder: str,
-    project: str,
-    name: str,
-    entity: str | None = None,
-    group: str | None = None,
-    tags: Sequence[str] = (),
-    predictions: int = 100,
-    checkpoint: bool = False,
-) -> RunLogger:
-    """Make a logger that writes into the run's folder, and to the service only with mode ``online``.
-
-    Args:
-        mode: offline or online
-        folder: where ``wandb/`` is made
-        project: the project of W&B
-        name: the run's
+        mode: ``offline`` or ``online``
+        folder: parent folder of the run's ``wandb/``
+        project: project of W&B
+        name: name of the run
         entity: user or team; None for the account's default
-        group: runs that belong together, such as an experiment's
-        tags: what runs are searched by; longer ones are cut to 64 characters
-        predictions: the most rows of the table of predictions; 0 for none
-        checkpoint: whether the chosen checkpoint becomes an artifact
+        group: name shared by related runs, such as an experiment's
+        tags: search terms; longer ones are truncated to 64 characters
+        predictions: maximum number of rows in the table of predictions; 0 for no table
+        checkpoint: whether to log the tested checkpoint as an artifact
 
     Raises:
-        ValueError: an unknown mode, another number of rows than 0 or more, or wandb is not installed
+        ValueError: an argument is invalid, or wandb is not installed
     """
-    if mode not in ("offline", "online"):
-        raise ValueError(f"logger.wandb.mode must be one of offline, online; got {mode!r}")
-    if type(predictions) is not int or predictions < 0:
-        raise ValueError(f"logger.wandb.predictions must be a number of rows, 0 or more; got {predictions!r}")
-    if type(checkpoint) is not bool:
-        raise ValueError(f"logger.wandb.checkpoint must be true or false; got {checkpoint!r}")
-    if mode == "offline":
-        # W&B reports its own use to its makers, offline too, unless told before it is imported.
-        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    try:
+
+    def __init__(
+        self,
+        *,
+        mode: str,
+        folder: str,
+        project: str,
+        name: str,
+        entity: str | None,
+        group: str | None,
+        tags: Sequence[str],
+        predictions: int,
+        checkpoint: bool,
+    ) -> None:
+        if mode not in ("offline", "online"):
+            raise ValueError(f"logger.wandb.mode must be one of offline, online; got {mode!r}")
+        if type(predictions) is not int or predictions < 0:
+            raise ValueError(f"logger.wandb.predictions must be a number of rows, 0 or more; got {predictions!r}")
+        if type(checkpoint) is not bool:
+            raise ValueError(f"logger.wandb.checkpoint must be true or false; got {checkpoint!r}")
+        if mode == "offline":
+            # W&B sends its own errors to its developers, even offline, unless this is set before the import.
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        try:
+            import wandb
+
+            # Not Lightning's offline=True, which sets an environment variable for all later jobs of the process.
+            super().__init__(
+                project=project,
+                entity=entity,
+                name=name,
+                group=group,
+                save_dir=folder,
+                id=_run_id(Path(folder) / "wandb" / "run-id"),
+                mode=mode,
+                tags=list(dict.fromkeys(tag[:MAX_TAG] for tag in tags)),
+                settings=wandb.Settings(**SETTINGS),
+            )
+        except ModuleNotFoundError as error:
+            raise ValueError("logger=wandb needs wandb: pip install 'cpnet-grounding[wandb]'") from error
+        self._wandb_init.pop("anonymous", None)  # Lightning always passes it, and W&B warns about it
+        self.predictions, self.checkpoint = predictions, checkpoint
+
+    @rank_zero_only
+    def start(self, config: Mapping[str, Any]) -> None:
+        """Start the run and log the configuration.
+
+        Raises:
+            ConfigError: W&B does not start the run
+        """
         import wandb
 
-        # Not Lightning's offline=True, which sets an environment variable for all later jobs of the process.
-        return RunLogger(
-            predictions=predictions,
-            checkpoint=checkpoint,
-            project=project,
-            entity=entity,
-            name=name,
-            group=group,
-            save_dir=folder,
-            id=_run_id(Path(folder) / "wandb" / "run-id"),
-            mode=mode,
-            tags=list(dict.fromkeys(tag[:LONGEST_TAG] for tag in tags)),
-            settings=wandb.Settings(**SETTINGS),
-        )
-    except ModuleNotFoundError as error:
-        raise ValueError("logger=wandb needs wandb: pip install 'cpnet-grounding[wandb]'") from error
+        try:
+            self.log_hyperparams(dict(config))
+        except wandb.errors.Error as error:
+            raise ConfigError(
+                f"logger=wandb: {error}\n  The service needs an account and a connection: run wandb login, or set the"
+                " environment variable WANDB_API_KEY. To log without them, set logger.wandb.mode=offline"
+            ) from error
+
+    @rank_zero_only
+    def finish(self, exit_code: int, *, preempted: bool) -> None:
+        """End the run with the exit code of its job; ``preempted`` marks a run that can be resumed."""
+        if preempted:
+            self.experiment.mark_preempting()
+        self.experiment.finish(exit_code=exit_code)
 
 
 def _run_id(path: Path) -> str:
-    """Give the id that the folder's run has had before, or a new one: a run that goes on is the same one for W&B."""
+    """Return the run id stored in a file, so that a resumed run keeps it. Rank 0 creates a missing file."""
     if not path.is_file():
-        _draw_run_id(path)
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
+        _create_run_id(path)
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
 
 
 @rank_zero_only
-def _draw_run_id(path: Path) -> None:
-    from wandb.sdk.lib.runid import generate_id
-
+def _create_run_id(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream:
-        stream.write(generate_id().encode())
+        stream.write(secrets.token_hex(4).encode())
 
 
 @contextmanager
 def job(loggers: Sequence[Logger], config: Mapping[str, Any]) -> Iterator[None]:
-    """Give W&B the run's configuration, and close its run at the end of a job: as failed where the job failed, as
-    preempted where a signal ended it.
+    """Start the W&B run of a job, and end it when the job ends: finished, failed, or preempted by a signal.
 
-    Without this all jobs of a multirun would land in the first one's run.
+    Every job of a multirun has its own run.
 
     Raises:
-        ConfigError: W&B does not start the run: no account, no connection, or a name that it refuses
+        ConfigError: W&B does not start the run: no account, no connection, or an invalid name
     """
-    ours = [logger for logger in loggers if isinstance(logger, WandbLogger)]
-    for logger in ours:
-        _start(logger, config)
+    runs = [logger for logger in loggers if isinstance(logger, RunLogger)]
+    for run in runs:
+        run.start(config)
+    exit_code, preempted = 1, False
     try:
         yield
+        exit_code = 0
     except Interrupted as interruption:
-        for logger in ours:
-            _mark_preempting(logger)
-        _finish(ours, exit_code=128 + interruption.number)
+        exit_code, preempted = 128 + interruption.number, True
         raise
-    except BaseException:
-        _finish(ours, exit_code=1)
-        raise
-    _finish(ours, exit_code=0)
+    finally:
+        for run in runs:
+            run.finish(exit_code, preempted=preempted)
 
 
 @rank_zero_only
-def log_results(loggers: Sequence[Logger], results: Mapping[str, Any], *, predictions: Path, checkpoint: Path) -> None:
-    """Give W&B what the run came to: results in the summary, a table and pictures of predictions, the checkpoint.
+def log_results(loggers: Sequence[Logger], results: Results, *, predictions: Path, checkpoint: Path) -> None:
+    """Log results as the summary of the W&B run, and add tables and pictures of predictions, and the checkpoint.
 
-    Args:
-        loggers: the run's; those of ``wandb_logger`` are told
-        results: what results.json holds
-        predictions: the run's predictions.jsonl
-        checkpoint: the file that was tested
+    ``predictions`` is predictions.jsonl, ``checkpoint`` the tested one. Loggers other than ``RunLogger`` are ignored.
     """
     for logger in loggers:
         if isinstance(logger, RunLogger):
+            import wandb
+
             run = logger.experiment
-            run.summary.update(flatten(results))
+            run.summary.update(summary(results))
             with _staging(Path(str(logger.save_dir)) / "wandb"):
-                run.log(tables_and_pictures(predictions, most=logger.predictions))
+                run.log(_tables_and_pictures(list(read_predictions(predictions)), most=logger.predictions))
                 if logger.checkpoint:
-                    _log_checkpoint(run, checkpoint)
+                    artifact = wandb.Artifact(f"checkpoint-{run.id}", type="model")
+                    artifact.add_file(str(checkpoint), policy="immutable")  # not copied, because it does not change
+                    run.log_artifact(artifact, aliases=["best"])
 
 
-def flatten(results: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the content of results.json without levels, its metrics by the names that the test loop logs.
-
-    >>> flatten({"metrics": {"mIoU": 50.0}, "protocol": {"split": "test"}, "seconds": {"fit": 2.5}, "git_commit": None})
-    {'test/mIoU': 50.0, 'protocol/split': 'test', 'seconds/fit': 2.5}
-    """
-    split = results["protocol"]["split"]
-    names = {"metrics": split, "reversed": f"{split}/reversed"}
-    return dict(_leaves({names.get(key, key): value for key, value in results.items()}))
+def summary(results: Results) -> dict[str, Any]:
+    """Flatten results to keys such as ``seconds/fit``; metrics have the keys that the test loop logs, ``test/mIoU``."""
+    content = asdict(results)
+    content["protocol"]["selection"] = results.protocol.selection.value  # W&B would log the name of an enum
+    content[results.protocol.split] = {**content.pop("metrics"), "reversed": content.pop("reversed")}
+    return {key: value for key, value in flatten(content, separator="/").items() if value not in (None, {})}
 
 
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}/")
-        elif value is not None:
-            yield f"{prefix}{key}", value
-
-
-def _start(logger: WandbLogger, config: Mapping[str, Any]) -> None:
+def _tables_and_pictures(rows: Sequence[PredictionRow], *, most: int) -> dict[str, Any]:
     import wandb
 
-    try:
-        logger.log_hyperparams(dict(config))
-    except wandb.errors.Error as error:
-        raise ConfigError(
-            f"logger=wandb: {error}\n  The service needs an account and a connection: wandb login, or the environment"
-            " variable WANDB_API_KEY. Without them: logger.wandb.mode=offline"
-        ) from error
+    spans = [(_fractions(row.true, row.duration), _fractions(row.predicted[0], row.duration)) for row in rows]
+    counts = count_lengths(spans)
+    logged = {
+        "length_confusion": wandb.Image(draw_lengths(counts)),
+        "length_confusion_table": wandb.Table(
+            columns=["true length", *BINS], data=[[name, *line] for name, line in zip(BINS, counts, strict=True)]
+        ),
+    }
+    data: list[list[Any]] = []
+    for index in choose([row.iou for row in rows], most):
+        row, timeline = rows[index], wandb.Image(draw_timeline(*spans[index]))
+        times = [round(time, 2) for time in (row.duration, *row.true, *row.predicted[0])]
+        data.append([row.query, row.video, *times, round(row.iou, 4), timeline])
+    if data:
+        logged["predictions"] = wandb.Table(columns=list(COLUMNS), data=data)
+    return logged
 
 
-@rank_zero_only
-def _mark_preempting(logger: WandbLogger) -> None:
-    logger.experiment.mark_preempting()
-
-
-@rank_zero_only
-def _finish(loggers: Sequence[WandbLogger], *, exit_code: int) -> None:
-    for logger in loggers:
-        logger.experiment.finish(exit_code=exit_code)
+def _fractions(span_sec: Span, duration_sec: float) -> Span:
+    return span_sec[0] / duration_sec, span_sec[1] / duration_sec
 
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[None]:
-    """Keep what waits for the service beside the run, and not in the home directory, where nobody would delete it."""
+    """Make W&B store files to be uploaded in the run's folder instead of the home directory."""
     before = os.environ.get(STAGING)
     os.environ[STAGING] = before or str(folder)
     try:
@@ -219,11 +225,3 @@ def _staging(folder: Path) -> Iterator[None]:
     finally:
         if before is None:
             del os.environ[STAGING]
-
-
-def _log_checkpoint(run: Any, path: Path) -> None:
-    import wandb
-
-    artifact = wandb.Artifact(f"checkpoint-{run.id}", type="model")
-    artifact.add_file(str(path), policy="immutable")  # not copied: it is not written again
-    run.log_artifact(artifact, aliases=["best"])

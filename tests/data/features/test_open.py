@@ -1,10 +1,8 @@
-"""Behaviour that all layouts share; the oracle is the array that was written."""
+"""Behaviour that all layouts share, and recognition of layouts; the oracle is the array that was written."""
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +10,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cpnet.data.features import FeatureSource, check_coverage, open_features
-from cpnet.data.moment import DataError
-from packs import ROW_WRITERS, WRITERS, Writer, random, write_npy
+from cpnet.data.features import check_coverage, open_features
+from cpnet.errors import DataError
+from packs import ROW_WRITERS, WRITERS, Writer, random, write_flat, write_npy
+
+ARRAYS = {"a": random(2, 4), "b": random(3, 4), "c": random(1, 4)}
+DESCRIBED = {
+    "npy": "layout npy, 3 videos, 4 wide",
+    "npz": "layout npz, key the only one, 3 videos, 4 wide",
+    "pt": "layout pt, 3 videos, 4 wide",
+    "hdf5_flat": "layout hdf5_flat, 3 videos, 4 wide",
+    "hdf5_group": "layout hdf5_group, key features, 3 videos, 4 wide",
+    "windows": "layout windows of 64 frames, 3 videos, 4 wide",
+}
 
 
 @pytest.fixture(params=WRITERS)
@@ -29,7 +37,7 @@ def write_rows(request: pytest.FixtureRequest) -> Writer:
     return ROW_WRITERS[request.param]
 
 
-def test_rows_are_the_stored_ones(write_rows: Writer, tmp_path: Path) -> None:
+def test_rows_equal_the_stored_ones(write_rows: Writer, tmp_path: Path) -> None:
     arrays = {"b": random(5, 4), "a": random(3, 4, dtype="float16"), "c": random(2, 4, dtype=">f8")}
     source = open_features(path=write_rows(tmp_path, arrays), layout="auto", dim=4)
     assert list(source.ids()) == ["a", "b", "c"]
@@ -39,8 +47,6 @@ def test_rows_are_the_stored_ones(write_rows: Writer, tmp_path: Path) -> None:
         np.testing.assert_array_equal(rows, array.astype(rows.dtype))
         assert rows.dtype == (np.float16 if name == "a" else np.float32)
         assert source.length(name) == len(array)
-    source.close()
-    np.testing.assert_array_equal(source.rows("b"), arrays["b"])
 
 
 def test_singleton_dimensions_are_squeezed_but_a_single_row_stays(write: Writer, tmp_path: Path) -> None:
@@ -51,7 +57,7 @@ def test_singleton_dimensions_are_squeezed_but_a_single_row_stays(write: Writer,
     assert source.rows("one").shape == (1, 4)
 
 
-def test_any_spelling_of_an_id_matches(write_rows: Writer, tmp_path: Path) -> None:
+def test_ids_match_in_any_spelling(write_rows: Writer, tmp_path: Path) -> None:
     arrays = {"v_QOlSCBRmfWY": random(2, 3), "s30-d52.avi": random(4, 3), "00607": random(1, 3)}
     source = open_features(path=write_rows(tmp_path, arrays), layout="auto")
     assert set(source.ids()) == set(arrays)
@@ -60,16 +66,13 @@ def test_any_spelling_of_an_id_matches(write_rows: Writer, tmp_path: Path) -> No
     assert source.length("s30-d52-cam-002") == 4
     assert "607" not in source
     assert source.missing(["x", "00607", "y", "x"]) == ["x", "y"]
+    for read in (source.rows, source.length):
+        with pytest.raises(DataError, match=r"no features of video 'x' .*ids look like '00607'"):
+            read("x")
 
 
-def test_two_spellings_of_one_video_are_refused(write_rows: Writer, tmp_path: Path) -> None:
-    path = write_rows(tmp_path, {"s30-d52.avi": random(2, 3), "s30-d52": random(2, 3)})
-    with pytest.raises(DataError, match=r"'s30-d52' and 's30-d52\.avi'"):
-        open_features(path=path, layout="auto")
-
-
-def test_coverage_counts_distinct_videos_and_names_ten(write_rows: Writer, tmp_path: Path) -> None:
-    source = open_features(path=write_rows(tmp_path, {"here": random(2, 3)}), layout="auto")
+def test_coverage_error_counts_distinct_videos_and_names_ten(tmp_path: Path) -> None:
+    source = open_features(path=write_npy(tmp_path, {"here": random(2, 3)}))
     check_coverage(source, split="test", videos=["here", "here"])
     absent = [f"gone{i:02}" for i in range(12)]
     with pytest.raises(
@@ -83,7 +86,8 @@ def test_coverage_counts_distinct_videos_and_names_ten(write_rows: Writer, tmp_p
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((0, 3), "f4"), "'bad' are empty"),
+        (np.zeros((0, 3), "f4"), r"'bad' are empty, shape \(0, 3\); extract them again"),
+        (np.zeros((4, 0), "f4"), "'bad' are empty"),
         (np.zeros((4, 5), "f4"), "'bad' are 5 wide, not 3; .*dataset.features.dim=5"),
         (np.zeros((4, 2, 3), "f4"), r"'bad' have shape \(4, 2, 3\)"),
         (np.zeros(3, "f4"), r"'bad' have shape \(3,\)"),
@@ -96,71 +100,143 @@ def test_coverage_counts_distinct_videos_and_names_ten(write_rows: Writer, tmp_p
     ],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered in cast")
-def test_a_defect_names_its_video(write: Writer, tmp_path: Path, array: NDArray[Any], message: str) -> None:
+def test_error_names_the_defective_video(write: Writer, tmp_path: Path, array: NDArray[Any], message: str) -> None:
     source = open_features(path=write(tmp_path, {"a": random(2, 3), "bad": array}), layout="auto")
     assert source.length("a") == 2
     with pytest.raises(DataError, match=message):
         source.rows("bad")
+    np.testing.assert_array_equal(source.rows("a"), random(2, 3))
 
 
-def test_an_unexpected_width_is_refused_on_opening(write_rows: Writer, tmp_path: Path) -> None:
+def test_unexpected_width_is_refused_on_opening(write_rows: Writer, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"4 wide, not 1024; .*dataset\.features\.dim=4 \(model\.video_dim"):
         open_features(path=write_rows(tmp_path, {"a": random(2, 4)}), layout="auto", dim=1024)
 
 
-def test_an_absent_video_is_named(write_rows: Writer, tmp_path: Path) -> None:
-    source = open_features(path=write_rows(tmp_path, {"a": random(2, 4)}), layout="auto")
-    for read in (source.rows, source.length):
-        with pytest.raises(DataError, match=r"no features of video 'b' .*'a'"):
-            read("b")
+# Recognition of layouts
 
 
-def test_a_wrong_path_or_layout_says_what_is_there(tmp_path: Path) -> None:
-    write_npy(tmp_path, {"a": random(2, 4), "b": random(2, 4)})
-    with pytest.raises(DataError, match=r"no feature pack at .*nowhere; set dataset\.features\.path"):
-        open_features(path=tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"layout=lmdb is none of auto, hdf5, .*a folder of 2 \.npy"):
-        open_features(path=tmp_path, layout="lmdb")
-    with pytest.raises(DataError, match=r"holds 2 \.npy\. .*dataset\.features\.layout=npy"):
-        open_features(path=tmp_path, layout="hdf5")
-    with pytest.raises(DataError, match=r"set dataset\.features\.key=null"):
-        open_features(path=tmp_path, layout="npy", key="rgb")
+@pytest.mark.parametrize("layout", ROW_WRITERS)
+def test_layout_is_recognised_and_described(tmp_path: Path, layout: str) -> None:
+    path = ROW_WRITERS[layout](tmp_path, ARRAYS)
+    source, told = open_features(path=path), open_features(path=str(path), layout=layout)
+    assert source.layout == told.layout == layout
+    assert source.describe() == told.describe() == f"{path} ({DESCRIBED[layout]})"
+    assert source.stamp() == told.stamp()
+    if layout in ("npz", "hdf5_group"):
+        assert f"layout {layout}, key features, 3 videos" in open_features(path=path, key="features").describe()
 
 
-def read_in_child(source: FeatureSource, results: Any) -> None:
-    results.put((os.getpid(), source.rows("a")))
+def test_hdf5_file_may_have_any_suffix(tmp_path: Path) -> None:
+    for name in ("features.h5", "features", "features.npy"):
+        write_flat(tmp_path, ARRAYS).rename(tmp_path / name)
+        assert open_features(path=tmp_path / name).layout == "hdf5_flat"
 
 
-def check_in_child(source: FeatureSource, method: str, expected: NDArray[Any]) -> None:
-    context: Any = multiprocessing.get_context(method)
-    results = context.Queue()
-    child = context.Process(target=read_in_child, args=(source, results))
-    child.start()
-    pid, rows = results.get(timeout=60)
-    child.join()
-    assert child.exitcode == 0
-    assert pid != os.getpid()
-    np.testing.assert_array_equal(rows, expected)
-    np.testing.assert_array_equal(source.rows("a"), expected)
+def test_names_ending_in_numbers_are_videos_unless_all_are_windows(tmp_path: Path) -> None:
+    write_npy(tmp_path, {"clip_1_65": random(2, 4), "clip_2": random(2, 4)})
+    assert open_features(path=tmp_path).layout == "npy"
+    (tmp_path / "clip_2.npy").rename(tmp_path / "clip_65_1.npy")  # ends before it starts
+    assert open_features(path=tmp_path).layout == "npy"
+    (tmp_path / "clip_65_1.npy").unlink()
+    with pytest.raises(DataError, match=r"clip_1_65\.npy has shape \(2, 4\) .*not one row"):
+        open_features(path=tmp_path).rows("clip")
 
 
-@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
-def test_a_source_in_use_survives_a_fork(write_rows: Writer, tmp_path: Path) -> None:
-    arrays = {"a": random(300, 40), "b": random(50, 40)}
-    source = open_features(path=write_rows(tmp_path, arrays), layout="auto")
-    source.rows("b")
-    check_in_child(source, "fork", arrays["a"])
+def refused(path: Path, message: str, **how: Any) -> None:
+    with pytest.raises(DataError, match=message):
+        open_features(path=path, **how)
 
 
-@pytest.mark.parametrize("layout", ["npy", "hdf5_group"])  # each child imports torch anew, which takes seconds
-def test_a_source_in_use_goes_to_a_new_process(tmp_path: Path, layout: str) -> None:
-    arrays = {"a": random(300, 40), "b": random(50, 40)}
-    source = open_features(path=WRITERS[layout](tmp_path, arrays), layout="auto")
-    source.rows("b")
-    check_in_child(source, "spawn", arrays["a"])
+def test_folder_of_several_layouts_is_refused(tmp_path: Path) -> None:
+    for layout in ("npy", "pt"):
+        WRITERS[layout](tmp_path, ARRAYS)
+    (tmp_path / "a.txt").touch()
+    refused(tmp_path, r"holds 3 \.(npy|pt), 3 \.(npy|pt), 1 \.txt, .*dataset\.features\.layout to choose among")
+    assert open_features(path=tmp_path, layout="pt").describe().endswith(f"({DESCRIBED['pt']})")
+    assert open_features(path=tmp_path, layout="npy").layout == "npy"
 
 
-def test_a_pickle_holds_no_handle(write_rows: Writer, tmp_path: Path) -> None:
-    source = open_features(path=write_rows(tmp_path, {"a": random(2, 4)}), layout="auto")
-    rows = source.rows("a")
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(source)).rows("a"), rows)
+def test_error_names_the_folders_of_a_folder(tmp_path: Path) -> None:
+    for name in ("rgb", "flow"):
+        (tmp_path / name).mkdir()
+        write_npy(tmp_path / name, ARRAYS)
+    (tmp_path / "readme.txt").touch()
+    refused(
+        tmp_path, r"holds 2 folders, 1 \.txt, .*set dataset\.features\.path to one of its folders \('flow', 'rgb'\)"
+    )
+
+
+def test_wrong_path_layout_or_key_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.hdf5")  # opening it would wait for a writer
+    (tmp_path / "dangling.hdf5").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "npy").mkdir()
+    write_npy(tmp_path / "npy", {"a": random(2, 4), "b": random(2, 4)})
+    write_flat(tmp_path, ARRAYS)
+    for name, how, message in [
+        ("pipe.hdf5", {}, r"is neither a file nor a folder; set dataset\.features\.path"),
+        ("nowhere", {}, r"no feature pack at .*nowhere; set dataset\.features\.path"),
+        ("dangling.hdf5", {}, "^no feature pack at"),
+        ("x" * 300, {}, r"x cannot be read \(.*too long\); set dataset\.features\.path"),
+        ("npy", {"layout": "lmdb"}, r"layout=lmdb is none of auto, hdf5, .* is a folder of 2 \.npy"),
+        ("pack.hdf5", {"layout": "lmdb"}, r"layout=lmdb is none of auto, .*pack\.hdf5 is a file"),
+        ("npy", {"layout": "hdf5"}, r"layout=hdf5 does not match: .* is a folder of 2 \.npy; set it to auto"),
+        *(
+            ("pack.hdf5", {"layout": layout}, rf"layout={layout} does not match: .* is a file; set it to auto")
+            for layout in ("npy", "npz", "pt", "windows", "packed")
+        ),
+        *(
+            ("npy", {"layout": layout, "key": "rgb"}, rf"layout {layout} has no named arrays such as 'rgb'; .*key=null")
+            for layout in ("npy", "pt", "windows", "packed")
+        ),
+    ]:
+        refused(tmp_path / name, message, **how)
+
+
+# Stamps
+
+
+@pytest.mark.parametrize("layout", ROW_WRITERS)
+def test_stamp_changes_with_the_files_only(tmp_path: Path, layout: str) -> None:
+    path = ROW_WRITERS[layout](tmp_path, ARRAYS)
+    source = open_features(path=path)
+    stamp = source.stamp()
+    source.rows("a")
+    assert stamp == source.stamp() == open_features(path=path).stamp()
+    touched = next(iter(tmp_path.iterdir()))
+    before = touched.stat()
+    os.utime(touched, ns=(before.st_atime_ns, before.st_mtime_ns + 1000))
+    moved = source.stamp()
+    assert moved != stamp
+    os.utime(touched, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert source.stamp() == stamp
+    del source  # h5py refuses to write an open file
+    ROW_WRITERS[layout](tmp_path, {**ARRAYS, "d": random(2, 4)})
+    assert open_features(path=path).stamp() not in (stamp, moved)
+
+
+def test_stamp_depends_on_how_a_pack_is_read(tmp_path: Path) -> None:
+    for name in ("a_1_65", "a_1_129"):
+        np.save(tmp_path / f"{name}.npy", random(1, 4))
+    sources = [
+        open_features(path=tmp_path),
+        open_features(path=tmp_path, window=128),
+        open_features(path=tmp_path, layout="npy"),
+        open_features(path=tmp_path, normalise=True),
+        open_features(path=tmp_path, concat=[{"path": tmp_path}]),
+        open_features(path=tmp_path, concat=[{"path": tmp_path, "normalise": True}]),
+    ]
+    assert len({source.stamp() for source in sources}) == len(sources)
+
+
+def test_stamp_of_missing_files_is_an_error(tmp_path: Path) -> None:
+    source = open_features(path=write_flat(tmp_path, ARRAYS))
+    (tmp_path / "pack.hdf5").unlink()
+    with pytest.raises(DataError, match=r"pack\.hdf5 cannot be read .*copy it again"):
+        source.stamp()
+    write_npy(tmp_path, ARRAYS)
+    folder = open_features(path=tmp_path)
+    (tmp_path / "b.npy").unlink()
+    (tmp_path / "b.npy").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DataError, match=r"b\.npy cannot be read .*remove it, or copy it again"):
+        folder.stamp()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cpnet.data.features import WindowFeatures, open_features
-from cpnet.data.moment import DataError
+from cpnet.errors import DataError
 from packs import random, write_windows
 
 
@@ -22,19 +22,8 @@ def save(folder: Path, video: str, start: int, *, window: int = 64, row: object 
     np.save(folder / f"{video}_{start}_{start + window}.npy", np.asarray(row, "f4"))
 
 
-def test_rows_come_in_numeric_order_of_their_start(tmp_path: Path) -> None:
-    # As text, 1, 109, 13, 97 would be the order.
-    for start in (109, 13, 1, 97, 25, 37, 49, 61, 73, 85):
-        save(tmp_path, "s30-d52.avi", start, row=(start, 1))
-    source = open_features(path=tmp_path)
-    assert source.layout == "windows"
-    assert list(source.ids()) == ["s30-d52.avi"]
-    assert source.length("s30-d52") == 10
-    np.testing.assert_array_equal(source.rows("s30-d52")[:, 0], np.arange(1, 110, 12))
-
-
 @given(starts=st.lists(st.integers(0, 10**9), min_size=1, max_size=12, unique=True), data=st.data())
-def test_any_starts_are_sorted(starts: list[int], data: st.DataObject) -> None:
+def test_rows_are_sorted_by_the_number_of_their_start(starts: list[int], data: st.DataObject) -> None:
     with TemporaryDirectory() as name:
         for start in data.draw(st.permutations(starts)):
             save(Path(name), "a", start, row=(start % 4096, start // 4096))
@@ -42,28 +31,22 @@ def test_any_starts_are_sorted(starts: list[int], data: st.DataObject) -> None:
     assert (rows[:, 0] + 4096 * rows[:, 1].astype(np.int64)).tolist() == sorted(starts)
 
 
-def test_one_length_of_windows_is_taken(tmp_path: Path) -> None:
+def test_windows_of_one_length_are_read(tmp_path: Path) -> None:
     for window, start in ((64, 1), (64, 13), (128, 1), (256, 1), (128, 25), (128, 49)):
         save(tmp_path, "a", start, window=window, row=(window, start))
     np.testing.assert_array_equal(open_features(path=tmp_path).rows("a"), [[64, 1], [64, 13]])
     wider = open_features(path=tmp_path, window=128)
     np.testing.assert_array_equal(wider.rows("a"), [[128, 1], [128, 25], [128, 49]])
-    assert "windows of 128 frames, 1 videos, 2 wide" in wider.describe()
+    assert "layout windows of 128 frames, 1 videos, 2 wide" in wider.describe()
     with pytest.raises(
         DataError,
-        match=r"no window of 512 frames, VIDEO_START_END\.npy, but 3 of 128 frames, 2 of 64 frames, 1 of 256 frames; "
+        match=r"no window of 512 frames, VIDEO_START_END\.npy \(3 of 128 frames, 2 of 64 frames, 1 of 256 frames\); "
         r"set dataset\.features\.window",
     ):
         open_features(path=tmp_path, window=512)
 
 
-def test_a_folder_without_windows_says_what_it_holds(tmp_path: Path) -> None:
-    np.save(tmp_path / "a.npy", random(2, 3))
-    with pytest.raises(DataError, match=r"no window of 64 frames, .*, but 1 \.npy; .*dataset\.features\.layout"):
-        open_features(path=tmp_path, layout="windows")
-
-
-def test_a_row_may_be_stored_as_a_matrix_of_one(tmp_path: Path) -> None:
+def test_row_may_be_stored_as_a_matrix(tmp_path: Path) -> None:
     rows = random(3, 4)
     for i, shape in enumerate([(4,), (1, 4), (1, 1, 4)]):
         np.save(tmp_path / f"a_{1 + 12 * i}_{65 + 12 * i}.npy", rows[i].reshape(shape))
@@ -85,20 +68,12 @@ def test_a_row_may_be_stored_as_a_matrix_of_one(tmp_path: Path) -> None:
     ],
     ids=["width", "rows", "column", "number", "integers", "times", "text"],
 )
-def test_a_row_unlike_the_others_is_named(tmp_path: Path, bad: NDArray[Any], found: str) -> None:
+def test_row_of_another_shape_is_named(tmp_path: Path, bad: NDArray[Any], found: str) -> None:
     write_windows(tmp_path, {"a": random(5, 4)})
     np.save(tmp_path / "a_25_89.npy", bad)
     source = open_features(path=tmp_path)
     with pytest.raises(DataError, match=rf"a_25_89\.npy has shape {found}, not one row of 4 floats; extract it again"):
         source.rows("a")
-
-
-def test_a_video_of_another_width_is_named(tmp_path: Path) -> None:
-    write_windows(tmp_path, {"a": random(3, 4), "b": random(3, 5)})
-    source = open_features(path=tmp_path)
-    for read in (source.rows, source.length):
-        with pytest.raises(DataError, match="'b' are 5 wide, not 4"):
-            read("b")
 
 
 def test_uneven_windows_are_counted_and_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -114,19 +89,8 @@ def test_uneven_windows_are_counted_and_named(tmp_path: Path, caplog: pytest.Log
     assert source.length("gap") == 3
 
 
-def test_even_windows_warn_of_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    open_features(path=write_windows(tmp_path, {"a": random(5, 4), "b": random(1, 4)}))
-    assert not caplog.records
-
-
 def test_two_files_of_one_window_are_refused(tmp_path: Path) -> None:
     write_windows(tmp_path, {"a": random(2, 4)})
     np.save(tmp_path / "a_001_065.npy", random(4))
     with pytest.raises(DataError, match=r"'a_0*1_0*65\.npy' and 'a_0*1_0*65\.npy' are the same window; remove one"):
         open_features(path=tmp_path)
-
-
-def test_files_of_other_names_are_left_alone_when_told(tmp_path: Path) -> None:
-    write_windows(tmp_path, {"a": random(2, 4)})
-    np.save(tmp_path / "mean.npy", random(4))
-    assert list(open_features(path=tmp_path, layout="windows").ids()) == ["a"]

@@ -1,21 +1,18 @@
-"""Video features: one reader a layout, behind ``open_features``."""
+"""Video features: one reader per layout, all opened by ``open_features``."""
 
+from cpnet.data.features.feature_pack import FeaturePack, check_coverage, open_features
 from cpnet.data.features.folder import FolderFeatures, WindowFeatures
 from cpnet.data.features.hdf5 import Hdf5Features
-from cpnet.data.features.joined import JoinedFeatures
-from cpnet.data.features.opening import check_coverage, is_gone, open_features, open_store
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
 
 __all__ = [
+    "FeaturePack",
     "FeatureSource",
     "FolderFeatures",
     "Hdf5Features",
-    "JoinedFeatures",
     "PackedFeatures",
     "WindowFeatures",
     "check_coverage",
-    "is_gone",
     "open_features",
-    "open_store",
 ]

@@ -1,4 +1,4 @@
-"""A name for what a pack holds, so that two people can tell whether theirs is the same."""
+"""Fingerprint of a feature pack, to check that two copies are the same."""
 
 from __future__ import annotations
 
@@ -6,21 +6,24 @@ import hashlib
 
 import numpy as np
 
+from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
-from cpnet.data.identity import normalise_id
+from cpnet.data.moment import normalise_id
 
 SAMPLED_VIDEOS = 64
 
 
 def fingerprint(source: FeatureSource) -> str:
-    """Hash over the ids and shapes of all videos and the first, middle and last row of some.
+    """Hash the ids and shapes of all videos, and the first, middle and last row of some videos.
 
-    It does not hang on the layout, on the spelling of ids, or on whether the values are stored in 16 or 32 bits. Not
-    every row is read: what differs in other rows of other videos alone goes unseen.
+    The fingerprint does not depend on the layout, the spelling of ids, or whether values have 16 or 32 bits. It does
+    not detect changes in other rows. A packed store has the fingerprint of its pack.
 
     Raises:
         DataError: a video cannot be read.
     """
+    if isinstance(source, PackedFeatures):
+        return source.fingerprint
     names = sorted((normalise_id(name), name) for name in source.ids())
     digest = hashlib.sha256()
     for identity, name in names:

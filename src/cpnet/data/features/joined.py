@@ -1,4 +1,4 @@
-"""Several sources side by side, such as RGB and flow: their columns are joined, row by row."""
+"""Several sources side by side, such as RGB and optical flow."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.features.source import FeatureSource, stamp_of
-from cpnet.data.moment import DataError
+from cpnet.errors import DataError
 
 
 class JoinedFeatures(FeatureSource):
-    """Columns of several sources beside each other, each L2-normalised first or not.
+    """Concatenated columns of several sources, each optionally L2-normalised.
 
-    A video is there if all sources have it. Lengths that differ by one row are cut to the shorter one, as optical flow
-    has a frame less than its video; lengths that differ by more are refused.
+    A video needs features in all sources. Lengths that differ by one row are truncated to the shortest, because
+    optical flow has one frame less than its video; larger differences are rejected.
 
     Args:
-        parts: the sources, and whether each row of theirs is divided by its L2 norm (a row of zeros stays one)
-        dim: the width V that they must have together
+        parts: the sources, and whether to divide each of their rows by its L2 norm (a row of zeros stays as it is)
+        dim: the expected total width V
 
     Raises:
-        DataError: no video is in all of them; see also ``FeatureSource``.
+        DataError: no video is in all sources; see also ``FeatureSource``.
     """
 
     def __init__(self, parts: Sequence[tuple[FeatureSource, bool]], *, dim: int | None = None) -> None:
@@ -34,18 +34,8 @@ class JoinedFeatures(FeatureSource):
         names = [name for name in first.ids() if all(name in source for source, _ in self.parts)]
         path = first.path if len(self.parts) == 1 else Path(" + ".join(str(source.path) for source, _ in self.parts))
         if not names:
-            raise DataError(f"{path}: no video is in all of them; check that all belong to one corpus")
+            raise DataError(f"{path}: no video is in all sources; check that all belong to one corpus")
         super().__init__(path=path, names=names, dim=dim)
-
-    def close(self) -> None:
-        """Let go of open files; a later read opens them again."""
-        for source, _ in self.parts:
-            source.close()
-
-    def release(self) -> None:
-        """See ``FeatureSource``."""
-        for source, _ in self.parts:
-            source.release()
 
     def stamp(self) -> str:
         """See ``FeatureSource``."""
@@ -64,14 +54,14 @@ class JoinedFeatures(FeatureSource):
         if max(lengths) - min(lengths) > 1:
             counts = " and ".join(map(str, lengths))
             raise DataError(
-                f"{self.path}: {counts} rows for {name!r}; lengths may differ by one: take sources of one frame rate"
+                f"{self.path}: {counts} rows for {name!r}; lengths may differ by one: use sources of one frame rate"
             )
         return min(lengths)
 
 
 def _normalise(rows: NDArray[np.floating]) -> NDArray[np.float32]:
     rows = rows.astype(np.float32)
-    # The squares of large or small values do not fit 32 bits.
+    # Squares of large or small values would overflow or underflow in float32.
     norms = np.sqrt(np.einsum("nv,nv->n", rows, rows, dtype=np.float64))[:, None]
     rows /= np.where(norms > 0, norms, 1)
     return rows

@@ -1,4 +1,4 @@
-"""What every layout of a feature pack offers: rows of features, looked up by any spelling of a video's id."""
+"""Interface of all layouts of feature packs: rows of features by video id."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cpnet.data.identity import normalise_id
-from cpnet.data.moment import DataError
+from cpnet.data.moment import normalise_id
+from cpnet.errors import DataError
 
-TRIED = 10  # videos that are looked at for one whose array will do
-SHOWN = 10  # names that an error quotes before it ends in "..."
+TRIED = 10  # maximum number of videos whose shape is read to find a matrix
+SHOWN = 10  # maximum number of names that an error quotes before "..."
 
 
 def stamp_of(files: Iterable[os.DirEntry[str] | Path], *how: object) -> str:
-    """Hash over names, sizes and times of files and how they are read.
+    """Hash names, sizes and times of files, and the options that they are read with.
 
     Raises:
-        DataError: a file is gone.
+        DataError: a file does not exist.
 
     >>> stamp_of([], "npy") == stamp_of([], "npy") != stamp_of([], "npz")
     True
@@ -49,29 +49,23 @@ def quote(names: Iterable[str]) -> str:
     return ", ".join(repr(name) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
-class WrongKeyError(DataError):
-    """What ``dataset.features.key`` says is not how the pack is; true of every video, unlike a defect of one."""
-
-
 class FeatureSource(ABC):
-    """Features of videos in one pack; a subclass reads one layout and knows nothing of ids, widths or defects.
+    """Features of videos in one pack. Subclasses read a layout; this class handles ids, widths and defects.
 
-    Ids match by ``normalise_id``. A subclass sets its own fields before it calls ``super().__init__``, which looks at
-    the first video that has a matrix. Instances can be pickled and survive a fork.
+    Ids match by ``normalise_id``. A subclass sets its own fields before it calls ``super().__init__``, which reads the
+    shape of the first video that has a matrix.
 
     Attributes:
-        path: the file or folder
-        layout: the layout that is read, as ``dataset.features.layout`` spells it
-        dim: the width V
-        sampled: a video that was looked at
+        layout: the layout, as ``dataset.features.layout`` spells it
+        sampled: the video whose shape was read
 
     Args:
-        path: the file or folder, for errors
+        path: the file or folder
         names: ids of the videos as spelled on disk
-        dim: the width V that the pack must have; None takes the width of the first video that has a matrix
+        dim: the expected width V; None takes the width of the first video that has a matrix
 
     Raises:
-        DataError: no video, two names for one video, or a width other than ``dim``.
+        DataError: the pack has no video, two names for one video, or a width other than ``dim``.
     """
 
     layout: str
@@ -84,41 +78,37 @@ class FeatureSource(ABC):
             if known != name:
                 raise DataError(f"{path}: {known!r} and {name!r} are ids of the same video; remove one of them")
         if not self._names:
-            raise DataError(f"{path} holds no video features; set dataset.features.path to a pack that does")
+            raise DataError(f"{path} holds no video features; set dataset.features.path to another pack")
         self.sampled, shape = self._sample()
         self.dim = dim if dim is not None else shape[-1]
         self._size(self.sampled, shape)
 
     @abstractmethod
     def _shape(self, name: str) -> tuple[int, ...]:
-        """Shape of the array of a video, without reading its rows where the layout allows."""
+        """Return the shape of a video's array, without reading its rows if the layout allows."""
 
     @abstractmethod
     def _read(self, name: str) -> NDArray[np.generic]:
         """Read the array of a video as it is stored."""
 
     @abstractmethod
-    def close(self) -> None:
-        """Let go of open files; a later read opens them again."""
-
-    @abstractmethod
     def stamp(self) -> str:
-        """What changes when the pack does: a hash over the sizes and times of its files and how they are read.
+        """Hash the sizes and times of the pack's files and the read options, to detect changes.
 
         Raises:
-            DataError: a file is gone.
+            DataError: a file does not exist.
         """
 
-    def release(self) -> None:
-        """Give back memory in which files are mapped, where a layout maps any; what is read later is mapped again."""
-        return
-
     def describe(self) -> str:
-        """Say in a line what is read."""
-        return f"{self.path} (layout {self.layout}, {len(self)} videos, {self.dim} wide)"
+        """Describe the source in one line."""
+        return f"{self.path} (layout {self.layout}{self._detail()}, {len(self)} videos, {self.dim} wide)"
+
+    def _detail(self) -> str:
+        """Return details of the layout for ``describe``."""
+        return ""
 
     def ids(self) -> Collection[str]:
-        """Ids of the videos as spelled on disk."""
+        """Return the ids of the videos as spelled on disk."""
         return self._names.values()
 
     def __contains__(self, video: str) -> bool:
@@ -128,14 +118,14 @@ class FeatureSource(ABC):
         return len(self._names)
 
     def missing(self, videos: Iterable[str]) -> list[str]:
-        """Name the videos that have no features, each once, in the order given."""
+        """Return the videos without features, each once, in the order of ``videos``."""
         return [video for video in dict.fromkeys(videos) if video not in self]
 
     def length(self, video: str) -> int:
-        """Count the rows of a video.
+        """Return the number of rows of a video.
 
         Raises:
-            DataError: no such video, no rows, or rows of another width than ``dim``.
+            DataError: the video is missing, has no rows, or its width differs from ``dim``.
         """
         name = self._name(video)
         return self._size(name, self._shape(name))[0]
@@ -143,16 +133,17 @@ class FeatureSource(ABC):
     def rows(self, video: str) -> NDArray[np.floating]:
         """Read the features of a video.
 
-        Shape: (N, V), float16 where stored so, else float32
+        Shape: (N, V), float16 if stored as float16, else float32
 
         Raises:
-            DataError: no such video, no rows, rows of another width than ``dim``, no floats, or values not finite.
+            DataError: the video is missing or has no rows, its values are not floats or not finite, or its width
+                differs from ``dim``.
         """
         name = self._name(video)
         stored = self.stored(video)
         self._size(name, stored.shape)
         dtype = np.float16 if stored.dtype.itemsize == 2 else np.float32
-        with np.errstate(over="ignore", invalid="ignore"):  # what is NaN or too large for 32 bits is found below
+        with np.errstate(over="ignore", invalid="ignore"):  # NaN and values beyond 32 bits are found below
             rows = np.ascontiguousarray(stored, dtype=dtype)
         if not _all_finite(rows):
             bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
@@ -163,12 +154,12 @@ class FeatureSource(ABC):
         return rows
 
     def stored(self, video: str) -> NDArray[np.floating]:
-        """Read the features of a video as they are stored, whatever their width and values.
+        """Read the features of a video as they are stored, of any width and with any values.
 
         Shape: (N, V)
 
         Raises:
-            DataError: no such video, no matrix, no rows, or no floats.
+            DataError: the video is missing, or is not a matrix of floats with at least one row.
         """
         name = self._name(video)
         array: NDArray[Any] = self._read(name)
@@ -182,34 +173,26 @@ class FeatureSource(ABC):
         if name is None:
             raise DataError(
                 f"{self.path} has no features of video {video!r} (its ids look like {next(iter(self.ids()))!r}); "
-                "set dataset.features.path to a pack that has"
+                "set dataset.features.path to a pack that has them"
             )
         return name
 
     def _sample(self) -> tuple[str, tuple[int, ...]]:
-        """Give a video and its shape: one whose array will not do is no reason to refuse all others."""
-        refusals = []
+        """Return the first readable video and its shape, skipping a few damaged videos."""
+        errors = []
         for name in islice(self._names.values(), TRIED):
-            found = self._shape_or_refusal(name)
-            if not isinstance(found, DataError):
-                return name, found
-            refusals.append(found)
-        raise refusals[0]
-
-    def _shape_or_refusal(self, name: str) -> tuple[int, ...] | DataError:
-        try:
-            shape = self._shape(name)
-            self._matrix(name, shape)
-        except WrongKeyError:
-            raise
-        except DataError as error:
-            return error
-        return shape
+            try:
+                shape = self._shape(name)
+                self._matrix(name, shape)
+                return name, shape
+            except DataError as error:  # noqa: PERF203
+                errors.append(error)
+        raise errors[0]
 
     def _matrix(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Leave out the singleton dimensions between N and V, as in (N, 1, 1, V)."""
+        """Return the shape without the singleton dimensions between N and V, as in (N, 1, 1, V)."""
         if len(shape) < 2 or any(between != 1 for between in shape[1:-1]):
-            raise DataError(f"{self.path}: features of {name!r} have shape {shape}; (N, V) or (N, 1, ..., V) is wanted")
+            raise DataError(f"{self.path}: features of {name!r} have shape {shape}, not (N, V) or (N, 1, ..., V)")
         if shape[0] == 0 or shape[-1] == 0:
             raise DataError(f"{self.path}: features of {name!r} are empty, shape {shape}; extract them again")
         return shape[0], shape[-1]

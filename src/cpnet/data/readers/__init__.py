@@ -1,4 +1,4 @@
-"""One reader a format of annotation file: from paths to a list of ``Moment``, in the file's order, uncleaned."""
+"""One function per annotation format. Each returns a list of ``Moment`` in the order of the file, not cleaned."""
 
 from cpnet.data.readers.activitynet_captions import read_activitynet_captions
 from cpnet.data.readers.charades_sta import read_charades_sta

@@ -1,6 +1,7 @@
-"""What every reader asks of a user's file: that it is there, is UTF-8, and that each value is what the format says.
+"""Checks of annotation files and their values, shared by all readers.
 
-``where`` is the beginning of every error message: the file, and the line or the video in it.
+Every function raises ``DataError`` if the file or value does not match its docstring. The message begins with
+``where`` (the file, and the line or video in it) and ends with an instruction.
 """
 
 from __future__ import annotations
@@ -13,21 +14,17 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from cpnet.data.moment import DataError, Moment
+from cpnet.errors import DataError
 
 _LINE = re.compile("^.*$", re.MULTILINE)
 
 
 def read_text(path: Path | str) -> str:
-    """Text of a file in UTF-8, without byte-order mark and with ``\\n`` as line end, also where it has ``\\r`` alone.
-
-    Raises:
-        DataError: the file cannot be read, is not UTF-8, or is empty.
-    """
+    r"""Return the text of a UTF-8 file that is not blank, without byte-order mark, each line ended by ``\n``."""
     try:
         raw = Path(path).expanduser().read_bytes().removeprefix(codecs.BOM_UTF8)
     except (OSError, ValueError, RuntimeError) as error:
-        # A ValueError is a path with a null character, a RuntimeError the home of a user that there is not.
+        # ValueError: the path contains a null character. RuntimeError: the home folder of an unknown user.
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{path}: cannot be read ({reason}); check the path in the dataset's config") from error
     try:
@@ -42,25 +39,16 @@ def read_text(path: Path | str) -> str:
 
 
 def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
-    """Give the lines of a text file that are not blank one by one, each with its number, counted from 1.
-
-    Raises:
-        DataError: as ``read_text``.
-    """
-    # Not str.splitlines: it also splits at characters that a sentence may hold, such as U+2028. And no list of all
-    # lines, which would be in memory beside the text.
+    """Yield the number, counted from 1, and the text of each line that is not blank."""
+    # str.splitlines would also split at characters inside a sentence, such as U+2028. A list of all lines would double
+    # the memory.
     for number, match in enumerate(_LINE.finditer(read_text(path)), start=1):
-        line = match[0]
-        if line.strip():
-            yield number, line
+        if match[0].strip():
+            yield number, match[0]
 
 
 def parse_object(text: str, where: str) -> dict[str, object]:
-    """A JSON object, in which no key appears twice.
-
-    Raises:
-        DataError: the text is not JSON, repeats a key, or is not an object.
-    """
+    """Parse a JSON object in which no key is repeated."""
     try:
         value: object = json.loads(text, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
@@ -71,19 +59,14 @@ def parse_object(text: str, where: str) -> dict[str, object]:
 def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     entry = dict(pairs)
     if len(entry) < len(pairs):
-        counts = Counter(key for key, _ in pairs)
-        repeated = next(key for key in entry if counts[key] > 1)
+        repeated = Counter(key for key, _ in pairs).most_common(1)[0][0]
         values = " and ".join([_shown(value) for key, value in pairs if key == repeated][:2])
         raise ValueError(f"the key {_shown(repeated)} appears twice in one object, with {values}")
     return entry
 
 
 def as_object(value: object, where: str) -> dict[str, object]:
-    """The value, which must be a JSON object.
-
-    Raises:
-        DataError: it is something else.
-    """
+    """Check that a value is a JSON object, and return it."""
     if not isinstance(value, dict):
         raise DataError(
             f"{where}: expected a JSON object, found {_shown(value)}; is this the right reader for the file?"
@@ -92,11 +75,7 @@ def as_object(value: object, where: str) -> dict[str, object]:
 
 
 def member(entry: dict[str, object], key: str, where: str) -> object:
-    """The value under a key that the format demands.
-
-    Raises:
-        DataError: there is no such key.
-    """
+    """Return the value of a required key."""
     if key not in entry:
         found = ", ".join(map(_shown, list(entry)[:10])) or "no keys"
         raise DataError(f"{where}: the key {key!r} is missing, found {found}; add it, or choose another reader")
@@ -104,11 +83,7 @@ def member(entry: dict[str, object], key: str, where: str) -> object:
 
 
 def list_member(entry: dict[str, object], key: str, where: str) -> list[object]:
-    """The list under a key that the format demands.
-
-    Raises:
-        DataError: there is no such key, or its value is not a list.
-    """
+    """Return the list of a required key."""
     value = member(entry, key, where)
     if not isinstance(value, list):
         raise DataError(f"{where}: {key!r} must be a list, found {_shown(value)}; correct the file")
@@ -116,11 +91,7 @@ def list_member(entry: dict[str, object], key: str, where: str) -> list[object]:
 
 
 def as_text(value: object, name: str, where: str) -> str:
-    """The value, which must be a string that is not blank.
-
-    Raises:
-        DataError: it is something else, or cannot be written as UTF-8.
-    """
+    """Check that a value is a string that is not blank and that UTF-8 can encode, and return it."""
     if not isinstance(value, str) or not value.strip():
         raise DataError(
             f"{where}: {name!r} must be a string that is not blank, found {_shown(value)}; correct the file"
@@ -128,17 +99,13 @@ def as_text(value: object, name: str, where: str) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        # JSON can escape half of a surrogate pair; the string would only fail later, when a log or a result is written.
-        raise DataError(f"{where}: {name!r} holds half of a character, {_shown(value)}; correct the file") from error
+        # JSON can escape half of a surrogate pair; writing it to a log or a result would fail later.
+        raise DataError(f"{where}: {name!r} contains half a character, {_shown(value)}; correct the file") from error
     return value
 
 
 def as_number(value: object, name: str, where: str) -> float:
-    """The value as a finite float; true and false are no numbers, nor are strings.
-
-    Raises:
-        DataError: it is something else.
-    """
+    """Check that a value is a finite number, not a boolean or string, and return it as a float."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             number = float(value)
@@ -150,11 +117,7 @@ def as_number(value: object, name: str, where: str) -> float:
 
 
 def as_positive(value: object, name: str, where: str) -> float:
-    """The value as a finite float above zero.
-
-    Raises:
-        DataError: it is something else.
-    """
+    """Check that a value is a finite number above 0, and return it as a float."""
     number = as_number(value, name, where)
     if number <= 0:
         raise DataError(f"{where}: {name!r} must be above 0, found {number}; correct it")
@@ -162,13 +125,9 @@ def as_positive(value: object, name: str, where: str) -> float:
 
 
 def parse_number(text: str, name: str, where: str) -> float:
-    """The finite float that a text spells.
-
-    Raises:
-        DataError: the text spells none.
-    """
+    """Parse a finite float."""
     try:
-        # Python's own digit separator: "1_5" is a slip of the pen, not fifteen.
+        # Python would read "1_5" as 15, but in a data file it is a typing error.
         number = float(text.replace("_", "?"))
     except ValueError as error:
         raise DataError(f"{where}: {name!r} must be a number, found {_shown(text)}; correct the file") from error
@@ -176,42 +135,20 @@ def parse_number(text: str, name: str, where: str) -> float:
 
 
 def as_span(value: object, where: str) -> tuple[float, float]:
-    """Start and end out of a list of two numbers, in the file's unit.
-
-    Raises:
-        DataError: the value is not a list of two finite numbers.
-    """
+    """Return start and end from a list of two finite numbers, in the unit of the file."""
     if not isinstance(value, list) or len(value) != 2:
         raise DataError(f"{where}: a span must be a list [start, end], found {_shown(value)}; correct the file")
     return as_number(value[0], "start", where), as_number(value[1], "end", where)
 
 
 def as_query(value: object, name: str, where: str) -> str:
-    """The sentence without outer white space.
-
-    Raises:
-        DataError: the value is not a string, or holds neither letter nor digit.
-    """
+    """Return a sentence with at least one letter or digit, without outer white space."""
     query = as_text(value, name, where).strip()
     if not any(character.isalnum() for character in query):
         raise DataError(f"{where}: the query {_shown(query)} has no words; correct the file or remove the pair")
     return query
 
 
-def not_empty(moments: list[Moment], path: Path | str) -> list[Moment]:
-    """The moments of a file, at least one.
-
-    Raises:
-        DataError: there is none.
-    """
-    if not moments:
-        raise DataError(f"{path}: the file holds no annotated pair; check the path in the dataset's config")
-    return moments
-
-
 def _shown(value: object) -> str:
-    try:
-        text = repr(value)
-    except RecursionError:
-        text = f"a {type(value).__name__} of very many levels"
+    text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."

@@ -1,62 +1,56 @@
-"""The shape that ActivityNet Captions and TACoS share: videos with parallel lists of timestamps and sentences."""
+"""The structure that ActivityNet Captions and TACoS share: videos with parallel lists of timestamps and sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from cpnet.data.moment import DataError, Moment
-from cpnet.data.readers.checks import (
-    as_number,
-    as_object,
-    as_positive,
-    as_query,
-    as_span,
-    as_text,
-    list_member,
-    parse_object,
-    read_text,
-)
+from cpnet.data.moment import Moment
+from cpnet.data.readers import checks
+from cpnet.errors import DataError
+
+Entry = dict[str, object]
 
 
-def read_videos(path: Path | str) -> Iterator[tuple[str, str, dict[str, object]]]:
-    """Videos of a file in its order, each as (where, video, entry), where ``where`` begins its error messages.
+def read_videos(path: Path | str, measure: Callable[[Entry, str], tuple[object, float]]) -> list[Moment]:
+    """Read ``{video: {timestamps: [[start, end]], sentences: [..], ...}}``.
+
+    The qid is ``VIDEO:INDEX``, where the index counts the pairs of the video from 0. ``measure`` takes the entry of a
+    video and the beginning of an error message; it returns the duration in the unit of the file, and the number of
+    units per second.
 
     Raises:
-        DataError: the file or an entry of it is not a JSON object.
+        DataError: the file cannot be read, a key or value is malformed, or no pair is annotated.
     """
-    for video, entry in parse_object(read_text(path), str(path)).items():
+    moments: list[Moment] = []
+    for video, value in checks.parse_object(checks.read_text(path), str(path)).items():
         where = f"{path}: video {video!r}"
-        yield where, as_text(video, "video", where), as_object(entry, where)
-
-
-def video_moments(
-    where: str, video: str, entry: dict[str, object], *, duration: object, units_per_sec: float = 1.0
-) -> list[Moment]:
-    """Moments of one video, their qid ``VIDEO:INDEX``; durations and timestamps are divided by ``units_per_sec``.
-
-    Raises:
-        DataError: timestamps and sentences are not lists of one length, or a value is malformed.
-    """
-    timestamps, sentences = list_member(entry, "timestamps", where), list_member(entry, "sentences", where)
-    if len(timestamps) != len(sentences):
-        raise DataError(
-            f"{where}: {len(timestamps)} timestamps but {len(sentences)} sentences; give each pair one of both"
-        )
-    # A division can leave the range of floats, so what it gives is checked too.
-    duration_sec = as_positive(as_positive(duration, "duration", where) / units_per_sec, "duration", where)
-    moments = []
-    for index, (timestamp, sentence) in enumerate(zip(timestamps, sentences, strict=True)):
-        place = f"{where}, pair {index}"
-        start, end = as_span(timestamp, place)
-        moments.append(
-            Moment(
-                qid=f"{video}:{index}",
-                video=video,
-                query=as_query(sentence, "sentence", place),
-                start_sec=as_number(start / units_per_sec, "start", place),
-                end_sec=as_number(end / units_per_sec, "end", place),
-                duration_sec=duration_sec,
+        checks.as_text(video, "video", where)
+        entry = checks.as_object(value, where)
+        timestamps = checks.list_member(entry, "timestamps", where)
+        sentences = checks.list_member(entry, "sentences", where)
+        if len(timestamps) != len(sentences):
+            raise DataError(
+                f"{where}: {len(timestamps)} timestamps but {len(sentences)} sentences; each pair needs one of "
+                "each; correct the file"
             )
-        )
+        duration, units_per_sec = measure(entry, where)
+        # Quotients are checked too, because a division can overflow or underflow.
+        length = checks.as_positive(duration, "duration", where) / units_per_sec
+        duration_sec = checks.as_positive(length, "duration", where)
+        for index, (timestamp, sentence) in enumerate(zip(timestamps, sentences, strict=True)):
+            place = f"{where}, pair {index}"
+            start, end = checks.as_span(timestamp, place)
+            moments.append(
+                Moment(
+                    qid=f"{video}:{index}",
+                    video=video,
+                    query=checks.as_query(sentence, "sentence", place),
+                    start_sec=checks.as_number(start / units_per_sec, "start", place),
+                    end_sec=checks.as_number(end / units_per_sec, "end", place),
+                    duration_sec=duration_sec,
+                )
+            )
+    if not moments:
+        raise DataError(f"{path}: the file contains no annotated pair; check the path in the dataset's config")
     return moments

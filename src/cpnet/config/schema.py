@@ -1,0 +1,141 @@
+"""Schema of the configuration: the root keys of each command, and registration of all groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from cpnet import options
+from cpnet.config.resolvers import register_resolvers
+from cpnet.options import CPNetOptions, DatasetOptions, LossOptions, MetricsOptions
+
+
+@dataclass
+class SweepConfig:
+    """Keys of a multirun."""
+
+    resume: bool = False  # resume the newest sweep of the same name: finished jobs are not run again
+
+
+@dataclass
+class TrainConfig:
+    """Root keys of ``python -m cpnet.train``."""
+
+    dataset: Any = MISSING
+    model: Any = MISSING
+    loss: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    sampling: Any = MISSING
+    trainer: Any = MISSING
+    callbacks: Any = MISSING
+    logger: Any = MISSING
+    metrics: MetricsOptions = field(default_factory=MetricsOptions)
+    model_name: str = MISSING  # name of the preset, in folders and tables
+    experiment_name: str | None = None  # set by experiment=NAME
+    run_name: str = MISSING  # in trackers; a sweep names its jobs by the overrides that differ
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+    resume: bool = False  # resume the run in hydra.run.dir, or start one
+    resume_from: str | None = None  # resume the run in this folder with its own configuration
+    data_dir: str = MISSING
+    output_dir: str = MISSING
+    epochs: int = 100
+    batch_size: int = 100
+    evaluation_order: str = "video"  # video | split | length; video encodes each video once per batch
+    seed: int = 0
+
+
+@dataclass
+class CPNetConfig(CPNetOptions):
+    """Keys of ``model=cpnet``: the options of the model, its class, and the width of the features."""
+
+    _target_: str = "cpnet.models.CPNet"
+    video_dim: int = MISSING  # V
+
+
+@dataclass
+class LossConfig(LossOptions):
+    """Keys of ``loss=default``: the options of the loss, and its class."""
+
+    _target_: str = "cpnet.training.losses.GroundingLoss"
+
+
+@dataclass
+class PrepareConfig:
+    """Root keys of ``python -m cpnet.prepare``."""
+
+    action: str = MISSING
+    dtype: str = MISSING
+    output_dir: str = MISSING
+    dataset: DatasetOptions = MISSING
+    data_dir: str = MISSING
+
+
+@dataclass
+class DashboardConfig:
+    """Root keys of ``python -m cpnet.dashboard``."""
+
+    action: str = "save"  # save | dry_run
+    entity: str | None = None  # user or team of W&B
+    project: str = "cpnet"
+    experiment_name: str | None = None  # only runs of this experiment
+    thresholds: list[float] = field(default_factory=lambda: [0.3, 0.5, 0.7])  # of R@1
+    swept: list[str] = MISSING  # configuration keys: axes of the parallel coordinates
+
+
+@dataclass
+class ReportConfig:
+    """Root keys of ``python -m cpnet.report``."""
+
+    runs: Any = MISSING  # a folder, or a list of folders
+    experiment_name: str | None = None
+    baseline: str | None = None
+    baseline_from: str | None = None
+    keep: str | None = None
+    resamples: int = 2000
+    output_dir: str = MISSING
+
+
+@dataclass
+class EvaluateConfig:
+    """Root keys of ``python -m cpnet.evaluate``. The checkpoint sets those in ``from_checkpoint.FROM_CHECKPOINT``."""
+
+    checkpoint: str = MISSING
+    split: str = MISSING
+    output_dir: str = MISSING
+    trainer: Any = MISSING
+    dataset: DatasetOptions = MISSING
+    sampling: Any = MISSING
+    model: Any = MISSING
+    model_name: str = MISSING
+    metrics: MetricsOptions = MISSING
+    data_dir: str = MISSING
+    batch_size: int = MISSING
+    evaluation_order: str = "video"
+    seed: int = MISSING
+
+
+def register_schemas() -> None:
+    """Register each schema as ``base_NAME``, which the yaml files include."""
+    register_resolvers()
+    store = ConfigStore.instance()
+    nodes: tuple[tuple[str | None, str, type], ...] = (
+        (None, "train", TrainConfig),
+        (None, "evaluate", EvaluateConfig),
+        (None, "prepare", PrepareConfig),
+        (None, "report", ReportConfig),
+        (None, "dashboard", DashboardConfig),
+        ("dataset", "dataset", DatasetOptions),
+        ("model", "cpnet", CPNetConfig),
+        ("loss", "loss", LossConfig),
+        ("optimizer", "optimizer", options.OptimizerOptions),
+        ("optimizer", "adam", options.AdamOptions),
+        ("scheduler", "scheduler", options.SchedulerOptions),
+        ("sampling", "sampling", options.SamplingOptions),
+        ("trainer", "trainer", options.TrainerOptions),
+    )
+    for group, name, node in nodes:
+        store.store(group=group, name=f"base_{name}", node=node)

@@ -1,0 +1,1 @@
+"""Corpora and features that cpnet generates itself."""

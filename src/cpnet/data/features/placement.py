@@ -1,0 +1,199 @@
+"""Placement of the features during training: on disk, in memory, or on the GPU.
+
+The rows of all videos form one table. A video is identified by its number in the corpus.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import psutil
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cpnet.data.features.packed import PackedFeatures
+from cpnet.data.features.source import FeatureSource
+from cpnet.errors import DataError
+from cpnet.terminal import Progress, silent
+
+Placement = Literal["auto", "disk", "memory", "device"]
+
+SHARE = 0.5  # share of free memory that ``auto`` may take; the rest is for the model and for other programs
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRows:
+    """The rows of some videos within a table.
+
+    Shape: table (R, V), the last row 0; starts and counts (B,) int64: first row and number of rows of each video
+    """
+
+    table: Tensor
+    starts: Tensor
+    counts: Tensor
+
+
+class PlacedFeatures(ABC):
+    """The features of a corpus in any placement.
+
+    Attributes:
+        on_device: whether batches are built on the device of the model
+    """
+
+    on_device = False
+
+    @abstractmethod
+    def fetch(self, videos: Tensor) -> VideoRows:
+        """Return a table with the rows of some videos, which may repeat.
+
+        Shape: videos (B,) int64 numbers
+
+        Raises:
+            DataError: the rows of a video cannot be read or are not finite
+        """
+
+
+class DeliveredFeatures(PlacedFeatures):
+    """Reads the pack as delivered, again for each batch.
+
+    Args:
+        source: the pack
+        videos: id of each video
+    """
+
+    def __init__(self, source: FeatureSource, videos: Sequence[str]) -> None:
+        self.source, self.videos = source, list(videos)
+
+    def fetch(self, videos: Tensor) -> VideoRows:
+        """See ``PlacedFeatures``."""
+        distinct, places = torch.unique(videos, return_inverse=True)
+        tables = [torch.from_numpy(self.source.rows(self.videos[video])) for video in distinct.tolist()]
+        tables.append(torch.zeros(1, self.source.dim, dtype=tables[0].dtype))
+        counts = torch.tensor([len(table) for table in tables])
+        starts = counts.cumsum(0) - counts
+        return VideoRows(table=torch.cat(tables), starts=starts[places], counts=counts[places])
+
+
+class TableFeatures(PlacedFeatures):
+    """One table with the rows of all videos: memory-mapped, in this process's memory, or on the model's device.
+
+    Args:
+        table: all rows, then a row of zeros
+        starts: first row of each video
+        counts: rows of each video
+        on_device: whether batches are built on the device of the model
+
+    Shape: table (R, V), starts and counts (videos,) int64
+    """
+
+    def __init__(self, table: NDArray[Any], *, starts: Tensor, counts: Tensor, on_device: bool = False) -> None:
+        self.table, self.starts, self.counts = torch.from_numpy(table), starts, counts
+        self.on_device = on_device
+
+    def fetch(self, videos: Tensor) -> VideoRows:
+        """See ``PlacedFeatures``. The table moves to the device of ``videos`` and stays there.
+
+        Raises:
+            DataError: the table does not fit on the device
+        """
+        if videos.device != self.table.device:
+            try:
+                self.table, self.starts, self.counts = (
+                    tensor.to(videos.device) for tensor in (self.table, self.starts, self.counts)
+                )
+            except torch.OutOfMemoryError as error:
+                raise DataError(
+                    f"{self.table.nbytes / 1e9:.1f} GB of features do not fit on {videos.device}; set "
+                    "dataset.features.placement=memory"
+                ) from error
+        starts, counts = self.starts.index_select(0, videos), self.counts.index_select(0, videos)
+        return VideoRows(table=self.table, starts=starts, counts=counts)
+
+
+def place_features(
+    source: FeatureSource,
+    videos: Sequence[str],
+    *,
+    placement: str,
+    gpu: bool = False,
+    progress: Progress = silent,
+) -> PlacedFeatures:
+    """Place the features of a corpus as ``placement`` specifies, and log the choice and its reason.
+
+    Args:
+        source: a pack or its packed store
+        videos: id of each video of the corpus
+        placement: ``disk`` maps a packed store and reads another pack batch by batch; ``memory`` loads all rows into
+            this process; ``device`` loads them onto the device of the model; ``auto`` chooses, see ``choose``
+        gpu: whether the model runs on a GPU
+        progress: wraps the ids of videos while they are read
+
+    Raises:
+        DataError: the features cannot be read or do not fit in memory
+    """
+    counts = torch.tensor([source.length(video) for video in videos])
+    dtype, reason = source.rows(videos[0]).dtype, "dataset.features.placement"
+    size = (int(counts.sum()) + 1) * source.dim * dtype.itemsize
+    if placement == "auto":
+        placement, reason = choose(size, packed=isinstance(source, PackedFeatures), gpu=gpu)
+    log.info("features: placement %s (%s)", placement, reason)
+    if placement == "disk":
+        if not isinstance(source, PackedFeatures):
+            return DeliveredFeatures(source, videos)
+        starts = torch.tensor([source.start(video) for video in videos])
+        return TableFeatures(source.table, starts=starts, counts=counts)
+    free = psutil.virtual_memory().available
+    if size > free:
+        raise DataError(
+            f"{size / 1e9:.1f} GB of features do not fit in the {free / 1e9:.1f} GB of free memory; set "
+            "dataset.features.placement=disk"
+        )
+    table = _load(source, dict(zip(videos, counts.tolist(), strict=True)), dtype, progress)
+    return TableFeatures(table, starts=counts.cumsum(0) - counts, counts=counts, on_device=placement == "device")
+
+
+def choose(size: int, *, packed: bool, gpu: bool) -> tuple[Placement, str]:
+    """Choose a placement for a table of ``size`` bytes, and return the reason.
+
+    ``device`` needs a table that fits in half of the GPU's free memory and, to load it, in half of this process's share
+    of free memory. Otherwise a packed store is mapped, and another pack is loaded into memory if it fits in half of
+    that share.
+    """
+    if packed and not gpu:
+        return "disk", "a packed store is mapped"
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
+    free = psutil.virtual_memory().available // processes
+    reason = f"{size / 1e9:.1f} GB of rows, {free / 1e9:.1f} GB of memory free for each process"
+    if gpu:
+        free_on_gpu = torch.cuda.mem_get_info()[0]
+        reason += f", {free_on_gpu / 1e9:.1f} GB free on the GPU"
+        if size <= SHARE * min(free_on_gpu, free):
+            return "device", reason
+    return "disk" if packed or size > SHARE * free else "memory", reason
+
+
+def _load(
+    source: FeatureSource, counts: Mapping[str, int], dtype: np.dtype[Any], progress: Progress
+) -> NDArray[np.floating]:
+    table, end = np.zeros((sum(counts.values()) + 1, source.dim), dtype), 0
+    for video in progress([*counts], "reading features"):
+        rows = source.rows(video)
+        if len(rows) != counts[video]:
+            raise DataError(f"{source.path} changed while it was read: {video!r} has a new number of rows; start again")
+        if rows.dtype.itemsize > dtype.itemsize:
+            raise DataError(
+                f"{source.path}: features of {video!r} are {rows.dtype}, others are {dtype}; pack them, or set "
+                "dataset.features.placement=disk"
+            )
+        table[end : end + len(rows)] = rows
+        end += len(rows)
+    return table

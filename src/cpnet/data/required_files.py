@@ -1,0 +1,108 @@
+"""Check that the files of a corpus exist. Does not import torch, which is slow to import."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cpnet.errors import DataError
+from cpnet.options import SourceOptions
+
+
+def default_store(features: Mapping[str, Any]) -> Path:
+    """Return the default path of the packed store: next to the pack, with a hash of options that change content.
+
+    >>> default_store({"path": "data/i3d.hdf5"}).name, default_store({"path": "data/i3d.hdf5", "normalise": True}).name
+    ('i3d.hdf5.packed', 'i3d.hdf5.36689c67.packed')
+    """
+    path = _path(features["path"])
+    default = SourceOptions()
+    changed = {
+        key: features[key]
+        for key in ("key", "window", "normalise", "concat")
+        if features.get(key) and features[key] != getattr(default, key, None)
+    }
+    if "concat" in changed:
+        changed["concat"] = [sorted(asdict(SourceOptions(**part)).items()) for part in features["concat"]]
+    mark = f".{hashlib.sha256(repr(changed).encode()).hexdigest()[:8]}" if changed else ""
+    return path.with_name(f"{path.name}{mark}.packed")
+
+
+def exists(path: Path) -> bool:
+    """Whether a path leads to a file or folder.
+
+    Raises:
+        DataError: permission denied
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise DataError(f"{path} cannot be accessed ({error.strerror}); ask for permission, or move it") from error
+
+
+@dataclass(frozen=True)
+class NeededFile:
+    """A file or folder that a corpus needs."""
+
+    path: Path
+    key: str  # config key of the path
+    holds: str  # content of the file, for the error message
+    published: str  # where it is published
+    instead: Path | None = None  # alternative path
+
+    def is_there(self) -> bool:
+        """Whether the file or its alternative exists."""
+        return exists(self.path) or (self.instead is not None and exists(self.instead))
+
+
+def needed_files(dataset: Mapping[str, Any], *, words_known: bool = False) -> list[NeededFile]:
+    """List the files in a resolved ``dataset`` group; ``words_known`` omits the word vectors."""
+    features, words = dataset["features"], dataset["word_vectors"]
+    files = [
+        NeededFile(
+            _path(path), f"dataset.splits.{split}.{argument}", f"{argument} of the {split} split", dataset["published"]
+        )
+        for split, arguments in dataset["splits"].items()
+        if split != "val" or dataset["validation"] == "file"
+        for argument, path in arguments.items()
+    ]
+    store = _path(features["packed"]) if features["packed"] else default_store(features)
+    holds = features["holds"] or f"video features, {features['dim']} wide"
+    files.append(NeededFile(_path(features["path"]), "dataset.features.path", holds, features["published"], store))
+    for place, part in enumerate(features.get("concat", [])):
+        key = f"dataset.features.concat.{place}.path"
+        files.append(
+            NeededFile(_path(part["path"]), key, "further video features", "see dataset.features.concat", store)
+        )
+    if not words_known:
+        holds = f"word vectors, {words['dim']} wide, in GloVe's text format"
+        subset = _path(words["subset"]) if words["subset"] else None
+        files.append(NeededFile(_path(words["path"]), "dataset.word_vectors.path", holds, words["published"], subset))
+    return files
+
+
+def check_files(name: str, files: Sequence[NeededFile]) -> None:
+    """Check that all files of a corpus exist.
+
+    Raises:
+        DataError: files are missing; the message lists path, content, publisher and override of each
+    """
+    missing = [file for file in files if not file.is_there()]
+    if not missing:
+        return
+    blocks = "\n".join(
+        f"  {file.path}\n    holds      {file.holds}\n    published  {file.published}\n    elsewhere  {file.key}=PATH"
+        for file in missing
+    )
+    raise DataError(
+        f"{len(missing)} of the {len(files)} files that dataset={name} needs are missing:\n{blocks}\n"
+        "Set the root folder of all files with data_dir=PATH or the environment variable CPNET_DATA.\n"
+        "To run without any file: python -m cpnet.train dataset=synthetic model=cpnet_small"
+    )
+
+
+def _path(path: object) -> Path:
+    return Path(str(path)).expanduser()

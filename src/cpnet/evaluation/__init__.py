@@ -1,0 +1,1 @@
+"""Metrics and trivial predictors of video grounding."""

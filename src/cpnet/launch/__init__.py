@@ -1,0 +1,1 @@
+"""From a command line to processes: Hydra commands, error messages, signals, sweeps."""

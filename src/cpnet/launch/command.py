@@ -1,0 +1,115 @@
+"""Run a command: compose its configuration with Hydra, call it, and turn user errors into short messages.
+
+Imports nothing heavy, so that ``--help`` and errors appear at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from cpnet.config import CONFIG_DIR, given, quoted, register_schemas
+from cpnet.data.required_files import check_files, needed_files
+from cpnet.errors import ConfigError
+from cpnet.launch import messages, processes
+from cpnet.launch.help import help_text
+from cpnet.launch.links import check_links
+from cpnet.terminal import PrintableRecord, printable
+
+log = logging.getLogger(__name__)
+
+RERUN = "--e"  # prefix of --experimental-rerun, which may be abbreviated, and of no other flag
+
+# Warnings of Lightning and torch about deliberate choices of this package
+IGNORED_WARNINGS = (
+    r".*LeafSpec.*",
+    r".*does not have many workers.*",
+    r".*Checkpoint directory .* exists and is not empty.*",
+    r".*number of training batches.*smaller than the logging interval.*",
+    r".*srun.*command is available.*",
+    r".*torch\._prims_common\.check.*",
+    r".*recommended to use .*sync_dist=True.*",
+    r".*metric .* was called before the ``update`` method.*",
+)
+
+
+def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Callable[[], None] = lambda: None) -> None:
+    """Compose ``conf/<config_name>.yaml`` with the overrides of the command line and call the task.
+
+    A user error ends with exit code 1 and a short message, any other error with its traceback.
+
+    Args:
+        task: function to call with the configuration
+        config_name: the primary configuration
+        prepare: called before the configuration is composed
+    """
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        sys.stdout.write(help_text(config_name))
+        raise SystemExit(0)
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of print, for message_for
+    for message in IGNORED_WARNINGS:
+        warnings.filterwarnings("ignore", message=message)
+    logging.setLogRecordFactory(PrintableRecord)
+    processes.die_with_parent()
+    register_schemas()
+    main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)
+    with processes.exit_cleanly():
+        _call(main, prepare, config_name)
+
+
+def _call(main: Callable[[], object], prepare: Callable[[], None], config_name: str) -> None:
+    arguments = sys.argv[1:]
+    try:
+        if any(each.startswith(RERUN) for each in arguments):
+            raise ConfigError("--experimental-rerun is not supported: it loads a pickle, which can run any program")
+        for key in ("resume_from", "hydra.run.dir", "hydra.sweep.dir"):  # before Hydra writes there
+            if folder := given(arguments, key):
+                check_links(Path(folder).expanduser())
+        prepare()
+        main()
+    except KeyboardInterrupt:  # not in a training process, which handles SIGINT itself
+        hint = "; rerun the same command with sweep.resume=true to resume" if config_name == "train" else ""
+        sys.stderr.write(f"cpnet: interrupted{hint}\n")
+        raise SystemExit(130) from None
+    except Exception as error:
+        message = messages.message_for(error, config_name)
+        if message is None:
+            summary = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+            if not processes.report_failure(summary, traceback.format_exc()):
+                raise
+        else:
+            log.debug("raised here:", exc_info=error)  # shown by hydra.verbose=true
+            if not processes.report_failure(printable(message)):
+                sys.stderr.write(f"cpnet: {printable(message)}\n")
+        raise SystemExit(1) from None
+
+
+def check_corpus(cfg: DictConfig, *, words_known: bool = False) -> None:
+    """Check that the files of the dataset exist, unless the dataset is generated.
+
+    Raises:
+        DataError: files are missing
+    """
+    if not cfg.dataset.generate:
+        dataset = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=True)
+        assert isinstance(dataset, dict)
+        named = {str(key): value for key, value in dataset.items()}
+        check_files(cfg.dataset.name, needed_files(named, words_known=words_known))
+
+
+def name_experiment() -> None:
+    """Rewrite ``sys.argv``: ``experiment=NAME`` sets ``experiment_name``; ``baseline=a=1, b=2`` is quoted."""
+    key, row = "experiment=", "baseline="
+    for index, each in enumerate(sys.argv[1:], start=1):
+        if each.startswith(key):
+            sys.argv[index] = f"experiment_name={each.removeprefix(key)}"
+        elif each.startswith(row) and "=" in (name := each.removeprefix(row)) and name[0] not in "'\"":
+            sys.argv[index] = f"{row}{quoted(name)}"

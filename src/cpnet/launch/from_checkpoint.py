@@ -1,0 +1,76 @@
+"""Compose a command's configuration from a checkpoint: ``cpnet.evaluate checkpoint=`` and ``cpnet.train resume_from=``.
+
+A checkpoint may be untrusted. Only listed keys of its configuration are used, none of which Hydra interprets.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+
+from cpnet.config import given, quoted
+from cpnet.config.schema import TrainConfig
+from cpnet.errors import ConfigError, DataError
+from cpnet.options import TrainerOptions
+
+FROM_CHECKPOINT = ("dataset", "model", "model_name", "sampling", "metrics", "data_dir", "batch_size", "seed")
+
+
+def store_checkpoint_config(arguments: Sequence[str]) -> None:
+    """Store the configuration of the given checkpoint for ``conf/evaluate.yaml``.
+
+    Raises:
+        DataError: no checkpoint is given, or it cannot be read
+    """
+    path = given(arguments, "checkpoint")
+    if not path and not {"--hydra-help", "--version"} & set(arguments):
+        raise DataError("checkpoint is required: checkpoint=outputs/RUN/checkpoints/best.ckpt")
+    used: dict[str, object] = {}
+    if path:
+        from cpnet.runs.checkpoint import load_checkpoint
+
+        config = load_checkpoint(path).config
+        used = {key: config[key] for key in FROM_CHECKPOINT}
+        used["trainer"] = {"precision": config["trainer"]["precision"]}
+    ConfigStore.instance().store(name="from_checkpoint", node=used)
+
+
+def train_config_name(arguments: Sequence[str]) -> str:
+    """Return the name of the primary configuration: ``resume`` if ``resume_from`` is set, else ``train``."""
+    return "resume" if given(arguments, "resume_from") else "train"
+
+
+def store_run_config(arguments: Sequence[str]) -> None:
+    """Store the configuration of the run to resume for ``conf/resume.yaml``, and set ``hydra.run.dir`` to its folder.
+
+    Raises:
+        ConfigError: the command line sets ``hydra.run.dir`` to another folder
+        DataError: the folder has no checkpoint, or none can be read
+    """
+    folder = given(arguments, "resume_from")
+    if not folder:
+        return
+    from cpnet.runs.folder import newest
+
+    run = Path(folder).expanduser()
+    found = newest(run)
+    if found is None:
+        raise DataError(f"resume_from={folder}: no checkpoint in {folder}/checkpoints")
+    allowed = {field.name for field in fields(TrainConfig)}
+    config = {key: value for key, value in found.config.items() if key in allowed}
+    # torch loads compiled programs from this folder: a checkpoint must not choose it.
+    trainer = {**config.get("trainer", {}), "compile_cache": TrainerOptions.compile_cache}
+    ConfigStore.instance().store(name="from_run", node=config | {"trainer": trainer, "resume": True})
+    if other := given(arguments, "hydra.run.dir"):
+        if Path(other).resolve() != run.resolve():
+            raise ConfigError(
+                f"resume_from={folder} resumes in that folder, not in hydra.run.dir={other}; remove hydra.run.dir, "
+                "or copy the folder and resume from the copy"
+            )
+    else:
+        # Keep .hydra as the first start wrote it. Insert before flags: argparse accepts no override after them.
+        sys.argv[1:1] = [f"hydra.run.dir={quoted(str(run))}", "hydra.output_subdir=null"]

@@ -1,0 +1,121 @@
+"""Short error messages for users. Does not import torch, so they appear at once."""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import hydra
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+
+from cpnet.config import CONFIG_DIR, given
+from cpnet.errors import ConfigError, DataError
+
+USER_ERRORS = (ConfigError, DataError, HydraException, OmegaConfBaseException)
+DISK_FULL = (errno.EDQUOT, errno.ENOSPC)
+NOT_WRITABLE = (
+    *DISK_FULL,
+    *(errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS),
+)
+
+
+def message_for(error: Exception, config_name: str) -> str | None:
+    """Return the message for an error that a user can fix, or None for a bug."""
+    if isinstance(error, USER_ERRORS):
+        return explain(error, config_name)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
+        return "a group needs a name, not null; --help lists the names, such as logger=none"
+    return _output_folder_error(error) if isinstance(error, OSError) else None
+
+
+def _output_folder_error(error: OSError) -> str | None:
+    """Return why the folder of a run or sweep cannot be written to, or None if that is not the problem."""
+    arguments = sys.argv[1:]
+    resumed = given(arguments, "resume_from")
+    key = "hydra.sweep.dir" if {"-m", "--multirun"} & set(arguments) else "hydra.run.dir"
+    folder = Path(resumed or given(arguments, key) or "outputs").expanduser().absolute()
+    if error.errno not in NOT_WRITABLE or (not error.filename and error.errno not in DISK_FULL):
+        return None
+    hint = "resume_from needs to write there" if resumed else f"choose another folder: {key}=FOLDER"
+    return f"{error.filename or folder}: {error.strerror}; {hint}"
+
+
+def explain(error: BaseException, config_name: str) -> str:
+    """Return the key, its value, the allowed values and a suggestion for a user error."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, ConfigError | DataError):
+            return str(cause)
+    for cause in causes:
+        if isinstance(cause, ValidationError):
+            return f"{getattr(cause, 'full_key', None)}: {str(cause).splitlines()[0]}"
+        if isinstance(cause, ConfigAttributeError | ConfigKeyError) and getattr(cause, "full_key", None):
+            return _unknown_key(str(cause.full_key), config_name)
+        if isinstance(cause, MissingConfigException) and cause.options is not None:
+            return _unknown_choice(str(cause.missing_cfg_file), list(cause.options))
+    text = str(error)
+    if text.startswith("recipe appears more than once"):
+        return "size=... and model=cpnet_small both set the model's recipe: remove one of them"
+    match = re.search(r"Could not override '([^']+)'", text)
+    return _unknown_key(match[1], config_name) if match else text
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _unknown_choice(name: str, options: list[str]) -> str:
+    group, _, value = name.rpartition("/")
+    options = [option for option in options if not option.startswith("base_")]
+    return (
+        f"{group}={value}: there is no such {group}.{_did_you_mean(value, options)}"
+        f"\n  {group} is one of: {', '.join(options)}"
+    )
+
+
+def _unknown_key(key: str, config_name: str) -> str:
+    """Suggest keys of the configuration, composed with the command line's groups but not its other overrides."""
+    key = key.split("@")[0]
+    groups = [arg for arg in sys.argv[1:] if re.fullmatch(r"[a-z_]+=[\w-]+", arg) and not arg.startswith(f"{key}=")]
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
+        try:
+            cfg = hydra.compose(config_name, overrides=groups)
+        except HydraException:
+            cfg = hydra.compose(config_name)
+    keys = list(_keys(OmegaConf.to_container(cfg, resolve=False)))
+    if key in keys:
+        return f"{key} is not a group of this command; set its keys instead: {', '.join(_children(key, keys))}"
+    parent = key.rpartition(".")[0]
+    siblings = _children(parent, keys)
+    existing = f"\n  keys under {parent or 'the root'}: {', '.join(siblings)}" if siblings else ""
+    return f"{key}: there is no such key.{_did_you_mean(key, keys)}{existing}\n  every key and its value: --cfg job"
+
+
+def _children(parent: str, keys: list[str]) -> list[str]:
+    return [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == parent]
+
+
+def _keys(node: object, prefix: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if not str(key).startswith("_"):
+                yield f"{prefix}{key}"
+                yield from _keys(value, f"{prefix}{key}.")
+
+
+def _did_you_mean(word: str, words: list[str]) -> str:
+    words = [known for known in words if not word.startswith(f"{known}.")]
+    by_last = {known.rpartition(".")[2]: known for known in reversed(words)}
+    near = difflib.get_close_matches(word, words, n=3, cutoff=0.6)
+    near += [by_last[last] for last in difflib.get_close_matches(word.rpartition(".")[2], by_last, n=3, cutoff=0.7)]
+    return f" Did you mean {' or '.join(dict.fromkeys(near))}?" if near else ""

@@ -1,0 +1,1 @@
+"""CPNet (AAAI 2021), one file per part of the paper's Figure 2."""

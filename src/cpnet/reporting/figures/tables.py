@@ -1,0 +1,180 @@
+"""Pictures of a table: recall, IoU, IoU by moment, training curves, and differences to the baseline."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from cpnet import spans
+from cpnet.evaluation.functional import meets
+from cpnet.evaluation.protocol import Selection
+from cpnet.files import replacing
+from cpnet.reporting.tables import Row, Table
+from cpnet.terminal import printable
+
+Floats = NDArray[np.float64]
+# Okabe and Ito's colours for colour-blind readers, without yellow, which is too pale on white
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)))
+THRESHOLDS = [percent / 100 for percent in range(5, 100, 5)]
+BINS = 10
+FEWEST = 10  # minimum number of pairs for which a bin's mean is drawn
+
+
+def draw(table: Table, folder: Path, *, prefix: str = "") -> dict[str, str]:
+    """Draw a table's pictures into a folder, and return the file names by title."""
+    pictures: dict[str, tuple[str, Callable[[Table], Figure]]] = {
+        "R@1 against the threshold": ("recall", recall),
+        "IoU of the predictions": ("iou", iou_histogram),
+        "IoU against length and position of the moment": ("moments", moments),
+    }
+    if any(run.curves for row in table.rows for run in row.runs):
+        pictures["training curves"] = ("training", training)
+    if len(table.rows) > 1:
+        pictures["differences in mIoU"] = ("differences", differences)
+    files = {}
+    with rc_context({"text.parse_math": False}):  # a $ in a name does not start a formula
+        for title, (name, make) in pictures.items():
+            figure = make(table)
+            subject = table.protocol.dataset if make is training else table.title.removesuffix(" (per cent)")
+            warning = ", CHOSEN ON TEST" if table.protocol.selection is Selection.TEST else ""
+            figure.suptitle(printable(f"{title}: {subject}{warning}"), fontsize="medium")
+            files[title] = f"{prefix}{name}.png"
+            with replacing(folder / files[title]) as stream:
+                figure.savefig(stream, format="png", dpi=120)
+    return files
+
+
+def recall(table: Table) -> Figure:
+    """Draw R@1 of each row by threshold, mean over seeds, and the trivial predictors in grey."""
+    figure, (axes,) = _panels(table, 1)
+    strict = table.protocol.strict
+
+    def curve(iou: Floats) -> list[float]:
+        scores = torch.from_numpy(iou)
+        return [100 * float(meets(scores, m, strict=strict).double().mean()) for m in THRESHOLDS]
+
+    for row, style in _styled(table):
+        axes.plot(THRESHOLDS, np.mean([curve(run.scores["mIoU"]) for run in row.runs], axis=0), **style)
+    true = torch.from_numpy(table.rows[0].runs[0].true)
+    for (name, trivial), dash in zip(table.results.trivial.items(), DASHES[1:], strict=False):
+        iou = spans.iou(torch.tensor(trivial.span, dtype=torch.float64), true).numpy()
+        axes.plot(THRESHOLDS, curve(iou), color="0.6", linestyle=dash, linewidth=1, label=_wrapped(name))
+    label = f"IoU threshold m ({'>' if strict else '>='} m)"
+    axes.set(xlabel=label, ylabel="R@1 (per cent)", xlim=(0, 1), ylim=(0, 100))
+    return _legend(figure, axes)
+
+
+def iou_histogram(table: Table) -> Figure:
+    """Draw the share of pairs of each row by IoU, mean over seeds."""
+    figure, (axes,) = _panels(table, 1)
+    edges = np.linspace(0, 1, 21)
+    for row, style in _styled(table):
+        counts = np.mean([np.histogram(run.scores["mIoU"], bins=edges)[0] for run in row.runs], axis=0)
+        axes.stairs(100 * counts / table.results.pairs, edges, **style)
+    axes.set(xlabel="IoU", ylabel="pairs (per cent)", xlim=(0, 1))
+    return _legend(figure, axes)
+
+
+def moments(table: Table) -> Figure:
+    """Draw the mean IoU of each row by length and by centre of the true moment, and the share of pairs in grey."""
+    figure, panels = _panels(table, 2)
+    true = table.rows[0].runs[0].true
+    edges = np.linspace(0, 1, BINS + 1)
+    for axes, values, label in (
+        (panels[0], true[:, 1] - true[:, 0], "length of the moment (share of the video)"),
+        (panels[1], true.mean(axis=1), "centre of the moment (share of the video)"),
+    ):
+        bins = np.clip(np.digitize(values, edges) - 1, 0, BINS - 1)
+        counts = np.bincount(bins, minlength=BINS)
+        axes.bar(edges[:-1], 100 * counts / counts.sum(), 1 / BINS, align="edge", color="0.9", label="pairs (per cent)")
+        enough = counts >= min(FEWEST, counts.max())
+        for row, style in _styled(table):
+            iou = np.mean([run.scores["mIoU"] for run in row.runs], axis=0)
+            means = 100 * np.bincount(bins, weights=iou, minlength=BINS)[enough] / counts[enough]
+            axes.plot((edges[:-1] + 0.5 / BINS)[enough], means, marker="o", markersize=3, **style)
+        axes.set(
+            xlabel=f"{label}\ndots: bins of at least {FEWEST} pairs",
+            ylabel="mean IoU; pairs (per cent)",
+            xlim=(0, 1),
+            ylim=(0, 100),
+        )
+    return _legend(figure, panels[0])
+
+
+def training(table: Table) -> Figure:
+    """Draw loss and validation mIoU by epoch: mean and one standard deviation over seeds, for epochs of all seeds."""
+    figure, panels = _panels(table, 2)
+    for axes, column, label in (
+        (panels[0], "train/loss", "training loss"),
+        (panels[1], "val/mIoU", "validation mIoU (per cent)"),
+    ):
+        for row, style in _styled(table):
+            curves = pd.DataFrame([run.curves.get(column, {}) for run in row.runs], dtype=float).dropna(axis=1).T
+            epochs, mean, sd = curves.index + 1, curves.mean(axis=1), curves.std(axis=1)
+            axes.plot(epochs, mean, marker="o" if len(epochs) == 1 else None, **style)
+            axes.fill_between(epochs, mean - sd, mean + sd, color=style["color"], alpha=0.12, linewidth=0)
+        axes.set(xlabel="epoch; shaded: one standard deviation over seeds", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return _legend(figure, panels[0])
+
+
+def differences(table: Table) -> Figure:
+    """Draw each row's mIoU minus the baseline's, with its intervals; a hollow dot if one of them contains 0."""
+    rows = [row for row in table.rows if row.name != table.baseline]
+    figure = Figure(figsize=(8, 1.8 + 0.6 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="0.5", linewidth=1)
+    ends = [0.0]
+    for place, row in enumerate(rows):
+        of = row.estimates["mIoU"].difference
+        assert of is not None
+        if of.seeds:
+            axes.plot(of.seeds, [place, place], color=COLOURS[0], linewidth=0.7)
+        axes.plot([of.low, of.high], [place, place], color=COLOURS[0], linewidth=3)
+        axes.plot(of.mean, place, "o", color=COLOURS[0], markerfacecolor=COLOURS[0] if of.clear else "white")
+        ends += [of.low, of.high]
+    # The axis fits the intervals over pairs, because those over two or three seeds may be very wide.
+    room = 1.5 * (max(ends) - min(ends)) or 1.0
+    axes.set_xlim(min(ends) - room, max(ends) + room)
+    axes.set_yticks(range(len(rows)), [_wrapped(row.name) for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    label = f"mIoU minus that of {printable(table.baseline)}; 95 % intervals: thick over test pairs, thin over seeds"
+    figure.supxlabel(textwrap.fill(f"{label} (hollow: 0 lies within)", 100), fontsize="small")
+    return figure
+
+
+def _panels(table: Table, panels: int) -> tuple[Figure, list[Axes]]:
+    """Return a figure with room for a legend below."""
+    height = 4.6 + 0.15 * len(table.rows)
+    figure = Figure(figsize=(7.5 if panels == 1 else 11, height), layout="constrained")
+    return figure, [*figure.subplots(1, panels, squeeze=False)[0]]
+
+
+def _styled(table: Table) -> list[tuple[Row, dict[str, Any]]]:
+    """Return the line style of each row: colours, then the same colours with other dashes."""
+    return [
+        (row, {"color": COLOURS[place % 7], "linestyle": DASHES[place // 7 % 5], "label": _wrapped(row.name)})
+        for place, row in enumerate(table.rows)
+    ]
+
+
+def _legend(figure: Figure, axes: Axes) -> Figure:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small", frameon=False)
+    return figure
+
+
+def _wrapped(name: str) -> str:
+    return textwrap.fill(printable(name), 48, max_lines=3, placeholder=" ...")

@@ -1,0 +1,95 @@
+"""Checkpoints: configuration, vocabulary and weights of a run. Reading an untrusted file executes no code."""
+
+from __future__ import annotations
+
+import zipfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, InterpolationResolutionError
+from torch import Tensor
+
+from cpnet.data.vocabulary import Vocabulary
+from cpnet.errors import DataError
+
+KEY = "cpnet"
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Parts of a checkpoint that are needed outside of its run.
+
+    Attributes:
+        path: path of the file
+        config: the run's configuration with unresolved interpolations
+        vocabulary: words and their vectors
+        weights: state of the LightningModule
+        epoch: the last epoch that was trained, counted from 0
+    """
+
+    path: Path
+    config: dict[str, Any]
+    vocabulary: Vocabulary
+    weights: dict[str, Tensor]
+    epoch: int
+
+
+def provenance(cfg: DictConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+    """Return the content of a checkpoint's key ``cpnet``: plain containers and tensors."""
+    config = OmegaConf.to_container(cfg, resolve=False)
+    assert isinstance(config, dict)
+    for key in ("model_name", "experiment_name", "run_name"):  # only Hydra can resolve them, during the run
+        with suppress(InterpolationResolutionError, ConfigKeyError):
+            config[key] = cfg[key]
+    return {"format": FORMAT, "config": config, "vocabulary": vocabulary.state_dict()}
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint of ``python -m cpnet.train`` with ``weights_only=True``, after verifying its CRC-32 checksums.
+
+    Raises:
+        DataError: the file is missing or damaged, or has another origin or format
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise DataError(f"no checkpoint at {path}; the best one of a run is OUTPUT_FOLDER/checkpoints/best.ckpt")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if part := archive.testzip():
+                raise zipfile.BadZipFile(f"wrong checksum of {part}")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes can raise almost any type
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise DataError(f"{path} is not a checkpoint or is damaged ({reason})") from error
+    ours = content.get(KEY) if isinstance(content, dict) else None
+    if not isinstance(ours, dict) or "format" not in ours:
+        raise DataError(f"{path} was not written by cpnet.train; use one of its checkpoints")
+    if ours["format"] != FORMAT:
+        raise DataError(
+            f"{path} has format {ours['format']}, expected {FORMAT}; use the version of cpnet that wrote it"
+        )
+    missing = {"config", "vocabulary"} - ours.keys() | {"state_dict", "epoch"} - content.keys()
+    if missing:
+        raise DataError(f"{path} is damaged: missing {', '.join(sorted(missing))}; use another checkpoint")
+    return dict(content)
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Read the parts of a checkpoint that are needed outside of its run.
+
+    Raises:
+        DataError: see ``read_checkpoint``
+    """
+    content = read_checkpoint(path)
+    return Checkpoint(
+        path=Path(path).expanduser(),
+        config=content[KEY]["config"],
+        vocabulary=Vocabulary.from_state(content[KEY]["vocabulary"]),
+        weights=content["state_dict"],
+        epoch=content["epoch"],
+    )

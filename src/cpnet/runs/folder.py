@@ -1,0 +1,117 @@
+"""Output folder of a run: its lock, its files, and the checkpoint to resume from."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cpnet.errors import DataError
+from cpnet.files import replacing
+from cpnet.runs import predictions, results
+from cpnet.runs.checkpoint import KEY, read_checkpoint
+from cpnet.runs.identity import OF_THE_START, flatten, is_below
+from cpnet.runs.locks import locked
+
+log = logging.getLogger(__name__)
+
+CHECKPOINTS, BEST = "checkpoints", "best.ckpt"
+NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"  # newest first
+CONFIG, METRICS = "config.yaml", "metrics.csv"
+RESULTS = (results.FILE, predictions.FILE)
+WRITTEN = (*RESULTS, METRICS, "wandb/run-id")
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Checkpoint of an unfinished run: its file, the run's configuration, the epoch, counted from 0, and the step."""
+
+    path: Path
+    config: dict[str, Any]
+    epoch: int
+    step: int
+
+
+def is_first_process() -> bool:
+    """Return whether this process has rank 0, according to the environment variables of its launcher."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0
+
+
+@contextmanager
+def locked_run(folder: Path) -> Iterator[None]:
+    """Lock a run's folder on behalf of all its processes, and remove the temporary files of a killed run.
+
+    Raises:
+        ConfigError: another run has locked it
+    """
+    if not is_first_process():
+        yield
+        return
+    with locked(folder):
+        for name in (*WRITTEN, CONFIG, f"{CHECKPOINTS}/*.ckpt"):
+            for temporary in folder.glob(f"{name}.[0-9]*.tmp"):
+                temporary.unlink(missing_ok=True)
+        yield
+
+
+def newest(folder: Path) -> ResumePoint | None:
+    """Return the newest intact checkpoint of a run, None if it has no checkpoint.
+
+    Raises:
+        DataError: all of its checkpoints are damaged
+    """
+    errors = []
+    for path in (folder / CHECKPOINTS / name for name in (NEXT, LAST, PREVIOUS)):
+        if not path.is_file():
+            continue
+        try:
+            content = read_checkpoint(path)
+            if "loops" not in content:
+                raise DataError(f"{path} has no training state; it can be evaluated but not resumed")
+        except DataError as error:
+            log.warning("%s; trying the previous checkpoint", error)
+            errors.append(str(error))
+        else:
+            return ResumePoint(path, content[KEY]["config"], content["epoch"], content["global_step"])
+    if errors:
+        raise DataError("\n  ".join(["no intact checkpoint; rerun without resume to start over", *errors]))
+    return None
+
+
+def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> Path | None:
+    """Return the newest intact checkpoint of a run, None without any. Log the options that ``cfg`` changes.
+
+    Raises:
+        DataError: all of its checkpoints are damaged
+    """
+    found = newest(folder)
+    if found is None:
+        return None
+    before, now = flatten(found.config), flatten(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
+    changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
+    if changed := [key for key in changed if not is_below(key, OF_THE_START)]:
+        log.warning("resuming with changed values of %s", ", ".join(changed))
+    log.info("resuming from %s, written in epoch %d after step %d", found.path, found.epoch + 1, found.step)
+    return found.path
+
+
+def clear(folder: Path, *, results_only: bool = False) -> None:
+    """Remove all files of an earlier run, or only its results and predictions, on the first process."""
+    if is_first_process():
+        for pattern in RESULTS if results_only else (f"{CHECKPOINTS}/*.ckpt", *WRITTEN):
+            for path in folder.glob(pattern):
+                path.unlink(missing_ok=True)
+
+
+def save_config(cfg: DictConfig, folder: Path) -> None:
+    """Write the resolved configuration, on the first process."""
+    if is_first_process():
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / CONFIG) as stream:
+            stream.write(OmegaConf.to_yaml(cfg, resolve=True).encode())

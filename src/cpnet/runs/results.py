@@ -1,0 +1,93 @@
+"""results.json and the results table: the trained model beside the trivial predictors and the paper."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cpnet.errors import DataError
+from cpnet.evaluation.protocol import Protocol
+from cpnet.files import write_json
+from cpnet.runs.typed_json import parse
+
+FILE = "results.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """How the tested checkpoint was chosen: the monitored metric, its score, and the epoch, counted from 0."""
+
+    monitor: str
+    score: float
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trivial:
+    """A trivial predictor: its constant span in fractions of the video, and its metrics in per cent."""
+
+    span: tuple[float, float]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """Content of results.json.
+
+    Attributes:
+        experiment: name of the experiment, None without one
+        model: name of the model's preset
+        metrics: metrics in per cent, by key such as ``R1@0.5``
+        reversed: per cent of raw predictions whose end lies before their start
+        pairs: number of measured pairs
+        validation: how the checkpoint was chosen; None for a run of ``cpnet.evaluate``
+        trivial: trivial predictors by name
+        paper: the paper's metrics for the same corpus and features; empty if it has none
+        paper_model: the paper's model that has the metrics ``paper``
+        protocol: the conditions of the measurement
+        parameters: number of trained parameters
+        seed: seed of the run
+        precision: Lightning's name of the precision
+        compiled: whether the model was compiled
+        seconds: seconds per stage; those of a resumed run count from the resume
+        versions: versions of the packages that can change a result, by name
+        device: name of the GPU, or ``cpu``
+        git_commit: commit of the checkout, with ``+changes`` if files differ from it; None outside of a checkout
+    """
+
+    experiment: str | None
+    model: str
+    metrics: Mapping[str, float]
+    reversed: float
+    pairs: int
+    validation: Validation | None
+    trivial: Mapping[str, Trivial]
+    paper: Mapping[str, float]
+    paper_model: str
+    protocol: Protocol
+    parameters: int
+    seed: int
+    precision: str
+    compiled: bool
+    seconds: Mapping[str, float]
+    versions: Mapping[str, str]
+    device: str
+    git_commit: str | None
+
+    def write(self, folder: Path) -> None:
+        """Write results.json into a run's folder, atomically."""
+        write_json(folder / FILE, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Results:
+        """Read results.json of a run's folder, which may be untrusted.
+
+        Raises:
+            DataError: the file is missing or malformed
+        """
+        try:
+            return parse(cls, json.loads((folder / FILE).read_bytes()))
+        except (OSError, ValueError, RecursionError) as error:
+            raise DataError(f"{folder / FILE} cannot be read ({error}); rerun cpnet.train or cpnet.evaluate") from error

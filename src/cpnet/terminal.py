@@ -1,0 +1,48 @@
+"""Terminal output: escaping of untrusted text, and progress bars."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+# Wraps a sequence of names and shows a bar labelled with the second argument.
+Progress = Callable[[Sequence[str], str], Iterable[str]]
+
+SHOWN_FROM = 500  # items; shorter work finishes before a bar can be read
+# Control characters except line ends and tabs, characters that change the text direction, and lone surrogates
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    r"""Escape control characters, which could rename the terminal's window or fill its clipboard.
+
+    >>> printable("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class PrintableRecord(logging.LogRecord):
+    """Log record whose message is escaped, because names and values may come from untrusted files."""
+
+    def getMessage(self) -> str:  # noqa: N802  # the standard library's name
+        """Return the escaped message."""
+        return printable(super().getMessage())
+
+
+def silent(names: Sequence[str], what: str) -> Iterable[str]:
+    """Show no progress."""
+    return names
+
+
+def track(items: Sequence[str], what: str) -> Iterable[str]:
+    """Yield the items and show a progress bar on stderr."""
+    if len(items) < SHOWN_FROM:
+        yield from items
+        return
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+
+    with Bars(console=Console(stderr=True), transient=True) as bars:
+        yield from bars.track(items, description=what)

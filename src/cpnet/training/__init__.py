@@ -1,0 +1,1 @@
+"""Training: Lightning module, losses, schedules, callbacks, and the run that combines them."""

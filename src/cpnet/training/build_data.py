@@ -1,0 +1,69 @@
+"""Build the DataModule from the configurations ``dataset`` and ``sampling``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from cpnet.config import make_later
+from cpnet.data.annotations import Annotations
+from cpnet.data.datamodule import GroundingDataModule, Loading
+from cpnet.data.features.feature_pack import FeaturePack
+from cpnet.data.vocabulary import Vocabulary, Words
+from cpnet.options import FeatureOptions, WordOptions
+from cpnet.terminal import track
+from cpnet.training.instantiate import config_errors, containers, instantiate
+
+
+def build_annotations(dataset: DictConfig) -> Annotations:
+    """Build the annotations of ``cfg.dataset`` without reading them.
+
+    Raises:
+        ConfigError: a value is invalid
+    """
+    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth")
+    with config_errors("dataset"):
+        return Annotations(
+            reader=make_later(dataset.reader),
+            splits=containers(dataset.splits),
+            **{key: dataset[key] for key in policy},
+        )
+
+
+def build_features(features: DictConfig, *, gpu: bool = False) -> FeaturePack:
+    """Build the feature pack of ``cfg.dataset.features`` without opening it."""
+    return FeaturePack(options=_options(FeatureOptions, features), gpu=gpu)
+
+
+def build_datamodule(
+    dataset: DictConfig,
+    sampling: DictConfig,
+    loading: Loading,
+    accelerator: str,
+    vocabulary: Vocabulary | None = None,
+) -> GroundingDataModule:
+    """Build the DataModule of ``cfg.dataset`` and ``cfg.sampling`` for a model on ``cfg.trainer.accelerator``.
+
+    With the vocabulary of a checkpoint, word vectors are looked up only for words that it lacks.
+
+    Raises:
+        ConfigError: a value is invalid
+    """
+    words = _options(WordOptions, dataset.word_vectors)
+    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    return GroundingDataModule(
+        annotations=build_annotations(dataset),
+        features=build_features(dataset.features, gpu=gpu),
+        words=Words(options=words, max_words=dataset.max_words, known=vocabulary),
+        sampling=instantiate(sampling),
+        loading=loading,
+        generate=instantiate(dataset.generate).prepare if dataset.generate else None,
+        progress=track,
+    )
+
+
+def _options(schema: type[Any], node: DictConfig) -> Any:
+    """Return a node as the dataclass of its options, with interpolations resolved and types checked."""
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), containers(node)))

@@ -1,0 +1,110 @@
+"""Exact resume: restore what Lightning does not restore from a checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+
+from cpnet.runs.checkpoint import KEY
+from cpnet.training.module import GroundingModule
+
+log = logging.getLogger(__name__)
+
+
+class ExactResume(Checkpoint):
+    """Makes a resumed run bit-identical to an uninterrupted one.
+
+    Lightning restores weights, optimiser, schedule, progress and callbacks. This callback adds the random number
+    generators and epoch means of each process, the position of the data loader, and early stopping.
+    """
+
+    def __init__(self) -> None:
+        self._checkpoint: dict[str, Any] | None = None  # to restore when training starts
+        self._random: dict[str, Any] | None = None  # to restore before the first batch
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the state of each process. All processes call this together."""
+        assert isinstance(pl_module, GroundingModule)
+        own = {"random": random_state(), "means": pl_module.means["train"].state_dict()}
+        processes: list[Any] = [own] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(processes, own)
+        checkpoint["processes"] = processes
+        checkpoint["should_stop"] = trainer.should_stop
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Update the paths of ``ModelCheckpoint``, and keep the checkpoint until training starts."""
+        for callback in trainer.checkpoint_callbacks:
+            if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
+                _relocate(checkpoint["callbacks"][callback.state_key], str(callback.dirpath))
+        self._checkpoint = checkpoint
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Restore early stopping, data loader and epoch means."""
+        assert isinstance(pl_module, GroundingModule)
+        if self._checkpoint is None:
+            return
+        checkpoint, self._checkpoint = self._checkpoint, None
+        callbacks = [each.get("config", {}).get("callbacks") for each in (checkpoint[KEY], pl_module.provenance)]
+        # A run that had stopped early stays stopped, unless its callbacks changed: they may have more patience.
+        trainer.should_stop = checkpoint["should_stop"] and callbacks[0] == callbacks[1]
+        processes = checkpoint["processes"]
+        if len(processes) != trainer.world_size:
+            log.warning(
+                "the checkpoint has %d processes, this run has %d: the resumed run is not bit-identical",
+                *(len(processes), trainer.world_size),
+            )
+        own = processes[trainer.global_rank % len(processes)]
+        self._random = own["random"]
+        pl_module.means["train"].load_state_dict(own["means"])
+        # Lightning does not load the state of a loader that exists before the checkpoint is read.
+        for state in checkpoint["loops"]["fit_loop"]["state_dict"].get("combined_loader", [])[:1]:
+            assert trainer.train_dataloader is not None
+            trainer.train_dataloader.load_state_dict(state)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Restore the random number generators, which the setup has advanced."""
+        if self._random is not None:
+            restore_random_state(self._random)
+            self._random = None
+
+
+def _relocate(state: dict[str, Any], folder: str) -> None:
+    """Update the paths in the state of a ``ModelCheckpoint``, whose folder may have moved."""
+
+    def moved(path: str) -> str:
+        return path.replace(f"{before}{os.sep}", f"{folder}{os.sep}", 1)
+
+    before, state["dirpath"] = state["dirpath"], folder
+    state |= {key: moved(state[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+
+
+def random_state() -> dict[str, Any]:
+    """Return the states of Python's, NumPy's, torch's and every GPU's generator, as plain containers and tensors."""
+    version, words, gauss = random.getstate()
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "python": [version, list(words), gauss],
+        "numpy": [torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)],
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_random_state(state: dict[str, Any]) -> None:
+    """Restore the states of ``random_state``. States of absent GPUs are ignored."""
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    torch.set_rng_state(state["torch"])
+    for device, gpu in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(gpu, device)

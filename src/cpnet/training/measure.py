@@ -1,0 +1,127 @@
+"""Test a module and collect its results: metrics, trivial predictors, protocol and environment."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from omegaconf import DictConfig
+from pytorch_lightning import Trainer
+from torch import Tensor
+
+from cpnet.data.datamodule import GroundingDataModule
+from cpnet.data.moment import Moment
+from cpnet.evaluation.metrics import grounding_metrics
+from cpnet.evaluation.protocol import Protocol, Selection
+from cpnet.evaluation.trivial import predict_constant, trivial_predictors
+from cpnet.options import MetricsOptions
+from cpnet.reporting.terminal import print_results
+from cpnet.runs.environment import device_name, git_commit, package_versions
+from cpnet.runs.results import Results, Trivial, Validation
+from cpnet.terminal import printable
+from cpnet.training.callbacks.predictions import PredictionWriter
+from cpnet.training.compilation import is_compiled
+from cpnet.training.instantiate import containers
+from cpnet.training.module import GroundingModule
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Store the duration of the block in ``seconds[stage]``."""
+    start = time.perf_counter()
+    yield
+    seconds[stage] = time.perf_counter() - start
+
+
+def measure(
+    cfg: DictConfig,
+    trainer: Trainer,
+    module: GroundingModule,
+    datamodule: GroundingDataModule,
+    writer: PredictionWriter,
+    *,
+    seconds: Mapping[str, float] | None = None,
+    validation: Validation | None = None,
+) -> Results:
+    """Test a module on a split. The first process writes and prints the results.
+
+    Args:
+        cfg: the run's configuration
+        trainer: has ``writer`` among its callbacks
+        module: the trained module
+        datamodule: trivial predictors are fitted on its training split
+        writer: writes the predictions
+        seconds: durations of earlier stages
+        validation: how the checkpoint was chosen
+    """
+    seconds = dict(seconds or {})
+    with timed(seconds, "test"):
+        trainer.test(module, datamodule=datamodule, verbose=False)
+    split = datamodule.loading.tested
+    # Presets and other models are compared with the paper's full model, ablations with their own rows.
+    paper_model = cfg.model_name if cfg.model_name in cfg.dataset.paper else "cpnet"
+    logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
+    metrics = {key.removeprefix("test/"): value for key, value in logged.items() if key.startswith("test/")}
+    train, tested = (datamodule.dataset(name).moments for name in ("train", split))
+    results = Results(
+        experiment=cfg.get("experiment_name"),
+        model=cfg.model_name,
+        reversed=metrics.pop("reversed"),
+        metrics=metrics,
+        pairs=writer.written,
+        validation=validation,
+        trivial=trivial_rows(train, tested, metrics=MetricsOptions(**containers(cfg.metrics))),
+        paper=dict(cfg.dataset.paper.get(paper_model, {})) if split == "test" else {},
+        paper_model=paper_model,
+        protocol=protocol(cfg, split),
+        parameters=sum(each.numel() for each in module.parameters() if each.requires_grad),
+        seed=cfg.seed,
+        precision=cfg.trainer.precision,
+        compiled=is_compiled(trainer),
+        seconds={stage: round(each, 2) for stage, each in seconds.items()},
+        versions=package_versions(),
+        device=device_name(),
+        git_commit=git_commit(),
+    )
+    if trainer.is_global_zero:
+        folder = writer.path.parent
+        results.write(folder)
+        print_results(results)
+        sys.stdout.write(f"outputs: {printable(str(folder))}\n")
+    return results
+
+
+def trivial_rows(train: Sequence[Moment], tested: Sequence[Moment], *, metrics: MetricsOptions) -> dict[str, Trivial]:
+    """Fit the trivial predictors on the training split and measure them on another split."""
+    rows = {}
+    target_sec, duration_sec = _times(tested)
+    for name, span in trivial_predictors(*_times(train)).items():
+        measured = grounding_metrics(metrics)(predict_constant(span, duration_sec), target_sec, duration_sec)
+        rows[name] = Trivial(span=span, metrics={key: float(value) for key, value in measured.items()})
+    return rows
+
+
+def protocol(cfg: DictConfig, split: str) -> Protocol:
+    """Return the conditions of a measurement on a split."""
+    dataset = cfg.dataset
+    return Protocol(
+        dataset=dataset.name,
+        split=split,
+        selection=Selection(dataset.validation),
+        holdout_fraction=dataset.holdout_fraction,
+        strict=cfg.metrics.strict,
+        ground_truth=dataset.ground_truth,
+        on_defect=dataset.on_defect,
+        blind=dataset.blind,
+        features=dataset.features.path,
+        sampling=containers(cfg.sampling),
+    )
+
+
+def _times(moments: Sequence[Moment]) -> tuple[Tensor, Tensor]:
+    """Return spans (M, 2) and durations (M,) in seconds."""
+    target_sec = torch.tensor([(m.start_sec, m.end_sec) for m in moments], dtype=torch.float64)
+    return target_sec, torch.tensor([m.duration_sec for m in moments], dtype=torch.float64)

@@ -1,0 +1,176 @@
+"""Lightning module: joins model, loss, metrics and optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from cpnet import spans
+from cpnet.batch import GroundingBatch, GroundingOutput
+from cpnet.evaluation.metrics import grounding_metrics
+from cpnet.options import MetricsOptions
+from cpnet.training.epoch_means import EpochMeans
+
+Loss = Callable[[GroundingOutput, GroundingBatch], Mapping[str, Tensor]]
+
+
+class Prediction(NamedTuple):
+    """Predictions for a batch, on the CPU.
+
+    Shape: indices (B,), ranked_sec (B, N, 2) float64 in seconds, iou (B,) of the first prediction
+    """
+
+    indices: Tensor
+    ranked_sec: Tensor
+    iou: Tensor
+
+
+class GroundingModule(LightningModule):
+    """Trains and evaluates any model that maps a ``GroundingBatch`` to a ``GroundingOutput``.
+
+    Logs ``train/`` and ``val/`` loss and its unweighted terms; ``train/learning_rate``; ``train/gradient_norm`` before
+    clipping; ``train/skipped``, the number of skipped steps of the run, which the means exclude; ``val/`` and ``test/``
+    metrics and ``reversed``, the per cent of raw predictions whose end lies before their start.
+
+    Args:
+        model: the network; its method ``loss(output, batch)``, if it has one, replaces ``loss``
+        loss: maps output and batch to the scalar ``loss`` and its terms; None if the module is only tested
+        optimizer: maps parameters to an optimiser; None if the module is only evaluated
+        scheduler: maps the optimiser and ``total_steps`` to a schedule
+        metrics: options of ``grounding_metrics``
+        provenance: plain containers to store in every checkpoint
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        loss: Loss | None = None,
+        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer] | None = None,
+        scheduler: Callable[..., LRScheduler] | None = None,
+        metrics: MetricsOptions | None = None,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.loss: Loss | None = getattr(model, "loss", loss)
+        self.shares_videos = bool(getattr(model, "shares_videos", False))
+        self.make_optimizer, self.make_scheduler = optimizer, scheduler
+        self.metrics = nn.ModuleDict(
+            {split: grounding_metrics(metrics or MetricsOptions(), prefix=f"{split}/") for split in ("val", "test")}
+        )
+        self.means = {split: EpochMeans() for split in ("train", "val", "test")}
+        self.provenance = dict(provenance or {})
+        self._waiting: list[tuple[Mapping[str, Tensor], int]] = []  # losses of the current step's batches
+        self.skipped = 0  # steps whose gradients were not finite
+        self.skipped_in_a_row = 0
+
+    def forward(self, batch: GroundingBatch) -> GroundingOutput:
+        """Return the model's output for a batch."""
+        output: GroundingOutput = self.model(batch if self.shares_videos else batch.per_pair())
+        return output
+
+    def training_step(self, batch: GroundingBatch, batch_idx: int) -> Tensor:
+        """Return the loss of a batch."""
+        assert self.loss is not None
+        terms = self.loss(self(batch), batch)
+        self._waiting.append((terms, len(batch)))
+        return terms["loss"]
+
+    def validation_step(self, batch: GroundingBatch, batch_idx: int) -> None:
+        """Measure a batch of the validation split. It may be empty, see ``ShardSampler``."""
+        if not len(batch):
+            return
+        assert self.loss is not None
+        output = self(batch)
+        self.means["val"].add(self.loss(output, batch), weight=len(batch))
+        self._measure("val", output, batch)
+
+    def test_step(self, batch: GroundingBatch, batch_idx: int) -> Prediction | None:  # type: ignore[override]
+        """Measure a batch of the test split and return the predictions; None for an empty batch."""
+        if not len(batch):
+            return None
+        ranked_sec = self._measure("test", self(batch), batch)
+        iou = spans.iou(ranked_sec[:, 0], batch.span_sec)
+        return Prediction(indices=batch.index.cpu(), ranked_sec=ranked_sec.cpu(), iou=iou.cpu())
+
+    def on_train_epoch_end(self) -> None:
+        """Log the means over the epoch and the number of skipped steps of the run."""
+        self._log("train")
+        self.log("train/skipped", float(self.skipped))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the split and the metrics."""
+        self._log("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log the means over the split and the metrics."""
+        self._log("test")
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Build the optimiser and a schedule over all steps of the run."""
+        assert self.make_optimizer is not None
+        optimizer = self.make_optimizer(self.parameters())
+        if self.make_scheduler is None:
+            return optimizer
+        scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the gradients and record their norm and the learning rate. Skip the step if the norm is not finite.
+
+        Gradients are already summed over processes, so all processes skip the same steps.
+        """
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = get_total_norm([p.grad for p in parameters])
+        waiting, self._waiting = self._waiting, []
+        if not bool(norm.isfinite()):
+            self.skipped += 1
+            self.skipped_in_a_row += 1
+            optimizer.zero_grad(set_to_none=True)  # a step without gradients changes nothing
+            return
+        self.skipped_in_a_row = 0
+        for terms, weight in waiting:
+            self.means["train"].add(terms, weight=weight)
+        if gradient_clip_algorithm == "value":
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val:  # 0 means no clipping, as in Lightning
+            clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        self.means["train"].add({"gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"]}, weight=1)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add configuration, vocabulary and the number of skipped steps."""
+        checkpoint["cpnet"] = self.provenance
+        checkpoint["skipped"] = [self.skipped, self.skipped_in_a_row]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Restore the number of skipped steps."""
+        self.skipped, self.skipped_in_a_row = checkpoint["skipped"]
+
+    def _measure(self, split: str, output: GroundingOutput, batch: GroundingBatch) -> Tensor:
+        """Update the metrics and return the ranked predictions in seconds, (B, N, 2)."""
+        ranked_sec = output.ranked.double() * batch.duration_sec[:, None, None]
+        self.metrics[split].update(ranked_sec, batch.span_sec, batch.duration_sec)  # type: ignore[operator]
+        reversed_share = 100 * (output.span[:, 0] > output.span[:, 1]).double().mean()
+        self.means[split].add({"reversed": reversed_share}, weight=len(batch))
+        return ranked_sec
+
+    def _log(self, split: str) -> None:
+        for name, mean in self.means[split].compute().items():
+            value = torch.tensor(mean, dtype=torch.float64, device=self.device)
+            self.log(f"{split}/{name}", value, batch_size=1, prog_bar=split == "train")
+        if split in self.metrics:
+            self.log_dict(dict(self.metrics[split].items()))  # type: ignore[operator]

@@ -1,0 +1,78 @@
+"""Oracle: the properties that make a split usable, and one split computed from its definition."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corpora import make_annotations, moment
+from cpnet.data.annotations import hold_out
+from cpnet.data.moment import Moment
+from cpnet.errors import DataError
+
+
+def moments_of(videos: list[str]) -> list[Moment]:
+    return [
+        Moment(qid=str(index), video=video, query="a word", start_sec=0.0, end_sec=1.0, duration_sec=2.0)
+        for index, video in enumerate(videos)
+    ]
+
+
+VIDEOS = st.lists(st.text("abcd0", min_size=1, max_size=3), min_size=2, max_size=60).filter(lambda v: len(set(v)) > 1)
+
+
+@given(videos=VIDEOS, seed=st.integers(), data=st.data())
+def test_hold_out_splits_by_video_in_the_given_order(videos: list[str], seed: int, data: st.DataObject) -> None:
+    total = len(set(videos))
+    count = data.draw(st.integers(1, total - 1))
+    moments = moments_of(videos)
+    train, validation = hold_out(moments, fraction=count / total, seed=seed)
+    in_train, in_validation = {each.video for each in train}, {each.video for each in validation}
+    assert not in_train & in_validation
+    assert (len(in_train), len(in_validation)) == (total - count, count)
+    assert train == [each for each in moments if each.video in in_train]
+    assert validation == [each for each in moments if each.video in in_validation]
+    shuffled = random.Random(0).sample(moments, len(moments))
+    assert {each.video for each in hold_out(shuffled, fraction=count / total, seed=seed)[1]} == in_validation
+
+
+def test_hold_out_takes_the_videos_with_the_lowest_digests() -> None:
+    videos = [f"{number:05}" for number in range(40)]
+    digests = {video: hashlib.sha256(f"17/{video}".encode()).hexdigest() for video in videos}
+    lowest = sorted(videos, key=lambda video: digests[video])[:4]
+    _, validation = hold_out(moments_of(videos), fraction=0.1, seed=17)
+    assert {each.video for each in validation} == set(lowest)
+    _, other = hold_out(moments_of(videos), fraction=0.1, seed=18)
+    assert {each.video for each in other} != set(lowest)
+
+
+@pytest.mark.parametrize(
+    ("videos", "fraction", "message"),
+    [
+        *(("ab", fraction, "must lie between 0 and 1") for fraction in (0.0, 1.0, -0.1, 1.5, float("nan"))),
+        ("abc", 0.1, "holding out 0.1 of 3 videos"),
+        ("abc", 0.9, "holding out 0.9 of 3 videos"),
+        ("a", 0.5, "holding out 0.5 of 1 videos"),
+        ("", 0.5, "holding out 0.5 of 0 videos"),
+    ],
+)
+def test_hold_out_refuses_an_impossible_fraction(videos: str, fraction: float, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        hold_out(moments_of([*videos]), fraction=fraction, seed=0)
+
+
+def test_videos_with_different_durations_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+    splits = {
+        "train": [moment("1", "v_QOlSCBRmfWY", (0, 5)), moment("2", "b", (0, 5), duration_sec=8.0)],
+        "test": [moment("3", "QOlSCBRmfWY", (0, 5), duration_sec=20.0), moment("4", "b", (0, 5), duration_sec=8.0)],
+    }
+    annotations = make_annotations(
+        reader=lambda name: splits[name], validation="test", splits={k: {"name": k} for k in splits}
+    )
+    with caplog.at_level("WARNING"):
+        annotations.read()
+    assert "durations: 1 of 2 videos have several: 'QOlSCBRmfWY' (10.0 to 20.0 s); " in caplog.text

@@ -1,0 +1,114 @@
+"""Trivial predictors: the search against a loop, and their scores on the real corpora, measured by other code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from cpnet.data.cleaning import clean
+from cpnet.data.moment import Moment
+from cpnet.evaluation.metrics import grounding_metrics
+from cpnet.evaluation.trivial import best_constant, predict_constant, trivial_predictors
+from cpnet.options import MetricsOptions
+from data.readers.test_published_files import activitynet_captions, charades_sta, tacos_2dtan, tacos_tall
+from evaluation import reference
+from evaluation.problems import Problem, problems
+
+
+def loop_constant(problem: Problem, threshold: float | None, steps: int) -> tuple[float, float]:
+    best, answer = -math.inf, (math.nan, math.nan)
+    for a in range(steps):
+        for b in range(a + 1, steps + 1):
+            ranked = predict_constant((a / steps, b / steps), problem.duration).numpy()
+            target = problem.target.numpy()
+            if threshold is None:
+                score = reference.mean_iou(ranked, target)
+            else:
+                score = reference.recall(ranked, target, n=1, threshold=threshold)
+            if score > best + 1e-7:
+                best, answer = score, (a / steps, b / steps)
+    return answer
+
+
+@given(problems(), st.sampled_from([None, 0.3, 0.5, 0.7]), st.integers(1, 8))
+@settings(max_examples=40)
+def test_best_constant_equals_the_loop(problem: Problem, threshold: float | None, steps: int) -> None:
+    found = best_constant(problem.target, problem.duration, threshold=threshold, steps=steps)
+    assert found == loop_constant(problem, threshold, steps)
+
+
+def test_best_constant_counts_the_pairs_of_all_chunks() -> None:
+    few = torch.tensor([[0.0, 5.0], [0.0, 5.0], [2.0, 9.0]])
+    target, duration = few.repeat(500, 1), torch.full((1500,), 10.0)
+    assert best_constant(target, duration, threshold=1.0, steps=10) == (0.0, 0.5)
+    target[-1] = torch.tensor([7.0, 8.0])  # would win if only the last chunk counted
+    assert best_constant(target, duration, threshold=1.0, steps=10) == (0.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("target", "threshold", "steps", "message"),
+    [
+        (torch.zeros(0, 2), None, 40, "to 0 pairs"),
+        (torch.tensor([[0.0, 1.0]]), None, 0, "at least 1 step, got 0"),
+        (torch.tensor([[0.0, 1.0]]), 5, 40, r"\(0, 1\], got 5"),
+        (torch.tensor([[0.0, 1.0, 2.0]]), None, 40, r"targets of 1 pairs must be \(1, 2\), got \(1, 3\)"),
+    ],
+)
+def test_error_names_invalid_argument(target: Tensor, threshold: float | None, steps: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        best_constant(target, torch.full((len(target),), 2.0), threshold=threshold, steps=steps)
+
+
+def tensors(moments: Sequence[Moment]) -> tuple[Tensor, Tensor]:
+    rows = [(moment.start_sec, moment.end_sec, moment.duration_sec) for moment in moments]
+    table = torch.tensor(rows, dtype=torch.float64)
+    return table[:, :2], table[:, 2]
+
+
+# Span of each predictor, then R@1 at 0.3, 0.5 and 0.7 and mIoU on the test split; >=, ground truth clipped
+MEASURED = """
+charades_sta         test   0      1       35.00   0.43   0.00  27.13
+charades_sta         test   0      0.3     40.30  30.65  15.16  28.07
+charades_sta         test   0      0.475   49.27  26.80  10.86  30.43
+activitynet_captions val_2  0      1       48.02  21.21  12.41  34.57
+activitynet_captions val_2  0.3    0.95    48.19  29.06   7.31  30.17
+activitynet_captions val_2  0      1       48.02  21.21  12.41  34.57
+tacos_org            test   0      1        0.64   0.00   0.00   2.69
+tacos_org            test   0.1    0.175    4.68   2.08   1.10   3.63
+tacos_org            test   0.075  0.25     1.96   1.00   0.00   3.59
+tacos_2dtan          test   0      1        5.90   1.55   0.77   8.76
+tacos_2dtan          test   0.625  0.925    7.87   3.00   1.10   6.53
+tacos_2dtan          test   0.1    0.9      7.40   2.42   1.10   9.24
+"""
+
+
+CORPORA = {
+    "charades_sta": charades_sta,
+    "activitynet_captions": activitynet_captions,
+    "tacos_org": tacos_tall,
+    "tacos_2dtan": tacos_2dtan,
+}
+
+
+@pytest.mark.parametrize("corpus", CORPORA)
+def test_trivial_predictors_have_their_measured_scores(corpus: str) -> None:
+    rows = [line.split()[1:] for line in MEASURED.splitlines() if line.startswith(f"{corpus} ")]
+    test_split, expected = rows[0][0], [list(map(float, numbers)) for _, *numbers in rows]
+    train, _ = clean(CORPORA[corpus]("train"), split="train", drop=True)
+    test, _ = clean(CORPORA[corpus](test_split), split=test_split, drop=False)
+    predictors = trivial_predictors(*tensors(train))
+    target, duration = tensors(test)
+    assert list(predictors) == ["whole video", "best constant, R@1,IoU=0.5", "best constant, mIoU"]
+    for span, (start, end, *scores) in zip(predictors.values(), expected, strict=True):
+        metrics = grounding_metrics(MetricsOptions(discounted=False))
+        metrics.update(predict_constant(span, duration), target, duration)
+        assert span == pytest.approx((start, end), abs=1e-9)
+        computed = metrics.compute()
+        rounded = [round(computed[key].item(), 2) for key in ("R1@0.3", "R1@0.5", "R1@0.7", "mIoU")]
+        assert rounded == pytest.approx(scores, abs=0.001)

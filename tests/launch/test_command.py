@@ -1,0 +1,270 @@
+"""A user error ends with exit code 1 and a short message: key, value, what is allowed. A bug keeps its traceback."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import hydra
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from commands import TINY, Ended, call, spawn
+from cpnet import train
+from cpnet.config import CONFIG_DIR, register_schemas
+from cpnet.errors import ConfigError, DataError
+from cpnet.launch import messages
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the corpus and checkpoint of a tiny run."""
+    folder = tmp_path_factory.mktemp("place")
+    ended = call("train", *TINY, "hydra.run.dir=run", "logger=none", folder=folder)
+    assert ended.code == 0, ended.err
+    return folder
+
+
+@pytest.fixture(scope="module")
+def composed() -> DictConfig:
+    register_schemas()
+    GlobalHydra.instance().clear()
+    overrides = [
+        *TINY,
+        "logger=none",
+        "output_dir=refused",
+        "model_name=cpnet_small",
+        "experiment_name=null",
+        "trainer.max_epochs=${epochs}",
+    ]
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
+        return hydra.compose("train", overrides=overrides)
+
+
+@pytest.fixture
+def tiny(composed: DictConfig) -> DictConfig:
+    """Configuration of a tiny run, which the test changes."""
+    return composed.copy()
+
+
+def message_of(ended: Ended) -> str:
+    """Return the message of a failed command, which must be short and without a traceback."""
+    assert ended.code == 1
+    assert "Traceback" not in ended.out + ended.err
+    lines = [line for line in ended.err.splitlines() if line.startswith("cpnet: ")]
+    assert len(lines) == 1
+    message = ended.err[ended.err.index("cpnet: ") + len("cpnet: ") :]
+    assert len(message.splitlines()) <= 8
+    return message
+
+
+def test_missing_files_are_listed_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['train', 'dataset=tacos', 'model.pyramid_levels=3']\n"
+        "try:\n"
+        "    runpy.run_module('cpnet.train', run_name='__main__', alter_sys=True)\n"
+        "finally:\n"
+        "    print([name for name in ('torch', 'numpy', 'h5py', 'pytorch_lightning') if name in sys.modules])\n"
+    )
+    ended = spawn("-c", code, folder=tmp_path)
+    assert ended.code == 1
+    assert "Traceback" not in ended.err
+    assert ended.out.splitlines()[-1] == "[]"
+    assert "5 of the 5 files that dataset=tacos needs" in ended.err
+    assert "dataset=synthetic" in ended.err
+
+
+def test_data_dir_is_set_by_override_or_environment(tmp_path: Path) -> None:
+    (tmp_path / "corpora" / "tacos_org").mkdir(parents=True)
+    (tmp_path / "corpora" / "tacos_org" / "train.json").touch()
+    ended = call("train", "dataset=tacos", "data_dir=corpora", folder=tmp_path)
+    assert "4 of the 5 files that dataset=tacos needs" in ended.err
+    assert "train.json" not in ended.err
+    assert "corpora/tacos_org/val.json" in ended.err
+    ended = call("train", "dataset=tacos", folder=tmp_path, environment={"CPNET_DATA": "there"})
+    assert "there/tacos_org/train.json" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dataset=tacoss", r"dataset=tacoss: there is no such dataset\. Did you mean tacos\b"),
+        ("model=cpnet_tiny", r"model is one of: cpnet, cpnet_small, cpnet_wo_cam, cpnet_wo_cp\n"),
+        ("logger=null", r"a group needs a name, not null"),
+        ("datset=tacos", r"datset: there is no such key\. Did you mean dataset\b"),
+        ("model.pyramid_level=3", r"model\.pyramid_level: there is no such key\. Did you mean model\.pyramid_levels\b"),
+        ("pyramid_levels=3", r"pyramid_levels: there is no such key\. Did you mean model\.pyramid_levels\b"),
+        ("model.encoder.kernel=3", r"model\.encoder\.kernel: .*\n  keys under model\.encoder: kernel_size,"),
+        ("optimizer.learning_rate=1", r"optimizer\.learning_rate: .*\n  keys under optimizer: lr, weight_decay, betas"),
+        ("metrics.threshold=[0.5]", r"metrics\.threshold: .* Did you mean metrics\.thresholds\b"),
+        ("model.pyramid_levels=abc", r"model\.pyramid_levels: Value 'abc' of type 'str' .* Integer"),
+        ("model.context_aware=maybe", r"model\.context_aware: Value 'maybe' is not a valid bool"),
+        ("epochs", r"'epochs'\nmissing EQUAL"),
+    ],
+)
+def test_wrong_key_or_type(override: str, message: str, tmp_path: Path) -> None:
+    assert re.search(message, message_of(call("train", override, folder=tmp_path)))
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("model.pyramid_levels=0", r"model\.pyramid_levels must be 1 to 8; got 0"),
+        ("model.hidden_dim=100", r"model\.encoder\.num_heads must be a positive divisor .*; got 8 and 100"),
+        ("model.hidden_dim=0", r"model\.hidden_dim must be 2 or more; got 0"),
+        ("model.dropout=1", r"model\.dropout must be at least 0 and below 1; got 1"),
+        ("model.encoder.kernel_size=4", r"model\.encoder\.kernel_size must be odd and positive; got 4"),
+        ("model.order=sorted", r"model\.order must be one of swap, none; got 'sorted'"),
+        ("dataset.holdout_fraction=2", r"dataset\.holdout_fraction must lie between 0 and 1; got 2"),
+        ("dataset.generate.actions=99", r"dataset\.generate\.actions must be 5 to 12, found 99"),
+        ("batch_size=0", r"batch_size must be 1 or more; got 0"),
+        ("epochs=0", r"epochs must be 1 or more; got 0"),
+        ("seed=-1", r"seed: -1 is not in bounds.* 0 to 4294967295"),
+        ("optimizer.lr=-1", r"optimizer: Invalid learning rate: -1"),
+        ("optimizer.betas=[0.9]", r"optimizer\.betas must be two numbers; got \[0\.9\]"),
+        ("metrics.thresholds=[2]", r"metrics: .*threshold must lie in \(0, 1\], got 2"),
+        ("metrics.recall_at=[0]", r"metrics: .*n must be at least 1, got 0"),
+        ("trainer.precision=16-mixed", r"trainer\.precision=16-mixed needs a GPU; use bf16-mixed or 32-true"),
+        ("trainer.accelerator=abacus", r"trainer: .*accelerator='abacus'.* Available names are: auto,"),
+        ("trainer.limit_train_batches=-1", r"trainer: .*-1 for limit_train_batches, it has to be in \[0\.0, 1\.0\]"),
+        ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches must be 1 or more; got 0"),
+        ("callbacks.checkpoint.monitor=val/x", r"callbacks: .*monitor='val/x'.* could not find .*'val/mIoU'"),
+        ("callbacks.early_stopping.monitor=val/x", r"callbacks\.early_stopping\.monitor: .*val/x.* not available"),
+    ],
+)
+def test_impossible_value(
+    override: str, message: str, tiny: DictConfig, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    parsed = OverridesParser.create().parse_override(override)
+    OmegaConf.update(tiny, parsed.key_or_group, parsed.value())
+    with pytest.raises(messages.USER_ERRORS) as caught:
+        train.main(tiny)
+    assert re.match(message, messages.explain(caught.value, "train"))
+    assert not (place / "refused" / "results.json").exists()
+
+
+def test_impossible_value_on_the_command_line(place: Path) -> None:
+    overrides = [*TINY, "logger=none", "hydra.run.dir=refused", "+model.heads=3"]
+    message = message_of(call("train", *overrides, folder=place))
+    assert message == "model: CPNet.__init__() got an unexpected keyword argument 'heads'\n"
+
+
+def test_wrong_logger_mode_is_refused_before_training(place: Path) -> None:
+    pytest.importorskip("wandb")
+    overrides = [*TINY, "hydra.run.dir=refused", "logger=wandb", "logger.wandb.mode=loud"]
+    message = message_of(call("train", *overrides, folder=place))
+    assert message.startswith("logger.wandb.mode must be one of offline, online; got 'loud'")
+
+
+def test_bug_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpnet.launch.command.check_corpus", None)
+    with pytest.raises(TypeError, match="not callable") as caught:
+        call("train", *TINY, folder=tmp_path)
+    assert "main" in [entry.name for entry in caught.traceback]
+
+
+@pytest.mark.parametrize("error", [ConfigError("model.x must be 1; got 2"), DataError("a.txt: line 3: no span")])
+def test_wrapped_user_error_is_found(error: Exception) -> None:
+    wrapper = RuntimeError("raised by a framework")
+    wrapper.__cause__ = error
+    assert messages.explain(wrapper, "train") == str(error)
+
+
+def test_missing_checkpoint(tmp_path: Path) -> None:
+    assert "checkpoint is required: checkpoint=outputs/RUN/checkpoints/best.ckpt" in message_of(
+        call("evaluate", folder=tmp_path)
+    )
+    assert "no checkpoint at run/best.ckpt; the best one of a run is " in message_of(
+        call("evaluate", "checkpoint=run/best.ckpt", folder=tmp_path)
+    )
+
+
+@pytest.mark.parametrize("content", ["text", "numbers", "half", "empty", "folder"])
+def test_file_that_is_not_a_checkpoint(content: str, place: Path, tmp_path: Path) -> None:
+    path = tmp_path / "some.ckpt"
+    if content == "folder":
+        path.mkdir()
+    elif content == "numbers":
+        torch.save({"weights": torch.zeros(3)}, path)
+    else:
+        whole = (place / "run/checkpoints/best.ckpt").read_bytes()
+        path.write_bytes({"text": b"hello", "half": whole[: len(whole) // 2], "empty": b""}[content])
+    message = message_of(call("evaluate", "checkpoint=some.ckpt", folder=tmp_path))
+    assert re.match(r"(no checkpoint at )?some\.ckpt\b", message)
+
+
+CHECKPOINT = "checkpoint=run/checkpoints/best.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dataset.features.path=x.hdf5", r"no feature pack at x\.hdf5; set dataset\.features\.path"),
+        ("dataset.feature.path=x", r"dataset\.feature: there is no such key\. Did you mean dataset\.features\b"),
+        ("dataset=tacos", r"dataset is not a group of this command; set its keys instead: name, "),
+        ("batch_size=big", r"batch_size: Value 'big' of type 'str' .* Integer"),
+        ("batch_size=0", r"batch_size must be 1 or more; got 0"),
+        ("split=dev", r"split must be one of train, val, test; got 'dev'"),
+        ("trainer=quantum", r"trainer is one of: auto, bf16, cpu, ddp, debug, gpu"),
+        ("model.pyramid_levels=2", r"best\.ckpt: the weights do not fit the model \(.*pyramid\.top_down\.join"),
+        ("model.hidden_dim=32", r"best\.ckpt: the weights do not fit the model \(size mismatch"),
+        ("trainer.strategy=ddp_fork", r"trainer\.strategy must be one of auto, ddp, .*; got ddp_fork"),
+    ],
+)
+def test_wrong_override_of_an_evaluation(override: str, message: str, place: Path) -> None:
+    assert re.search(message, message_of(call("evaluate", CHECKPOINT, override, "hydra.run.dir=refused", folder=place)))
+
+
+def test_checkpoint_path_may_be_quoted(place: Path) -> None:
+    odd = place / "lr=1"
+    odd.mkdir()
+    (odd / "best.ckpt").write_bytes((place / "run/checkpoints/best.ckpt").read_bytes())
+    ended = call("evaluate", "checkpoint='lr=1/best.ckpt'", "--cfg", "job", folder=place)
+    assert ended.code == 0, ended.err
+    assert "checkpoint: lr=1/best.ckpt\n" in ended.out
+
+
+def test_two_recipes_are_refused(tmp_path: Path) -> None:
+    ended = call("train", "dataset=synthetic", "model=cpnet_small", "size=tiny", folder=tmp_path)
+    assert message_of(ended).startswith("size=... and model=cpnet_small both set")
+
+
+def test_cpnet_lists_and_runs_commands(tmp_path: Path) -> None:
+    ended = spawn("-m", "cpnet", folder=tmp_path)
+    assert ended.code == 0
+    for command in ("train", "evaluate", "prepare", "report", "dashboard"):
+        assert f"\n  {command} " in ended.out
+    ended = spawn("-m", "cpnet", "train", "epochs=1.5", folder=tmp_path)
+    assert message_of(ended).startswith("epochs: Value '1.5'")
+    ended = spawn("-m", "cpnet", "trian", folder=tmp_path)
+    assert (ended.code, ended.err.splitlines()[0]) == (2, "cpnet: there is no command 'trian'")
+
+
+def test_help_lists_all_choices_of_all_groups(tmp_path: Path) -> None:
+    ended = call("train", "dataset=tacos", "-h", folder=tmp_path)
+    assert ended.code == 0
+    printed = " ".join(ended.out.split())
+    for group in ("dataset", "model", "optimizer", "experiment", "size", "trainer", "hydra/launcher"):
+        files = sorted(file.stem for file in (CONFIG_DIR / group).glob("*.yaml"))
+        assert f"{group}={' | '.join(files)}" in printed
+    assert "override" not in printed.replace("[overrides]", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "key"), [("report", "resamples: 2000"), ("evaluate", "split: test # train | val | test")]
+)
+def test_help_lists_root_keys(command: str, key: str, tmp_path: Path) -> None:
+    assert key in call(command, "--help", folder=tmp_path).out
+
+
+def test_configuration_is_printed_without_dataset_files(tmp_path: Path) -> None:
+    ended = call("train", "dataset=tacos", "--cfg", "job", folder=tmp_path)
+    assert ended.code == 0
+    printed = OmegaConf.create(ended.out)
+    assert (printed.dataset.name, printed.model.pyramid_levels) == ("tacos", 3)

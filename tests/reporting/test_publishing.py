@@ -1,0 +1,137 @@
+"""Oracle: an index written by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from cpnet.errors import DataError
+from cpnet.reporting.figures import tables
+from cpnet.reporting.publishing import index_table, keep, publish, report_json, update_index
+from cpnet.reporting.tables import Table
+from reporting.made import COMMIT, compared, config, spans, write_run
+
+README = "# Results\nabove\n<!-- results -->\nold\n<!-- /results -->\nbelow\n"
+TRUE = spans(12, 100)
+HEAD = (
+    "| experiment | dataset | row | R@1,IoU=0.3 | R@1,IoU=0.5 | R@1,IoU=0.7 | mIoU | paper's mIoU | seeds | epochs "
+    "| commit |\n| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+)
+
+
+def kept(runs: Path, folder: Path, experiment: str | None = "a|b") -> list[str]:
+    return [path.name for path in keep(compared(runs, experiment=experiment), folder)]
+
+
+def write_perfect(folder: Path, **protocol: str) -> None:
+    """Write two seeds without errors, of two commits."""
+    for seed, commit in ((0, "0123456789"), (1, "abcdef0123+changes")):
+        cfg = config(model="own", seed=seed)
+        write_run(folder / str(seed), cfg=cfg, true=TRUE, predicted=TRUE, git_commit=commit, protocol=protocol)
+
+
+def test_keep_writes_the_table_and_updates_the_index(tmp_path: Path) -> None:
+    write_perfect(tmp_path / "runs")
+    readme = tmp_path / "experiments/README.md"
+    readme.parent.mkdir()
+    readme.write_text(README)
+    assert kept(tmp_path / "runs", readme.parent / "results") == ["a-b.json", "README.md"]
+    line = "| a\\|b | tiny | own | - | 100.00 | - | 100.00 ± 0.00 | 52.00 (cpnet) | 0, 1 | 3 "
+    line += "| 0123456, abcdef0+changes |\n"
+    expected = README.replace("old\n", f"\n{HEAD}{line}\n")
+    assert readme.read_text() == expected
+    assert update_index(readme, readme.parent / "results")
+    assert readme.read_text() == expected
+
+
+@pytest.mark.parametrize("text", ["", "# mine\n", "<!-- /results -->\n<!-- results -->\n", "<!-- results -->\n"])
+def test_a_readme_without_both_markers_is_unchanged(tmp_path: Path, text: str) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(text)
+    assert not update_index(readme, tmp_path)
+    assert readme.read_text() == text
+    assert not update_index(tmp_path / "missing.md", tmp_path)
+
+
+def test_each_table_gets_a_file(tmp_path: Path) -> None:
+    write_perfect(tmp_path / "runs/a")
+    write_perfect(tmp_path / "runs/b", ground_truth="raw", selection="test")
+    write_perfect(tmp_path / "runs/c", dataset="other")
+    names = kept(tmp_path / "runs", tmp_path / "results", experiment="x")
+    assert names == ["x_tiny.json", "x_tiny_2.json", "x_other.json"]
+    lines = [line for line in index_table(tmp_path / "results").splitlines() if line.startswith("| x |")]
+    assert [line.split(" | ")[1] for line in lines] == ["other", "tiny", "tiny (CHOSEN ON TEST, ground_truth=raw)"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"rows": [{}]}'])
+def test_a_file_that_is_not_a_table_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "odd.json").write_text(text)
+    with pytest.raises(DataError, match=r"odd\.json is not a table of cpnet\.report"):
+        index_table(tmp_path)
+
+
+def test_values_of_a_kept_file_are_escaped(tmp_path: Path) -> None:
+    write_perfect(tmp_path / "runs")
+    path = tmp_path / "results" / kept(tmp_path / "runs", tmp_path / "results")[0]
+    content = json.loads(path.read_text())
+    content["rows"][0] |= {"seeds": ["<b>"], "epochs": "a|b"}
+    path.write_text(json.dumps(content))
+    assert r"| \<b\> | a\|b |" in index_table(path.parent)
+
+
+def test_a_row_shared_by_several_experiments_is_printed_once(tmp_path: Path) -> None:
+    for name, other in (("a", 1), ("b", 2)):
+        write_run(tmp_path / name / "0", cfg=config(), true=TRUE)
+        write_run(tmp_path / name / "1", cfg=config(model__pyramid_levels=other), true=TRUE, predicted=spans(12, other))
+        kept(tmp_path / name, tmp_path / "results", experiment=name)
+    rows = [line.split(" | ")[:3] for line in index_table(tmp_path / "results").splitlines()[2:]]
+    assert rows == [
+        ["| 2 experiments", "tiny", "model.pyramid_levels=3"],
+        ["| a", "tiny", "model.pyramid_levels=1"],
+        ["| b", "tiny", "model.pyramid_levels=2"],
+    ]
+
+
+def test_a_kept_table_has_everything_except_paths_of_the_machine(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path / f"runs/{seed}", cfg=config(seed=seed, novelty="x"))
+    write_run(tmp_path / "runs/2", cfg=config(novelty="/home/me/y"))
+    (write_run(tmp_path / "runs/3") / "predictions.jsonl").unlink()
+    report = compared(tmp_path / "runs", experiment="levels")
+    text = keep(report, tmp_path / "kept")[0].read_text()
+    content = json.loads(text)
+    first = content["rows"][0]
+    assert (first["seeds"], first["parameters"], first["epochs"]) == ([0, 1], 1234, 3)
+    assert first["commits"] == [COMMIT]
+    assert first["validation"] == [{"monitor": "val/mIoU", "score": 30.0, "epoch": 1}] * 2
+    estimate = report.tables[0].rows[0].estimates["mIoU"]
+    assert first["metrics"]["mIoU"]["values"] == pytest.approx(estimate.values, abs=1e-4)
+    assert content["protocol"]["selection"] == "holdout"
+    assert content["resamples"] == 200
+    assert not [path for path in ('"/', "/home", str(tmp_path)) if path in text]
+    whole: dict[str, Any] = report_json(report)
+    assert whole["tables"][0]["folders"]["novelty=x"] == [str(tmp_path / f"runs/{job}") for job in (0, 1)]
+    assert f"{tmp_path / 'runs/3'}: " in whole["remarks"]["left out: 1 folders"][0]
+
+
+def draw_quickly(table: Table, folder: Path, *, prefix: str) -> dict[str, str]:
+    (folder / f"{prefix}recall.png").touch()
+    return {"recall": f"{prefix}recall.png"}
+
+
+@pytest.mark.parametrize("text", ["../../x", "/etc/x", "..", "a\0b", "a\nb", "x" * 5000, "é" * 300, "CON", "-rf", ""])
+def test_names_are_never_paths(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "draw", draw_quickly)
+    for number, novelty in enumerate((text, "other")):
+        write_run(tmp_path / f"runs/{number}", cfg=config(model=text, novelty=novelty, dataset__name=text))
+    write_run(tmp_path / "runs/2", protocol={"dataset": "plain"})
+    report = compared(tmp_path / "runs", experiment=text)
+    place = tmp_path / "a/b/report"
+    publish(report, place, kept=tmp_path / "a/b/kept", console=Console(file=io.StringIO()))
+    made = {path for path in tmp_path.rglob("*") if path.is_file() and tmp_path / "runs" not in path.parents}
+    assert {path.parent for path in made} == {place, tmp_path / "a/b/kept"}

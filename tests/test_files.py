@@ -1,0 +1,69 @@
+"""After any failure a file is either the old one or the new one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from cpnet.files import replacing
+
+
+def test_file_is_replaced_only_when_the_new_one_is_complete(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with replacing(target) as stream:
+        stream.write(b"new")
+        stream.flush()
+        assert target.read_bytes() == b"old"
+    assert target.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_error_keeps_the_old_file_and_leaves_no_other(tmp_path: Path, error: type[BaseException]) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+
+    def fail() -> None:
+        with replacing(target) as stream:
+            stream.write(b"half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"file": b"old"}
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_error_of_a_full_disk_names_the_file(durable: bool, tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+
+    def fill() -> None:
+        with replacing(target, durable=durable) as stream:
+            stream.write(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/file'$") as caught:
+        fill()
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(target))
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"file": b"old"}
+
+
+def test_durable_file_is_flushed_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[bytes, bool]] = []
+
+    def fsync(_: int) -> None:
+        (part,) = tmp_path.glob("*.tmp")
+        synced.append((part.read_bytes(), (tmp_path / "file").exists()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with replacing(tmp_path / "file", durable=True) as stream:
+        stream.write(b"new")
+    assert synced == [(b"new", False)]
+    with replacing(tmp_path / "file") as stream:
+        stream.write(b"newer")
+    assert len(synced) == 1

@@ -1,0 +1,123 @@
+"""Oracle: the tiny corpus, and one ``json.dumps`` per pair."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pytorch_lightning import LightningModule
+
+from corpora import TEST, Table, process, ready, trainer, write_corpus
+from cpnet.data.datamodule import GroundingDataModule
+from cpnet.data.moment import Moment
+from cpnet.training.callbacks.predictions import PredictionWriter
+from cpnet.training.losses import GroundingLoss
+from cpnet.training.module import GroundingModule, Prediction
+
+
+@pytest.fixture
+def datamodule(tmp_path: Path) -> GroundingDataModule:
+    return ready(write_corpus(tmp_path))
+
+
+def module() -> GroundingModule:
+    answers = torch.rand(len(TEST), 2, generator=torch.Generator().manual_seed(0))
+    return GroundingModule(model=Table(answers), loss=GroundingLoss())
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write(datamodule: GroundingDataModule, path: Path) -> None:
+    """Test the tiny model."""
+    writer = PredictionWriter(path, datamodule.dataset("test").moments)
+    trainer(callbacks=[writer]).test(module(), datamodule=datamodule, verbose=False)
+
+
+def test_every_pair_is_written_once_in_split_order(datamodule: GroundingDataModule, tmp_path: Path) -> None:
+    writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
+    run = trainer(callbacks=[writer])
+    for _ in range(2):  # the second test replaces the first
+        run.test(module(), datamodule=datamodule, verbose=False)
+        assert writer.written == len(TEST)
+    found = rows(writer.path)
+    assert [row["qid"] for row in found] == [each.qid for each in TEST]
+    for row, each in zip(found, TEST, strict=True):
+        assert set(row) == {"qid", "video", "query", "duration", "predicted", "true", "iou"}
+        assert (row["video"], row["query"], row["duration"]) == (each.video, each.query, each.duration_sec)
+        assert row["true"] == [each.start_sec, min(each.end_sec, each.duration_sec)]
+        assert np.shape(row["predicted"]) == (1, 2)
+
+
+def test_raw_ground_truth_is_not_clipped(tmp_path: Path) -> None:
+    write(ready(write_corpus(tmp_path) | {"ground_truth": "raw"}), tmp_path / "predictions.jsonl")
+    assert rows(tmp_path / "predictions.jsonl")[1]["true"] == [5.0, 12.5]
+
+
+def answer(indices: Iterable[int]) -> Prediction:
+    """Return the output of a test step, with numbers that need all digits."""
+    index = torch.tensor([*indices])
+    ranked_sec = torch.stack([index / 7, index / 3], dim=1).double()[:, None].repeat(1, 2, 1)
+    return Prediction(indices=index, ranked_sec=ranked_sec, iou=1 / (index.double() + 3))
+
+
+def answered(path: Path, moments: Sequence[Moment], batches: Iterable[Iterable[int]]) -> PredictionWriter:
+    """Pass batches to the writer."""
+    writer, module = PredictionWriter(path, moments), LightningModule()
+    for number, batch in enumerate(batches):
+        writer.on_test_batch_end(process(0, 1), module, answer(batch), None, number)
+    writer.on_test_epoch_end(process(0, 1), module)
+    return writer
+
+
+def expected(moments: Sequence[Moment]) -> bytes:
+    """Return the expected file, one ``json.dumps`` per pair."""
+    rows = []
+    for index, each in enumerate(moments):
+        batch = answer([index])
+        row = {
+            "qid": each.qid,
+            "video": each.video,
+            "query": each.query,
+            "duration": each.duration_sec,
+            "predicted": batch.ranked_sec[0].tolist(),
+            "true": [each.start_sec, each.end_sec],
+            "iou": batch.iou.item(),
+        }
+        rows.append(json.dumps(row, ensure_ascii=False) + "\n")
+    return "".join(rows).encode()
+
+
+@pytest.mark.parametrize(
+    "batches",
+    [
+        [range(7)],
+        [[number] for number in range(7)],
+        [[6, 0], [3], [5, 1, 2, 4]],
+    ],
+    ids=["one batch", "batches of one", "other order"],
+)
+def test_file_does_not_depend_on_batches(tmp_path: Path, batches: list[Iterable[int]]) -> None:
+    writer = answered(tmp_path / "predictions.jsonl", TEST, batches)
+    assert writer.path.read_bytes() == expected(TEST)
+    assert writer.written == 7
+
+
+def test_pairs_are_converted_in_chunks(tmp_path: Path) -> None:
+    pairs = 8_000
+    moments = TEST[:1] * pairs
+    batches = [range(start, start + 100) for start in range(0, pairs, 100)]
+    tracemalloc.start()
+    try:
+        writer = answered(tmp_path / "predictions.jsonl", moments, reversed(batches))
+        assert tracemalloc.get_traced_memory()[1] < 100 * pairs  # bytes; lists need more than 400 per pair
+    finally:
+        tracemalloc.stop()
+    assert writer.path.read_bytes() == expected(moments)

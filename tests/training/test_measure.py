@@ -1,0 +1,132 @@
+"""Oracle: values worked out by hand, and a slow search over the grid of constant spans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+import cpnet
+from corpora import TEST, TRAIN, Table, ready, trainer, write_corpus
+from cpnet.data.moment import Moment
+from cpnet.evaluation.protocol import Protocol, Selection
+from cpnet.options import MetricsOptions
+from cpnet.runs.results import Results, Validation
+from cpnet.training.callbacks.predictions import PredictionWriter
+from cpnet.training.measure import measure, protocol, trivial_rows
+from cpnet.training.module import GroundingModule
+from evaluation import reference
+
+METRICS = MetricsOptions(thresholds=[0.5])
+
+
+def config(**dataset: Any) -> DictConfig:
+    return OmegaConf.create(
+        {
+            "model_name": "cpnet",
+            "experiment_name": "table1",
+            "seed": 7,
+            "trainer": {"precision": "bf16-mixed"},
+            "metrics": OmegaConf.structured(METRICS),
+            "sampling": {"_target_": "cpnet.data.sampling.Pick", "clips": 128},
+            "dataset": {
+                "name": "tiny",
+                "validation": "holdout",
+                "holdout_fraction": 0.1,
+                "ground_truth": "raw",
+                "on_defect": "error",
+                "blind": "none",
+                "features": {"path": "/data/pack.hdf5"},
+                "paper": {"cpnet": {"R1@0.5": 60.27, "mIoU": 52.0}},
+            }
+            | dataset,
+        }
+    )
+
+
+def arrays(moments: list[Moment], span: tuple[float, float]) -> tuple[Any, Any, Any]:
+    duration = np.array([each.duration_sec for each in moments])
+    ranked = np.array([[[span[0] * seconds, span[1] * seconds]] for seconds in duration])
+    return ranked, np.array([(each.start_sec, each.end_sec) for each in moments]), duration
+
+
+def slow_best(moments: list[Moment], threshold: float | None) -> tuple[float, float]:
+    best, found = -1.0, (0.0, 0.0)
+    for start in range(41):
+        for end in range(start + 1, 41):
+            span = (start / 40, end / 40)
+            ranked, target, _ = arrays(moments, span)
+            if threshold is None:
+                score = reference.mean_iou(ranked, target)
+            else:
+                score = reference.recall(ranked, target, n=1, threshold=threshold)
+            if score > best + 1e-7:
+                best, found = score, span
+    return found
+
+
+def test_trivial_rows_are_fitted_on_train_and_measured_on_test() -> None:
+    rows = trivial_rows(TRAIN, TEST, metrics=METRICS)
+    spans = {
+        "whole video": (0.0, 1.0),
+        "best constant, R@1,IoU=0.5": slow_best(TRAIN, 0.5),
+        "best constant, mIoU": slow_best(TRAIN, None),
+    }
+    assert {name: row.span for name, row in rows.items()} == spans
+    for name, span in spans.items():
+        ranked, target, duration = arrays(TEST, span)
+        assert rows[name].metrics == pytest.approx(
+            {
+                "R1@0.5": reference.recall(ranked, target, n=1, threshold=0.5),
+                "dR1@0.5": reference.discounted_recall(ranked, target, duration, n=1, threshold=0.5),
+                "mIoU": reference.mean_iou(ranked, target),
+            }
+        )
+
+
+@pytest.mark.parametrize(("split", "name"), [("test", "cpnet"), ("test", "my_model"), ("val", "cpnet")])
+def test_results_hold_everything_a_number_depends_on(
+    split: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    datamodule = ready(write_corpus(tmp_path) | {"tested": split})
+    writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset(split).moments)
+    run = trainer(callbacks=[writer])
+    cfg, validation = config(), Validation(monitor="val/mIoU", score=41.5, epoch=3)
+    cfg.model_name = name
+    module = GroundingModule(model=Table(torch.rand(len(TEST), 2)), metrics=METRICS)
+    results = measure(cfg, run, module, datamodule, writer, seconds={"fit": 1.504}, validation=validation)
+    assert Results.read(tmp_path) == results
+    assert f"outputs: {tmp_path}" in capsys.readouterr().out
+    assert {f"test/{key}": value for key, value in results.metrics.items()} | {"test/reversed": results.reversed} == {
+        key: float(value) for key, value in run.callback_metrics.items()
+    }
+    assert (results.model, results.experiment, results.seed, results.pairs) == (name, "table1", 7, len(writer.moments))
+    assert (results.precision, results.compiled, results.parameters) == ("bf16-mixed", False, 2 * len(TEST))
+    assert results.paper == ({"R1@0.5": 60.27, "mIoU": 52.0} if split == "test" else {})
+    assert results.paper_model == "cpnet"
+    moments = {each: datamodule.dataset(each).moments for each in ("train", split)}
+    assert results.trivial == trivial_rows(moments["train"], moments[split], metrics=METRICS)
+    assert (results.validation, results.seconds["fit"], set(results.seconds)) == (validation, 1.5, {"fit", "test"})
+    assert results.versions["torch"] == torch.__version__
+    assert results.versions["cpnet-grounding"] == cpnet.__version__
+    assert results.device
+
+
+@pytest.mark.parametrize("selection", list(Selection))
+def test_protocol_names_the_split_of_selection(selection: Selection) -> None:
+    assert protocol(config(validation=selection.value), "test") == Protocol(
+        dataset="tiny",
+        split="test",
+        selection=selection,
+        holdout_fraction=0.1,
+        strict=False,
+        ground_truth="raw",
+        on_defect="error",
+        blind="none",
+        features="/data/pack.hdf5",
+        sampling={"_target_": "cpnet.data.sampling.Pick", "clips": 128},
+    )
