@@ -74,6 +74,13 @@ def test_highest_discount_among_the_hits_counts() -> None:
     assert discounted_recall(answers[:, 2:], TARGET, duration, n=1, threshold=0.5).item() == 0
 
 
+def test_discount_is_zero_if_both_errors_exceed_the_video() -> None:
+    # Errors of 1.1 and 1.1 videos: without the limit of 0 their factors would multiply to 0.01.
+    score = discounted_recall(ranked((-9.0, 17.0)), TARGET, torch.tensor([10.0]), n=1, threshold=0.1)
+    assert recall_at_iou(ranked((-9.0, 17.0)), TARGET, n=1, threshold=0.1).item()
+    assert score.item() == 0
+
+
 def test_half_precision_is_scored_in_double() -> None:
     # In float16 the IoU of these would round to 0.5.
     answers, target = ranked((0.0, 1023.0)).half(), torch.tensor([[0.0, 2048.0]]).half()
