@@ -43,12 +43,15 @@ def write(content: dict[str, Any], folder: Path, changes: dict[str, Any]) -> Non
     (folder / "sent/experiment/evil.yaml").write_text(f"# @package _global_\n{evil}", encoding="utf-8")
 
 
-@pytest.mark.parametrize("attempt", HYDRA)
+ALL = OmegaConf.to_container(OmegaConf.merge(*HYDRA.values()))
+
+
+@pytest.mark.parametrize("changes", [ALL, *(pytest.param(each, marks=pytest.mark.slow) for each in HYDRA.values())])
 @pytest.mark.parametrize("arguments", [TRAIN, EVALUATE])
 def test_hydra_keys_of_a_checkpoint_are_ignored(
-    attempt: str, arguments: tuple[str, ...], content: dict[str, Any], tmp_path: Path
+    changes: dict[str, Any], arguments: tuple[str, ...], content: dict[str, Any], tmp_path: Path
 ) -> None:
-    write(content, tmp_path, HYDRA[attempt])
+    write(content, tmp_path, changes)
     ended = call(*arguments, "--cfg", "all", folder=tmp_path)
     assert ended.code == 0, ended.err
     composed = OmegaConf.create(ended.out)

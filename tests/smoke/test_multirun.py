@@ -70,6 +70,7 @@ def test_failed_job_is_named_at_the_end(swept: tuple[Path, Ended]) -> None:
     assert not (place / "sweep/1/results.json").exists()
 
 
+@pytest.mark.slow
 def test_resumed_sweep_runs_unfinished_jobs_only(swept: tuple[Path, Ended]) -> None:
     place, _ = swept
     before = (place / "sweep/0/results.json").stat().st_mtime_ns

@@ -205,6 +205,7 @@ with tracking.job([logger], {{"seed": 3}}):
 """
 
 
+@pytest.mark.slow
 def test_offline_process_sends_nothing(tmp_path: Path) -> None:
     # W&B sends its reports when its process ends.
     with guarded_environment(tmp_path) as (environment, requests):

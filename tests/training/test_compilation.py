@@ -144,6 +144,7 @@ def test_a_compiled_model_keeps_the_names_of_its_weights() -> None:
     assert model._compiled_call_impl is not None
 
 
+@pytest.mark.slow
 def test_a_prepared_process_flushes_denormals_and_keeps_memory(tmp_path: Path) -> None:
     code = (
         "import platform, resource, torch; from cpnet.training.compilation import prepare_process\n"

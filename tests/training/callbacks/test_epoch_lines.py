@@ -45,6 +45,7 @@ def test_long_epoch_has_more_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert re.findall(r"^epoch 1 of 1, batch (\d) of 4$", ended.out, re.MULTILINE) == ["2", "4"]
 
 
+@pytest.mark.slow
 def test_terminal_shows_a_progress_bar(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
