@@ -22,6 +22,15 @@ def test_file_is_replaced_only_when_the_new_one_is_complete(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_open_file_keeps_its_content_when_it_is_replaced(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_bytes(b"old")
+    with target.open("rb") as reader:
+        with replacing(target) as stream:
+            stream.write(b"new")
+        assert reader.read() == b"old"
+
+
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 def test_error_keeps_the_old_file_and_leaves_no_other(tmp_path: Path, error: type[BaseException]) -> None:
     target = tmp_path / "file"
