@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PARENT = "CPNET_PARENT"  # environment variable of a rank: id of the process that started it
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"  # set by torch's launchers and by the launcher of sweeps
 POLL_SECONDS = 0.1
-GRACE_SECONDS = 300  # from a signal until ranks that still run are killed; compiling a step can take minutes
+GRACE_SECONDS = 30  # after a signal, from the end of the first rank until the others are killed
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -109,7 +109,8 @@ def run_ranks(line: Sequence[str], count: int) -> None:
             try:
                 result = context.wait(period=POLL_SECONDS)
             except SignalException as received:
-                context.close(received.sigval, timeout=GRACE_SECONDS)
+                _forward(context, received.sigval)
+                context.close(signal.SIGKILL)
                 result = context.wait(timeout=0)
                 ended = {failure.exitcode for failure in result.failures.values()} if result else set()
                 if ended & {128 + received.sigval, -received.sigval, -signal.SIGKILL}:
@@ -121,6 +122,20 @@ def run_ranks(line: Sequence[str], count: int) -> None:
                 signal.signal(number, handler)
         if result and result.failures:
             raise ConfigError(_reason(next(iter(result.failures.values())), count))
+
+
+def _forward(context: Any, number: int) -> None:
+    """Forward a signal to the ranks and wait for them, but not for a rank that waits for one that has ended."""
+    ranks = [handler.proc for handler in context.subprocess_handlers.values()]
+    for rank in ranks:
+        rank.send_signal(number)
+    deadline = float("inf")  # a step that is being compiled may take minutes
+    while running := [rank for rank in ranks if rank.poll() is None]:
+        if len(running) < len(ranks):
+            deadline = min(deadline, time.monotonic() + GRACE_SECONDS)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(POLL_SECONDS)
 
 
 def _reason(failure: ProcessFailure, count: int) -> str:
