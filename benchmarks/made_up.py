@@ -111,6 +111,7 @@ def datamodule(
             holdout_seed=0,
             on_defect="error",
             ground_truth="clipped",
+            time_unit=None,
         ),
         features=FeaturePack(options=FeatureOptions(path=str(path), dim=width, placement=placement)),
         words=Words(options=WordOptions(), max_words=50, known=Vocabulary(SPECIAL, torch.zeros(2, 300))),

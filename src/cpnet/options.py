@@ -83,6 +83,7 @@ class DatasetOptions:
     holdout_seed: int = 0  # not the run's seed: runs of several seeds share one split
     on_defect: str = "error"  # error | drop; what to do with reversed and empty pairs of evaluation splits
     ground_truth: str = "clipped"  # clipped | raw; whether true spans of evaluation splits are clipped to the video
+    time_unit: str | None = None  # seconds | milliseconds | percent | fractions; null: seconds, if they look like it
     blind: str = "none"  # none | video | query; input that is hidden from the model
     max_words: int = 50  # longer queries are cut
     features: FeatureOptions = field(default_factory=FeatureOptions)

@@ -213,7 +213,6 @@ ROWS: list[Case] = [
     (FINE_LINE + "\r\n[]", "line 2: ", "expected a JSON object, found []"),
     (FINE_LINE + "\n" + FINE_LINE[:-9], "line 2: ", "not valid JSON"),
     (FINE_LINE * 2, "line 1: ", "not valid JSON"),
-    (FINE_LINE.replace(",", ",\n", 1), "line 1: ", "not valid JSON"),
     (FINE_LINE + "\n\ufeff" + FINE_LINE, "line 2: ", "not valid JSON"),
     (FINE_LINE + "\r" + "[" * 100_000, "line 2: ", "not valid JSON"),
     ('{"qid": 8, "qid": 9}', "line 1: ", "the key 'qid' appears twice in one object, with 8"),
@@ -225,7 +224,7 @@ def change_rows() -> list[Case]:
     changes: list[tuple[dict[str, object], str]] = [
         ({"qid": 7}, "the qid '7' is on line 1 too"),
         ({"qid": True}, "'qid' " + NOT_TEXT + "True"),
-        ({"vid": 607}, "'vid' " + NOT_TEXT + "607"),
+        ({"vid": 6.5}, "'vid' " + NOT_TEXT + "6.5"),
         ({"duration": 0.0}, "'duration' must be above 0, found 0.0"),
         ({"duration": math.inf}, "'duration' " + NOT_NUMBER + "inf"),
         ({"relevant_windows": []}, "'relevant_windows' is empty"),
