@@ -52,13 +52,13 @@ def check_unit(ends: Sequence[tuple[float, float]], *, split: str) -> None:
     beyond = f"{len(ratios)} of {len(ends)} ends lie past the end of their video"
     if last <= SLACK and duration > 5:
         _refuse(split, f"nearly all ends are at most {last:.3g}, in videos of {duration:.4g} s", "fractions")
-    if last <= 100 * SLACK and (share >= 1 / 4 or (share >= 1 / 6 and last >= 85)):
+    if last <= 100 * SLACK and (share >= 1 / 4 or (share >= 1 / 10 and last >= 85)):
         _refuse(split, f"{beyond}, and nearly all are at most {last:.4g}", "percent")
     if share >= 1 / 2:
         factor = median(ratios)
         _refuse(split, f"{beyond}, half of them by a factor of {factor:.4g}", "milliseconds" if factor > 100 else "")
     in_long = [end for end, duration in ends if duration > 150]
-    if share >= 1 / 6:
+    if share >= 1 / 10:
         log.warning("%s: %s; check the durations and the unit of the times (dataset.time_unit)", split, beyond)
     elif len(in_long) >= 20 and 85 <= (last := _last(in_long)) <= 100 * SLACK:
         log.warning(

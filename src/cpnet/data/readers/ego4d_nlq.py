@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def read_ego4d_nlq(*, annotations: Path | str) -> list[Moment]:
         DataError: the file cannot be read, or a key or value is malformed.
     """
     moments: list[Moment] = []
-    blank = 0
+    blank, counts = 0, Counter[str]()
     content = checks.parse_object(checks.read_text(annotations), str(annotations))
     for video in _objects(content, "videos", str(annotations)):
         for clip in _objects(video, "clips", str(annotations)):
@@ -38,7 +39,8 @@ def read_ego4d_nlq(*, annotations: Path | str) -> list[Moment]:
             asked = [each for each in found if each.get("query")]
             blank += len(found) - len(asked)
             pairs = [([checks.member(each, key, where) for key in SPAN], each["query"]) for each in asked]
-            moments += moments_of(uid, pairs, duration=end - start, where=where)
+            moments += moments_of(uid, pairs, duration=end - start, where=where, first=counts[uid])
+            counts[uid] += len(pairs)
     if blank:
         log.warning("%s: skipped %d queries without text", annotations, blank)
     return some(moments, annotations)

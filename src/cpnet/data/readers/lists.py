@@ -20,7 +20,7 @@ def read_lists(*, annotations: Path | str) -> list[Moment]:
     """
     rows = parse_json(read_text(annotations), str(annotations))
     if not isinstance(rows, list):
-        raise DataError(f"{annotations}: expected a list of rows, found {shown(rows)}; choose another reader")
+        raise DataError(f"{annotations}: expected a list of rows, found {shown(rows)}; check its path and reader")
     moments: list[Moment] = []
     for number, row in enumerate(rows, start=1):
         where = f"{annotations}: row {number}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 from cpnet.data.moment import Moment
@@ -32,9 +33,9 @@ def read_tacos_text(*, annotations: Path | str, durations: Path | str, fps: floa
         clips.append((where, match["video"], [int(match["start"]), int(match["end"])], sentences))
     duration_secs = read_durations(durations, videos=[video for _, video, *_ in clips], annotations=annotations)
     moments: list[Moment] = []
-    counts = dict.fromkeys(duration_secs, 0)
+    counts = Counter[str]()
     for where, video, span, sentences in clips:
         pairs, frames = [(span, sentence) for sentence in sentences], duration_secs[video] * rate
-        first, counts[video] = counts[video], counts[video] + len(pairs)
-        moments += moments_of(video, pairs, duration=frames, where=where, units_per_sec=rate, first=first)
+        moments += moments_of(video, pairs, duration=frames, where=where, units_per_sec=rate, first=counts[video])
+        counts[video] += len(pairs)
     return moments
