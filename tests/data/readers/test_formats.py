@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import astuple
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from cpnet.data import readers
 from cpnet.data.moment import Moment
 from cpnet.data.readers import (
     read_activitynet_captions,
@@ -218,3 +220,13 @@ def test_jsonl_is_read_by_content(content: str, tmp_path: Path) -> None:
 def test_jsonl_names_the_place_in_a_list(content: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         read(read_jsonl, tmp_path, content)
+
+
+def test_page_names_every_reader_and_its_lines_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[3] / "docs/annotations.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"cpnet\.data\.readers\.(\w+)", page)) == {*readers.__all__}
+    monkeypatch.chdir(tmp_path)
+    Path("queries.csv").write_text("video,frames,start_frame,end_frame,sentence\nv1,250,50,75,a dog\n")
+    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    exec(block, {})
+    assert [astuple(each) for each in read_jsonl(annotations="train.jsonl")] == [("0", "v1", "a dog", 2.0, 3.0, 10.0)]

@@ -139,6 +139,11 @@ def list_member(entry: dict[str, object], key: str, where: str) -> list[object]:
     return value
 
 
+def list_of_objects(entry: dict[str, object], key: str, where: str) -> list[dict[str, object]]:
+    """Return the list of objects of a required key."""
+    return [as_object(value, where) for value in list_member(entry, key, where)]
+
+
 def as_text(value: object, name: str, where: str) -> str:
     """Check that a value is a string that is not blank and that UTF-8 can encode, and return it."""
     if not isinstance(value, str) or not value.strip():

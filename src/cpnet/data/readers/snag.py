@@ -28,10 +28,8 @@ def read_snag(*, annotations: Path | str, split: str) -> list[Moment]:
         if duration is None:
             duration = checks.member(entry, "num_frames", where)
             units_per_sec = checks.as_positive(checks.member(entry, "fps", where), "fps", where)
-        pairs = []
-        for item in checks.list_member(entry, "annotations", where) if "annotations" in entry else []:
-            pair = checks.as_object(item, where)
-            pairs.append((checks.member(pair, "segment", where), checks.member(pair, "sentence", where)))
         length = checks.as_positive(duration, "duration", where) / units_per_sec
+        found = checks.list_of_objects(entry, "annotations", where) if "annotations" in entry else []
+        pairs = [(checks.member(each, "segment", where), checks.member(each, "sentence", where)) for each in found]
         moments += moments_of(video, pairs, duration=length, where=where)
     return some(moments, annotations)
