@@ -74,13 +74,13 @@ def _listed_rows(text: str, where: str) -> list[object] | None:
         if text.lstrip().startswith("[") or next(_lines(text))[1].strip() == "{":
             raise
         return None
-    if isinstance(value, dict):
+    if isinstance(value, dict) and "qid" not in value:
         lists = [key for key, each in value.items() if isinstance(each, list) and each and isinstance(each[0], dict)]
         if len(lists) > 1:
             raise DataError(f"{where}: several lists of rows, {', '.join(map(_brief, lists[:10]))}; keep one of them")
-        if not lists and "\n" not in text.strip():
-            return None
-        value = value[lists[0]] if lists else [value]
+        value = value[lists[0]] if lists else value
+    if isinstance(value, dict):
+        return [value] if "\n" in text.strip() else None
     if not isinstance(value, list) or not value:
         raise DataError(f"{where}: expected rows, found {shown(value)}; check the path in the dataset's config")
     return value
