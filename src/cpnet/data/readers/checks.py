@@ -16,6 +16,7 @@ from pathlib import Path
 
 from cpnet.errors import DataError, shown
 
+OTHER = "choose another reader (docs/annotations.md shows the form that each one reads)"  # how a message may end
 _LINE = re.compile("^.*$", re.MULTILINE)
 
 
@@ -91,7 +92,7 @@ def parse_json(text: str, where: str) -> object:
     try:
         value: object = json.loads(text, object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not valid JSON ({error}); correct the file or download it again") from error
+        raise DataError(f"{where}: not valid JSON ({error}); correct or download the file, or {OTHER}") from error
     return value
 
 
@@ -112,10 +113,7 @@ def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def as_object(value: object, where: str) -> dict[str, object]:
     """Check that a value is a JSON object, and return it."""
     if not isinstance(value, dict):
-        raise DataError(
-            f"{where}: expected a JSON object, found {shown(value)}; is this the right reader for the file "
-            "(docs/annotations.md)?"
-        )
+        raise DataError(f"{where}: expected a JSON object, found {shown(value)}; correct it, or {OTHER}")
     return value
 
 
@@ -125,10 +123,7 @@ def member(entry: dict[str, object], key: str, where: str, *also: str) -> object
         if name in entry:
             return entry[name]
     found = ", ".join(map(_brief, list(entry)[:10])) or "no keys"
-    raise DataError(
-        f"{where}: the key {key!r} is missing, found {found}; add it, or choose another reader (docs/annotations.md "
-        "shows the form that each one reads)"
-    )
+    raise DataError(f"{where}: the key {key!r} is missing, found {found}; add it, or {OTHER}")
 
 
 def list_member(entry: dict[str, object], key: str, where: str) -> list[object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpnet.data.moment import Moment
-from cpnet.data.readers.checks import parse_json, read_text
+from cpnet.data.readers.checks import OTHER, parse_json, read_text
 from cpnet.data.readers.videos import moments_of, some
 from cpnet.errors import DataError, shown
 
@@ -20,7 +20,7 @@ def read_lists(*, annotations: Path | str) -> list[Moment]:
     """
     rows = parse_json(read_text(annotations), str(annotations))
     if not isinstance(rows, list):
-        raise DataError(f"{annotations}: expected a list of rows, found {shown(rows)}; check its path and reader")
+        raise DataError(f"{annotations}: expected a list of rows, found {shown(rows)}; check the path, or {OTHER}")
     moments: list[Moment] = []
     for number, row in enumerate(rows, start=1):
         where = f"{annotations}: row {number}"

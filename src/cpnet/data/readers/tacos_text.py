@@ -29,7 +29,7 @@ def read_tacos_text(*, annotations: Path | str, durations: Path | str, fps: floa
         match = _LINE.fullmatch(text.strip())
         sentences = [each for each in match["sentences"].split("#") if each.strip()] if match else []
         if not match or not sentences:
-            raise DataError(f"{where}: expected 'VIDEO_START_END:QUERY#QUERY', found {shown(text)}; correct the line")
+            raise DataError(f"{where}: expected 'VIDEO_START_END:QUERY#QUERY', found {shown(text)}; correct it")
         clips.append((where, match["video"], [int(match["start"]), int(match["end"])], sentences))
     duration_secs = read_durations(durations, videos=[video for _, video, *_ in clips], annotations=annotations)
     moments: list[Moment] = []
