@@ -48,8 +48,8 @@ def test_per_cent_of_long_videos_are_a_warning(caplog: pytest.LogCaptureFixture)
 
 
 def test_durations_of_other_videos_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    check_unit([(30.0, 20.0 if number % 5 == 0 else 40.0) for number in range(20)], split="val")
-    assert "val: 4 of 20 ends lie past the end of their video; check the durations" in caplog.text
+    check_unit([(30.0, 20.0 if number % 4 == 0 else 40.0) for number in range(20)], split="val")
+    assert "val: 5 of 20 ends lie past the end of their video; check the durations" in caplog.text
 
 
 @pytest.mark.parametrize("unit", [*SECONDS])

@@ -58,7 +58,7 @@ def check_unit(ends: Sequence[tuple[float, float]], *, split: str) -> None:
         factor = median(ratios)
         _refuse(split, f"{beyond}, half of them by a factor of {factor:.4g}", "milliseconds" if factor > 100 else "")
     in_long = [end for end, duration in ends if duration > 150]
-    if share >= 1 / 10:
+    if share >= 1 / 10 and len(ratios) >= LEAST:
         log.warning("%s: %s; check the durations and the unit of the times (dataset.time_unit)", split, beyond)
     elif len(in_long) >= 20 and 85 <= (last := _last(in_long)) <= 100 * SLACK:
         log.warning(

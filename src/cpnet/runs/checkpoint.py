@@ -14,7 +14,7 @@ from omegaconf.errors import ConfigKeyError, InterpolationResolutionError
 from torch import Tensor
 
 from cpnet.data.vocabulary import Vocabulary
-from cpnet.errors import DataError, cut, shown
+from cpnet.errors import DataError, cut
 
 KEY = "cpnet"
 FORMAT = 1
@@ -71,7 +71,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise DataError(f"{path} was not written by cpnet.train; use one of its checkpoints")
     if ours["format"] != FORMAT:
         raise DataError(
-            f"{path} has format {shown(ours['format'])}, expected {FORMAT}; use the version of cpnet that wrote it"
+            f"{path} has format {cut(str(ours['format']))}, expected {FORMAT}; use the version of cpnet that wrote it"
         )
     missing = {"config", "vocabulary"} - ours.keys() | {"state_dict", "epoch"} - content.keys()
     if missing:
