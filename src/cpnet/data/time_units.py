@@ -52,7 +52,7 @@ def check_unit(ends: Sequence[tuple[float, float]], *, split: str) -> None:
     beyond = f"{len(ratios)} of {len(ends)} ends lie past the end of their video"
     if last <= SLACK and duration > 5:
         _refuse(split, f"nearly all ends are at most {last:.3g}, in videos of {duration:.4g} s", "fractions")
-    if last <= 100 * SLACK and (share >= 1 / 4 or (share >= 1 / 10 and last >= 85)):
+    if last <= 100 * SLACK and ((share >= 1 / 2 and last >= 50) or (share >= 1 / 10 and last >= 85)):
         _refuse(split, f"{beyond}, and nearly all are at most {last:.4g}", "percent")
     if share >= 1 / 2:
         factor = median(ratios)
@@ -74,9 +74,8 @@ def _last(ends: Sequence[float]) -> float:
 
 
 def _refuse(split: str, evidence: str, unit: str) -> None:
-    known = f"set dataset.time_unit={unit}"
-    frames = "divide them by the frame rate (docs/annotations.md has the lines)"
+    frames = "divide frames by the frame rate (docs/annotations.md has the lines), correct wrong durations"
     raise DataError(
         f"{split}: the times of the annotations look like {unit or 'frames'}, not seconds: {evidence}; "
-        f"{known if unit else frames}, or set dataset.time_unit=seconds if they are seconds"
+        f"{f'set dataset.time_unit={unit}' if unit else frames}, or set dataset.time_unit=seconds if they are seconds"
     )
