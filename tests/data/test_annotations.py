@@ -17,7 +17,7 @@ from cpnet.errors import DataError
 
 def moments_of(videos: list[str]) -> list[Moment]:
     return [
-        Moment(qid=str(index), video=video, query="a word", start_sec=0.0, end_sec=1.0, duration_sec=2.0)
+        Moment(qid=str(index), video=video, query="a word", windows_sec=((0.0, 1.0),), duration_sec=2.0)
         for index, video in enumerate(videos)
     ]
 

@@ -66,7 +66,7 @@ def test_error_names_invalid_argument(target: Tensor, threshold: float | None, s
 
 
 def tensors(moments: Sequence[Moment]) -> tuple[Tensor, Tensor]:
-    rows = [(moment.start_sec, moment.end_sec, moment.duration_sec) for moment in moments]
+    rows = [(*moment.windows_sec[0], moment.duration_sec) for moment in moments]
     table = torch.tensor(rows, dtype=torch.float64)
     return table[:, :2], table[:, 2]
 

@@ -25,7 +25,7 @@ def test_a_run_is_read_with_its_scores(tmp_path: Path) -> None:
     assert run.scores["mIoU"].tolist() == pytest.approx([0.6, 1 / 3])
     assert run.scores["R1@0.5"].tolist() == [1.0, 0.0]
     assert run.scores["dR1@0.5"].tolist() == pytest.approx([0.6, 0.0])
-    np.testing.assert_allclose(run.true, true / 10)
+    np.testing.assert_allclose(run.windows, true[:, None] / 10)
     assert run.curves == {"train/loss": {0: 3.0, 1: 2.0}, "val/mIoU": {0: 10.0, 1: 20.0}}
 
 

@@ -76,7 +76,7 @@ def test_example_line_can_be_read(tmp_path: Path) -> None:
     (line,) = re.findall(r"^ +(\{.*\})$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     (tmp_path / "one.jsonl").write_text(line, encoding="utf-8")
     (moment,) = read_jsonl(annotations=tmp_path / "one.jsonl")
-    assert (moment.video, moment.start_sec, moment.end_sec) == ("kitchen_07", 4.0, 9.5)
+    assert (moment.video, moment.windows_sec) == ("kitchen_07", ((4.0, 9.5),))
 
 
 def test_yaml_is_short() -> None:

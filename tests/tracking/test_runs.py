@@ -146,7 +146,7 @@ def logged(folder: Path, **changed: Any) -> OfflineRun:
             query=f"query {n}",
             duration=10.0,
             predicted=((n / 100, 10.0), (0.0, 1.0)),
-            true=(0.0, 3.0),
+            true=((0.0, 3.0), (0.0, 0.001)),
             iou=n / 1000,
         )
         for n in sorted(range(300), key=lambda n: n * 7 % 300)

@@ -28,8 +28,8 @@ def batch_of(spans: list[tuple[float, float]], clips: list[int]) -> GroundingBat
         video_mask=torch.arange(most) < torch.tensor(clips)[:, None],
         query=torch.zeros(pairs, 1, dtype=torch.int64),
         query_mask=torch.ones(pairs, 1, dtype=torch.bool),
-        span=torch.tensor(spans, dtype=torch.float64),
-        span_sec=torch.tensor(spans, dtype=torch.float64),
+        windows=torch.tensor(spans, dtype=torch.float64)[:, None],
+        windows_sec=torch.tensor(spans, dtype=torch.float64)[:, None],
         duration_sec=torch.ones(pairs, dtype=torch.float64),
         index=torch.arange(pairs),
     )

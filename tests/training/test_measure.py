@@ -51,7 +51,7 @@ def config(**dataset: Any) -> DictConfig:
 def arrays(moments: list[Moment], span: tuple[float, float]) -> tuple[Any, Any, Any]:
     duration = np.array([each.duration_sec for each in moments])
     ranked = np.array([[[span[0] * seconds, span[1] * seconds]] for seconds in duration])
-    return ranked, np.array([(each.start_sec, each.end_sec) for each in moments]), duration
+    return ranked, np.array([each.windows_sec[0] for each in moments]), duration
 
 
 def slow_best(moments: list[Moment], threshold: float | None) -> tuple[float, float]:

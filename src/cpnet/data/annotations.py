@@ -76,6 +76,8 @@ class Annotations:
             counts = len(moments["val"]), len(moments["train"])
             log.info("val: %d pairs held out of train, %d remain in train (dataset.validation=holdout)", *counts)
         elif self.validation == "test":
+            if not reports[-1].windows:
+                raise DataError("val: the test split has no true windows; set dataset.validation=holdout or file")
             moments["val"] = moments["test"]
             log.warning("val: the test split (dataset.validation=test), so the checkpoint is selected on test")
         return moments, reports

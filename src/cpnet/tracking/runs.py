@@ -10,9 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
+from cpnet import spans
 from cpnet.errors import ConfigError
 from cpnet.files import replacing
 from cpnet.launch.signals import Interrupted
@@ -191,10 +193,18 @@ def summary(results: Results) -> dict[str, Any]:
 
 
 def _tables_and_pictures(rows: Sequence[PredictionRow], *, most: int) -> dict[str, Any]:
+    """Return tables and pictures; of several true windows, a row shows the one by which its IoU is measured."""
     import wandb
 
-    spans = [(_fractions(row.true, row.duration), _fractions(row.predicted[0], row.duration)) for row in rows]
-    counts = count_lengths(spans)
+    rows = [row for row in rows if row.true]
+    if not rows:
+        return {}
+    windows = [_best_window(row) for row in rows]
+    shown = [
+        (_fractions(window, row.duration), _fractions(row.predicted[0], row.duration))
+        for window, row in zip(windows, rows, strict=True)
+    ]
+    counts = count_lengths(shown)
     logged = {
         "length_confusion": wandb.Image(draw_lengths(counts)),
         "length_confusion_table": wandb.Table(
@@ -202,13 +212,19 @@ def _tables_and_pictures(rows: Sequence[PredictionRow], *, most: int) -> dict[st
         ),
     }
     data: list[list[Any]] = []
-    for index in choose([row.iou for row in rows], most):
-        row, timeline = rows[index], wandb.Image(draw_timeline(*spans[index]))
-        times = [round(time, 2) for time in (row.duration, *row.true, *row.predicted[0])]
-        data.append([row.query, row.video, *times, round(row.iou, 4), timeline])
+    ious = [row.iou or 0.0 for row in rows]
+    for index in choose(ious, most):
+        row, timeline = rows[index], wandb.Image(draw_timeline(*shown[index]))
+        times = [round(time, 2) for time in (row.duration, *windows[index], *row.predicted[0])]
+        data.append([row.query, row.video, *times, round(ious[index], 4), timeline])
     if data:
         logged["predictions"] = wandb.Table(columns=list(COLUMNS), data=data)
     return logged
+
+
+def _best_window(row: PredictionRow) -> Span:
+    iou = spans.iou(torch.tensor(row.predicted[0]), torch.tensor(row.true))
+    return row.true[int(iou.argmax())]
 
 
 def _fractions(span_sec: Span, duration_sec: float) -> Span:

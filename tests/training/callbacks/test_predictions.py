@@ -52,13 +52,14 @@ def test_every_pair_is_written_once_in_split_order(datamodule: GroundingDataModu
     for row, each in zip(found, TEST, strict=True):
         assert set(row) == {"qid", "video", "query", "duration", "predicted", "true", "iou"}
         assert (row["video"], row["query"], row["duration"]) == (each.video, each.query, each.duration_sec)
-        assert row["true"] == [each.start_sec, min(each.end_sec, each.duration_sec)]
+        ((start, end),) = each.windows_sec
+        assert row["true"] == [[start, min(end, each.duration_sec)]]
         assert np.shape(row["predicted"]) == (1, 2)
 
 
 def test_raw_ground_truth_is_not_clipped(tmp_path: Path) -> None:
     write(ready(write_corpus(tmp_path) | {"ground_truth": "raw"}), tmp_path / "predictions.jsonl")
-    assert rows(tmp_path / "predictions.jsonl")[1]["true"] == [5.0, 12.5]
+    assert rows(tmp_path / "predictions.jsonl")[1]["true"] == [[5.0, 12.5]]
 
 
 def answer(indices: Iterable[int]) -> Prediction:
@@ -88,7 +89,7 @@ def expected(moments: Sequence[Moment]) -> bytes:
             "query": each.query,
             "duration": each.duration_sec,
             "predicted": batch.ranked_sec[0].tolist(),
-            "true": [each.start_sec, each.end_sec],
+            "true": each.windows_sec,
             "iou": batch.iou.item(),
         }
         rows.append(json.dumps(row, ensure_ascii=False) + "\n")

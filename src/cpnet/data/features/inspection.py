@@ -98,7 +98,7 @@ class Inspection:
             found.append(f"{wide}, but dataset.features.dim={self.dim}: {quote(wrong)}; use another pack, or {fix}")
         defective = [report for report in self.annotations if report.dropped and report.split != "train"]
         found += [
-            f"{len(report.dropped)} pairs of split {report.split} are reversed or empty: "
+            f"{len(report.dropped)} windows of split {report.split} are reversed or empty: "
             f"{quote(qid for qid, _ in report.dropped)}; correct them, or set dataset.on_defect=drop"
             for report in defective
             if self.on_defect == "error"
