@@ -87,11 +87,11 @@ def test_length_is_end_minus_start_and_never_negative(span: tuple[float, float])
     assert spans.length(torch.tensor(span)).item() == expected
 
 
-@given(st.tuples(FRACTION | GRID, FRACTION | GRID), st.integers(1, 24), st.integers(0, 4))
-def test_clip_target_is_the_loop(ends: tuple[float, float], real: int, padded: int) -> None:
-    start, end = sorted(ends)
-    target = spans.clip_target(torch.tensor([[[start, end]]]), mask(real, padded))
-    assert target[0].tolist() == loop_clips(start, end, real, padded)
+@given(st.lists(st.tuples(FRACTION | GRID, FRACTION | GRID), min_size=1), st.integers(1, 24), st.integers(0, 4))
+def test_clip_target_is_the_loop(ends: list[tuple[float, float]], real: int, padded: int) -> None:
+    windows = [(min(each), max(each)) for each in ends]
+    target = spans.clip_target(torch.tensor([windows]), mask(real, padded))
+    assert target[0].tolist() == [any(clip) for clip in zip(*(loop_clips(*each, real, padded) for each in windows))]
 
 
 def test_clip_target_counts_the_real_clips_of_each_pair() -> None:
