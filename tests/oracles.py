@@ -246,7 +246,7 @@ def attention_loss(log_a: list[list[float]], target: list[list[bool]], *, normal
 
 
 def regression_loss(span: list[list[float]], target: list[list[tuple[float, float]]]) -> float:
-    """Eq. 16 with smooth L1 of Girshick (2015): quadratic below 1, linear above; the nearest window; mean over pairs."""
+    """Eq. 16 with smooth L1 of Girshick (2015): quadratic below 1, linear above; least of all windows; mean."""
     total = 0.0
     for ends, windows in zip(span, target, strict=True):
         losses = []

@@ -65,6 +65,15 @@ def test_hold_out_refuses_an_impossible_fraction(videos: str, fraction: float, m
         hold_out(moments_of([*videos]), fraction=fraction, seed=0)
 
 
+def test_selection_on_a_test_split_without_true_windows_is_refused() -> None:
+    splits = {"train": [moment("1", "v", (0, 5))], "test": [moment("2", "v")]}
+    annotations = make_annotations(
+        reader=lambda name: splits[name], validation="test", splits={k: {"name": k} for k in splits}
+    )
+    with pytest.raises(DataError, match=r"no true windows; set dataset\.validation=holdout"):
+        annotations.read()
+
+
 def test_videos_with_different_durations_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     splits = {
         "train": [moment("1", "v_QOlSCBRmfWY", (0, 5)), moment("2", "b", (0, 5), duration_sec=8.0)],

@@ -42,6 +42,42 @@ def test_clips_and_drops_and_counts() -> None:
     )
 
 
+def test_defective_window_is_dropped_and_its_pair_only_without_another() -> None:
+    def several(qid: str, *windows: tuple[float, float]) -> Moment:
+        return Moment(qid=qid, video="v", query="a word", windows_sec=windows, duration_sec=10.0)
+
+    moments = [several("two", (8, 12), (6, 5), (-1, 1)), several("none", (5, 5), (11, 12)), several("one", (2, 4))]
+    kept, report = clean(moments, split="train", drop=True)
+    assert kept == [several("two", (8, 10), (0, 1)), several("one", (2, 4))]
+    assert report.dropped == (("two", "reversed"), ("none", "empty"), ("none", "empty"))
+    assert (report.read, report.windows, report.kept) == (3, 6, 2)
+    assert (report.clipped_start, report.clipped_end, report.clipped_end_over_1s) == (2, 2, 2)
+    with pytest.raises(DataError, match=r"val: 3 windows .*two \(reversed: 6\.00 to 5\.00"):
+        clean(moments, split="val", drop=False)
+
+
+UNKNOWN = Moment(qid="unknown", video="v", query="a word", windows_sec=(), duration_sec=10.0)
+
+
+def test_test_split_may_be_without_any_true_window() -> None:
+    kept, report = clean([UNKNOWN] * 2, split="test", drop=False)
+    assert (kept, report.windows) == ([UNKNOWN] * 2, 0)
+    assert (
+        report.describe() == "test: read 2 pairs of 1 videos, without true windows: they can be predicted, not scored"
+    )
+
+
+@pytest.mark.parametrize(
+    ("split", "moments"),
+    [("train", [UNKNOWN]), ("val", [UNKNOWN]), ("train", [*FINE, UNKNOWN]), ("test", [*FINE, UNKNOWN])],
+)
+def test_other_pairs_need_a_true_window(split: str, moments: list[Moment]) -> None:
+    with pytest.raises(
+        DataError, match=f"{split}: 1 of {len(moments)} pairs have no true window .*'unknown'; add windows"
+    ):
+        clean(moments, split=split, drop=True)
+
+
 def test_without_clip_times_stay_as_read() -> None:
     assert clean([*FINE, PAST], split="test", drop=True, clip=False)[0] == FINE
 

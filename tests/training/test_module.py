@@ -19,6 +19,7 @@ from corpora import CLIPS, ROWS, TEST, TRAIN, VAL, Table, ready, trainer, write_
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
+from cpnet.errors import ConfigError
 from cpnet.evaluation.metrics import RESOLUTION, GroundingMetrics, PairMean
 from cpnet.options import LossOptions, MetricsOptions
 from cpnet.training.losses import GroundingLoss
@@ -126,6 +127,24 @@ def test_training_logs_losses_rate_and_norm(datamodule: GroundingDataModule) -> 
     found = logged(run, "train")
     assert {name: found[name] for name in TERMS} == pytest.approx(expected)
     assert (found["learning_rate"], found["skipped"]) == (0, 0)
+
+
+def test_split_without_true_windows_is_not_scored(tmp_path: Path) -> None:
+    unknown = [replace(each, windows_sec=()) for each in TEST]
+    datamodule = ready(write_corpus(tmp_path, {"train": TRAIN, "val": VAL, "test": unknown}))
+    measured, run = module(table(len(TEST))), trainer()
+    run.test(measured, datamodule=datamodule, verbose=False)
+    assert set(run.callback_metrics) == {"test/reversed"}
+    run.validate(measured, datamodule=datamodule, verbose=False)
+    assert set(run.callback_metrics) == {f"val/{name}" for name in METRICS | TERMS}
+
+
+@pytest.mark.parametrize("loop", ["fit", "validate", "test"])
+def test_recall_beyond_the_ranked_predictions_is_refused(loop: str, datamodule: GroundingDataModule) -> None:
+    measured, run = module(table(len(TRAIN)), metrics=MetricsOptions(recall_at=[5, 1])), trainer(max_epochs=1)
+    with pytest.raises(ConfigError, match=r"metrics\.recall_at has 5, but the model ranks 1 predictions per query"):
+        getattr(run, loop)(measured, datamodule=datamodule)
+    assert run.global_step == 0
 
 
 class Watch(Callback):

@@ -63,7 +63,7 @@ def clean(
     if unknown and (split != "test" or len(unknown) < len(moments)):
         raise DataError(
             f"{split}: {len(unknown)} of {len(moments)} pairs have no true window (missing or null), the first one "
-            f"{unknown[0]!r}; add windows or remove these pairs; only a test split may have none at all, to be predicted"
+            f"{unknown[0]!r}; add windows or remove these pairs; only a test split may have none, to be predicted"
         )
     kept: list[Moment] = []
     defects: list[tuple[Moment, Window, str]] = []

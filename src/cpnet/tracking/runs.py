@@ -10,15 +10,21 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning.loggers import Logger, WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
 
-from cpnet import spans
 from cpnet.errors import ConfigError
 from cpnet.files import replacing
 from cpnet.launch.signals import Interrupted
-from cpnet.reporting.figures.predictions import BINS, Span, choose, count_lengths, draw_lengths, draw_timeline
+from cpnet.reporting.figures.predictions import (
+    BINS,
+    Span,
+    best_window,
+    choose,
+    count_lengths,
+    draw_lengths,
+    draw_timeline,
+)
 from cpnet.runs.identity import flatten
 from cpnet.runs.predictions import PredictionRow, read_predictions
 from cpnet.runs.results import Results
@@ -199,7 +205,7 @@ def _tables_and_pictures(rows: Sequence[PredictionRow], *, most: int) -> dict[st
     rows = [row for row in rows if row.true]
     if not rows:
         return {}
-    windows = [_best_window(row) for row in rows]
+    windows = [best_window(row.true, row.predicted[0]) for row in rows]
     shown = [
         (_fractions(window, row.duration), _fractions(row.predicted[0], row.duration))
         for window, row in zip(windows, rows, strict=True)
@@ -220,11 +226,6 @@ def _tables_and_pictures(rows: Sequence[PredictionRow], *, most: int) -> dict[st
     if data:
         logged["predictions"] = wandb.Table(columns=list(COLUMNS), data=data)
     return logged
-
-
-def _best_window(row: PredictionRow) -> Span:
-    iou = spans.iou(torch.tensor(row.predicted[0]), torch.tensor(row.true))
-    return row.true[int(iou.argmax())]
 
 
 def _fractions(span_sec: Span, duration_sec: float) -> Span:

@@ -21,7 +21,7 @@ Fields = tuple[str, str, str, Windows, float]  # qid, video, query, windows, dur
 def read(reader: Callable[..., list[Moment]], folder: Path, content: object, **arguments: Any) -> list[Fields]:
     path = folder / "annotations"
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return [astuple(moment)[:5] for moment in reader(annotations=path, **arguments)]  # type: ignore[misc]
+    return [astuple(moment)[:5] for moment in reader(annotations=path, **arguments)]
 
 
 def test_charades_sta(tmp_path: Path) -> None:

@@ -51,9 +51,11 @@ class PredictionWriter(Callback):
             torch.distributed.gather_object(own, processes if trainer.is_global_zero else None)
         if trainer.is_global_zero:
             self.written = write_predictions(self.path, self._rows(list(chain.from_iterable(processes))))
+            submission = self.path.with_name(SUBMISSION)
+            submission.unlink(missing_ok=True)  # of an earlier test
             if not any(moment.windows_sec for moment in self.moments):
                 numbered = {moment.qid for moment in self.moments if moment.numbered}
-                write_submission(self.path.with_name(SUBMISSION), read_predictions(self.path), numbered=numbered)
+                write_submission(submission, read_predictions(self.path), numbered=numbered)
 
     def _rows(self, predictions: Sequence[Prediction]) -> Iterator[PredictionRow]:
         columns = [torch.cat(column) for column in zip(*predictions, strict=True)]
