@@ -46,7 +46,7 @@ def clip_target(windows: Tensor, video_mask: Tensor) -> Tensor:
     the number of real clips. A window has at least one clip, also if it is shorter than one. Windows are clipped to the
     video, so padded clips are never set.
 
-    Shape: windows (B, W, 2) in fractions, video_mask (B, T) bool, True = real -> (B, T) bool
+    Shape: windows (B, K, 2) in fractions, video_mask (B, T) bool, True = real -> (B, T) bool
 
     >>> mask = torch.tensor([[True, True, True, True, False]])
     >>> clip_target(torch.tensor([[[0.5, 0.51], [0.0, 0.25]]]), mask).int().tolist()

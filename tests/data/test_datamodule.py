@@ -108,7 +108,7 @@ def test_defect_is_dropped_in_training_and_an_error_elsewhere(split: str, argume
     kept = {"train": TRAIN, "val": VAL, "test": TEST}[split]
     annotate(arguments, split, [*kept, moment("broken", "v00", (5.0, 2.0))])
     if split != "train":
-        with pytest.raises(DataError, match=rf"{split}: 1 pairs .* broken \(reversed: 5.00 to 2.00 of 10.00 s\)"):
+        with pytest.raises(DataError, match=rf"{split}: 1 windows .* broken \(reversed: 5.00 to 2.00 of 10.00 s\)"):
             ready(arguments)
     dropped = ready(arguments | {"on_defect": "error" if split == "train" else "drop"})
     assert [each.qid for each in dropped.dataset(split).moments] == [each.qid for each in kept]

@@ -15,7 +15,7 @@ THRESHOLDS = st.sampled_from([0.1, 0.3, 0.5, 0.7, 1.0])
 
 @dataclass(frozen=True)
 class Problem:
-    """Pairs, in seconds. ranked (B, N, 2) may hold reversed and empty spans or exceed it; target (B, W, 2) not."""
+    """Pairs, in seconds. ranked (B, N, 2) may hold reversed and empty spans or exceed it; target (B, K, 2) not."""
 
     ranked: Tensor
     target: Tensor

@@ -37,8 +37,8 @@ class Annotations:
     validation: str  # file reads val, holdout holds out training videos, test selects on the test split
     holdout_fraction: float  # share of the training videos
     holdout_seed: int
-    on_defect: str  # policy on reversed and empty pairs of evaluation splits: error or drop
-    ground_truth: str  # true spans of evaluation splits: clipped to the video, or raw (as annotated)
+    on_defect: str  # policy on reversed and empty windows of evaluation splits: error or drop
+    ground_truth: str  # true windows of evaluation splits: clipped to the video, or raw (as annotated)
 
     def __post_init__(self) -> None:
         for key, allowed in ALLOWED.items():

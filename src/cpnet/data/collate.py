@@ -41,8 +41,8 @@ class Pairs:
     video: Tensor  # (pairs,) int64 number of each pair's video
     query: Tensor  # (pairs, longest) int64 rows of the vocabulary, 0 where padded
     words: Tensor  # (pairs,) int64 number of words of each query
-    windows: Tensor  # (pairs, W, 2) float32 in fractions of the video, clipped to it
-    windows_sec: Tensor  # (pairs, W, 2) float64
+    windows: Tensor  # (pairs, K, 2) float32 in fractions of the video, clipped to it
+    windows_sec: Tensor  # (pairs, K, 2) float64
     duration_sec: Tensor  # (pairs,) float64
 
     @classmethod
@@ -69,9 +69,9 @@ class Pairs:
 
 
 def pad_windows(windows: Sequence[tuple[tuple[float, float], ...]]) -> Tensor:
-    """Return the windows of all pairs, of those with fewer than W padded with their first.
+    """Return the windows of all pairs as one tensor; a pair with fewer than K repeats its first.
 
-    Shape: (pairs, W, 2) float64, where W is the largest number of windows; 0 if no pair has one
+    Shape: (pairs, K, 2) float64, where K is the largest number of windows; 0 if no pair has one
 
     >>> pad_windows([[(0.0, 1.0), (4.0, 5.0)], [(2.0, 3.0)]]).tolist()
     [[[0.0, 1.0], [4.0, 5.0]], [[2.0, 3.0], [2.0, 3.0]]]

@@ -1,6 +1,6 @@
 """Scores of single pairs as pure functions in float64: IoU, recall and discounted recall.
 
-Predictions and targets are in seconds. A target is one true window (B, 2) or several (B, W, 2): a query counts once, by
+Predictions and targets are in seconds. A target is one true window (B, 2) or several (B, K, 2): a query counts once, by
 its best window. Comparisons with thresholds tolerate 1e-9, so that exact ties, which do occur, count the same on every
 platform.
 """
@@ -31,13 +31,13 @@ def check_pairs(ranked: Tensor, target: Tensor, duration: Tensor | None = None) 
     """Check that the shapes of ranked predictions, targets and durations match.
 
     Raises:
-        ValueError: if the shapes are not (B, N, 2), (B, 2) or (B, W, 2), and (B,).
+        ValueError: if the shapes are not (B, N, 2), (B, 2) or (B, K, 2), and (B,).
     """
     if ranked.ndim != 3 or ranked.shape[-1] != 2:
         raise ValueError(f"ranked predictions must be (B, N, 2), got {tuple(ranked.shape)}")
     pairs = ranked.shape[0]
     if target.ndim not in (2, 3) or (target.shape[0], target.shape[-1]) != (pairs, 2) or 0 in target.shape[1:]:
-        wanted = f"({pairs}, 2) or ({pairs}, W, 2)"
+        wanted = f"({pairs}, 2) or ({pairs}, K, 2)"
         raise ValueError(f"targets of {pairs} pairs must be {wanted}, got {tuple(target.shape)}")
     if duration is not None and duration.shape != (pairs,):
         raise ValueError(f"durations of {pairs} pairs must be ({pairs},), got {tuple(duration.shape)}")
@@ -59,7 +59,7 @@ def meets(iou: Tensor, threshold: float, *, strict: bool = False) -> Tensor:
 def best_iou(ranked: Tensor, target: Tensor, *, n: int = 1) -> Tensor:
     """Return the highest IoU of the first ``n`` predictions with a true window; 0 for a pair without predictions.
 
-    Shape: ranked (B, N, 2), target (B, 2) or (B, W, 2), both in seconds -> (B,) float64
+    Shape: ranked (B, N, 2), target (B, 2) or (B, K, 2), both in seconds -> (B,) float64
 
     Raises:
         ValueError: if ``n`` is below 1 or a shape is wrong.
@@ -80,7 +80,7 @@ def recall_at_iou(ranked: Tensor, target: Tensor, *, n: int, threshold: float, s
     R@n,IoU=m of TALL (Gao et al. 2017), with >= as in the code of TALL, LGI, VSLNet and SnAG. ``strict`` uses >, as in
     CPNet's text and the code of 2D-TAN.
 
-    Shape: ranked (B, N, 2), target (B, 2) or (B, W, 2), both in seconds -> (B,) bool
+    Shape: ranked (B, N, 2), target (B, 2) or (B, K, 2), both in seconds -> (B,) bool
 
     Raises:
         ValueError: if ``n`` is below 1, ``threshold`` outside (0, 1] or a shape is wrong.
@@ -103,7 +103,7 @@ def discounted_recall(
     differences as fractions of the video; a factor is at least 0, because a prediction may exceed the video. If several
     predictions or windows of a pair make a hit, the highest product counts.
 
-    Shape: ranked (B, N, 2), target (B, 2) or (B, W, 2), duration (B,), all in seconds -> (B,) float64 in [0, 1]
+    Shape: ranked (B, N, 2), target (B, 2) or (B, K, 2), duration (B,), all in seconds -> (B,) float64 in [0, 1]
 
     Raises:
         ValueError: if ``n`` is below 1, ``threshold`` outside (0, 1], a shape is wrong or a duration not positive.
@@ -124,11 +124,11 @@ def discounted_recall(
 
 
 def _windows(target: Tensor) -> Tensor:
-    """Return the windows of each pair, to be compared with each prediction. Shape: (B, 1, W, 2)"""
+    """Return the windows of each pair, to be compared with each prediction. Shape: (B, 1, K, 2)"""
     return target[:, None, None] if target.ndim == 2 else target[:, None]
 
 
 def _best(score: Tensor) -> Tensor:
-    """Return the best score of each pair over predictions and windows. Shape: (B, N, W) -> (B,)"""
+    """Return the best score of each pair over predictions and windows. Shape: (B, N, K) -> (B,)"""
     # The added 0 is the score of a pair without predictions; no score is lower.
     return pad(score.flatten(1), (0, 1)).amax(dim=1)

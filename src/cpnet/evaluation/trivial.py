@@ -31,7 +31,7 @@ def best_constant(
     The score is R@1,IoU=``threshold``, or mIoU if ``threshold`` is None. Of spans whose scores tie within 1e-9, the one
     with the earliest start wins, then the one with the earliest end.
 
-    Shape: target_sec (M, 2) or (M, W, 2), duration_sec (M,), both in seconds -> (start, end) in fractions
+    Shape: target_sec (M, 2) or (M, K, 2), duration_sec (M,), both in seconds -> (start, end) in fractions
 
     Raises:
         ValueError: if there are no pairs, a shape is wrong, ``threshold`` lies outside (0, 1] or ``steps`` is below 1.

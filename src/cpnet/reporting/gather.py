@@ -43,7 +43,7 @@ class Run:
         results: content of results.json
         config: content of config.yaml
         pairs: hash of the test pairs: identifiers, true windows and durations
-        windows: true windows in fractions of their videos, in order of qid, as in ``GroundingBatch``. Shape: (N, W, 2)
+        windows: true windows in fractions of their videos, in order of qid, as in ``GroundingBatch``. Shape: (N, K, 2)
         scores: score of each pair by metric, in [0, 1], in order of qid; ``mIoU`` is the IoU. Shape: (N,) each
         curves: values of metrics.csv by column and epoch
     """
@@ -198,7 +198,7 @@ def _read_pairs(path: Path) -> tuple[list[str], Floats, Floats, Floats]:
 
     The numbers are in arrays, because a file may contain a million pairs.
 
-    Shape: (N,), (N, W, 2) padded as in ``GroundingBatch``, (N, spans, 2)
+    Shape: (N,), (N, K, 2) padded as in ``GroundingBatch``, (N, spans, 2)
     """
     qids: list[str] = []
     durations, ranked, times, counts, spans = array("d"), array("d"), array("d"), array("q"), 0

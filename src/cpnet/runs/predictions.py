@@ -58,18 +58,16 @@ def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Col
 
     Models return no scores, so the score of a prediction is 1 / rank. Qids in ``numbered`` are written as numbers.
     """
-    return _write_lines(
-        path,
-        (
-            {
-                "qid": int(row.qid) if row.qid in numbered else row.qid,
-                "query": row.query,
-                "vid": row.video,
-                "pred_relevant_windows": [[*span, 1 / rank] for rank, span in enumerate(row.predicted, start=1)],
-            }
-            for row in rows
-        ),
+    lines = (
+        {
+            "qid": int(row.qid) if row.qid in numbered else row.qid,
+            "query": row.query,
+            "vid": row.video,
+            "pred_relevant_windows": [[*span, 1 / rank] for rank, span in enumerate(row.predicted, start=1)],
+        }
+        for row in rows
     )
+    return _write_lines(path, lines)
 
 
 def _write_lines(path: Path, objects: Iterable[object]) -> int:

@@ -202,8 +202,7 @@ def _tables_and_pictures(rows: Sequence[PredictionRow], *, most: int) -> dict[st
     """Return tables and pictures; of several true windows, a row shows the one by which its IoU is measured."""
     import wandb
 
-    rows = [row for row in rows if row.true]
-    if not rows:
+    if not all(row.true for row in rows):
         return {}
     windows = [best_window(row.true, row.predicted[0]) for row in rows]
     shown = [

@@ -34,7 +34,7 @@ def regression_loss(span: Tensor, windows: Tensor) -> Tensor:
 
     Of several true windows, the one with the least loss counts.
 
-    Shape: span (B, 2), windows (B, W, 2) -> scalar, mean over B
+    Shape: span (B, 2), windows (B, K, 2) -> scalar, mean over B
 
     >>> regression_loss(torch.tensor([[0.0, 1.0]]), torch.tensor([[[0.5, 1.0], [0.0, 0.1]]])).item()
     0.125

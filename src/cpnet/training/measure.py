@@ -128,6 +128,6 @@ def protocol(cfg: DictConfig, split: str) -> Protocol:
 
 
 def _times(moments: Sequence[Moment]) -> tuple[Tensor, Tensor]:
-    """Return windows (M, W, 2) and durations (M,) in seconds."""
+    """Return windows (M, K, 2) and durations (M,) in seconds."""
     durations_sec = torch.tensor([moment.duration_sec for moment in moments], dtype=torch.float64)
     return pad_windows([moment.windows_sec for moment in moments]), durations_sec

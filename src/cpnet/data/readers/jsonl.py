@@ -35,14 +35,7 @@ def read_jsonl(*, annotations: Path | str) -> list[Moment]:
                 raise DataError(f"{where}: 'relevant_windows' is empty; add a window or remove the row")
         if lines.setdefault(qid, line) != line:
             raise DataError(f"{where}: the qid {qid!r} is on line {lines[qid]} too; make it unique")
-        moments.append(
-            Moment(
-                qid=qid,
-                video=video,
-                query=query,
-                windows_sec=tuple(checks.as_span(window, where) for window in windows),
-                duration_sec=duration,
-                numbered=numbered,
-            )
-        )
+        spans = tuple(checks.as_span(window, where) for window in windows)
+        moment = Moment(qid=qid, video=video, query=query, windows_sec=spans, duration_sec=duration, numbered=numbered)
+        moments.append(moment)
     return moments
