@@ -68,8 +68,7 @@ def read_pairs(*, split: str, pairs: Mapping[str, int], videos: int, rows: int) 
             qid=f"{split}:{pair}",
             video=name(pair % videos),
             query=" ".join(words[: 5 + pair % 13]),
-            start_sec=0.0,
-            end_sec=float(durations[pair % videos]) / 2,
+            windows_sec=((0.0, float(durations[pair % videos]) / 2),),
             duration_sec=float(durations[pair % videos]),
         )
         for pair in range(pairs[split])

@@ -27,7 +27,7 @@ def made(unit: str, pairs: int, shortest: float, longest: float) -> list[Moment]
 
 
 def check(moments: list[Moment]) -> None:
-    check_unit([(each.end_sec, each.duration_sec) for each in moments], split="train")
+    check_unit([(end, each.duration_sec) for each in moments for _, end in each.windows_sec], split="train")
 
 
 @pytest.mark.parametrize("corpus", CORPORA)
@@ -63,9 +63,9 @@ def test_times_are_converted_in_every_split(unit: str) -> None:
         time_unit=unit,
     )
     moments, _ = annotations.read()
-    expected = [each for moment in made("seconds", *CORPORA[0]) for each in (moment.start_sec, moment.end_sec)]
+    expected = [each for moment in made("seconds", *CORPORA[0]) for window in moment.windows_sec for each in window]
     for split in files:
-        found = [each for moment in moments[split] for each in (moment.start_sec, moment.end_sec)]
+        found = [each for moment in moments[split] for window in moment.windows_sec for each in window]
         assert found == pytest.approx(expected)
 
 

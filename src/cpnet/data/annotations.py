@@ -39,8 +39,8 @@ class Annotations:
     validation: str  # file reads val, holdout holds out training videos, test selects on the test split
     holdout_fraction: float  # share of the training videos
     holdout_seed: int
-    on_defect: str  # policy on reversed and empty pairs of evaluation splits: error or drop
-    ground_truth: str  # true spans of evaluation splits: clipped to the video, or raw (as annotated)
+    on_defect: str  # policy on reversed and empty windows of evaluation splits: error or drop
+    ground_truth: str  # true windows of evaluation splits: clipped to the video, or raw (as annotated)
     time_unit: str | None  # of the times of all files, not of the durations; None: seconds, if they look like it
 
     def __post_init__(self) -> None:
@@ -79,6 +79,8 @@ class Annotations:
             counts = len(moments["val"]), len(moments["train"])
             log.info("val: %d pairs held out of train, %d remain in train (dataset.validation=holdout)", *counts)
         elif self.validation == "test":
+            if not reports[-1].windows:
+                raise DataError("val: the test split has no true windows; set dataset.validation=holdout or file")
             moments["val"] = moments["test"]
             log.warning("val: the test split (dataset.validation=test), so the checkpoint is selected on test")
         return moments, reports

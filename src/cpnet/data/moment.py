@@ -13,14 +13,14 @@ _TACOS_CAMERA = re.compile(r"(s\d+-d\d+)-cam-002")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One annotated pair of a query and the span that it describes, exactly as in the file."""
+    """One annotated pair of a query and the spans that it describes, exactly as in the file."""
 
     qid: str  # unique within its split
     video: str  # as the annotation file spells it
     query: str  # without outer white space
-    start_sec: float
-    end_sec: float  # may exceed the video or precede the start, see ``cleaning``
+    windows_sec: tuple[tuple[float, float], ...]  # all true (start, end), uncleaned; empty if none is known
     duration_sec: float  # of the video
+    numbered: bool = False  # the qid is a number in the file
 
 
 def normalise_id(video: str) -> str:

@@ -29,13 +29,13 @@ def in_seconds(moments: Sequence[Moment], *, unit: str | None, split: str) -> li
         DataError: see ``check_unit``
     """
     if unit is None:
-        check_unit([(each.end_sec, each.duration_sec) for each in moments], split=split)
+        check_unit([(end, each.duration_sec) for each in moments for _, end in each.windows_sec], split=split)
         return list(moments)
-    scales = [SECONDS[unit](each.duration_sec) for each in moments]
-    return [
-        replace(each, start_sec=each.start_sec * scale, end_sec=each.end_sec * scale)
-        for each, scale in zip(moments, scales, strict=True)
-    ]
+    return [_scaled(each, SECONDS[unit](each.duration_sec)) for each in moments]
+
+
+def _scaled(moment: Moment, factor: float) -> Moment:
+    return replace(moment, windows_sec=tuple((start * factor, end * factor) for start, end in moment.windows_sec))
 
 
 def check_unit(ends: Sequence[tuple[float, float]], *, split: str) -> None:

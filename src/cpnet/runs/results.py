@@ -39,9 +39,9 @@ class Results:
     Attributes:
         experiment: name of the experiment, None without one
         model: name of the model's preset
-        metrics: metrics in per cent, by key such as ``R1@0.5``
+        metrics: metrics in per cent, by key such as ``R1@0.5``; empty if the split has no true windows
         reversed: per cent of raw predictions whose end lies before their start
-        pairs: number of measured pairs
+        pairs: number of predicted pairs
         validation: how the checkpoint was chosen; None for a run of ``cpnet.evaluate``
         trivial: trivial predictors by name
         paper: the paper's metrics for the same corpus and features; empty if it has none

@@ -79,7 +79,7 @@ def test_counts_of_the_published_splits(
     assert (report.clipped_end, report.clipped_end_over_1s) == (ends, ends_over_1s)
     assert (report.reversed, report.empty, len(report.dropped)) == (reversed_pairs, empty_pairs, dropped)
     assert len({moment.qid for moment in moments}) == len(moments)
-    assert all(0 <= moment.start_sec < moment.end_sec <= moment.duration_sec for moment in kept)
+    assert all(0 <= start < end <= moment.duration_sec for moment in kept for start, end in moment.windows_sec)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_counts_of_the_published_splits(
 def test_units_of_the_published_splits(
     read: Callable[[str], list[Moment]], split: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ends = [(each.end_sec, each.duration_sec) for each in read(split)]
+    ends = [(end, each.duration_sec) for each in read(split) for _, end in each.windows_sec]
     check_unit(ends, split=split)
     assert not caplog.records
     for unit in ("milliseconds", "percent", "fractions"):
@@ -128,7 +128,7 @@ def test_the_defects_of_activitynet_captions() -> None:
 def test_float_noise_is_clipped_but_not_counted() -> None:
     moments = activitynet_captions("val_1")
     _, report = clean(moments, split="val_1", drop=False)
-    assert sum(moment.end_sec > moment.duration_sec for moment in moments) == 134
+    assert sum(moment.windows_sec[0][1] > moment.duration_sec for moment in moments) == 134
     assert report.clipped_end == 5
 
 
@@ -144,7 +144,7 @@ def test_duplicates_of_tacos_are_kept() -> None:
         for timestamp, sentence in zip(entry["timestamps"], entry["sentences"], strict=True)
     )
     moments = tacos_2dtan("test")
-    as_read = Counter((moment.video, moment.start_sec, moment.end_sec, moment.query) for moment in moments)
+    as_read = Counter((moment.video, *moment.windows_sec[0], moment.query) for moment in moments)
     assert as_spelt.total() - len(as_spelt) == 567
     # Five more rows are equal once outer white space is gone.
     assert as_read.total() - len(as_read) == 572

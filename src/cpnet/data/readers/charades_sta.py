@@ -19,7 +19,7 @@ def read_charades_sta(*, annotations: Path | str, durations: Path | str) -> list
     Raises:
         DataError: a file cannot be read, a line or value is malformed, or a video has no duration.
     """
-    pairs: list[tuple[str, str, str, float, float]] = []
+    pairs: list[tuple[str, str, str, tuple[float, float]]] = []
     for line, text in read_lines(annotations):
         where = f"{annotations}: line {line}"
         place, mark, query = text.partition("##")
@@ -27,10 +27,10 @@ def read_charades_sta(*, annotations: Path | str, durations: Path | str) -> list
         if not mark or len(fields) != 3:
             raise DataError(f"{where}: expected 'VIDEO START END##QUERY', found {shown(text)}; correct it, or {OTHER}")
         video, start, end = fields
-        start_sec, end_sec = parse_number(start, "start", where), parse_number(end, "end", where)
-        pairs.append((f"{video}:{line}", video, as_query(query, "query", where), start_sec, end_sec))
+        window = parse_number(start, "start", where), parse_number(end, "end", where)
+        pairs.append((f"{video}:{line}", video, as_query(query, "query", where), window))
     duration_secs = read_durations(durations, videos=[video for _, video, *_ in pairs], annotations=annotations)
     return [
-        Moment(qid=qid, video=video, query=query, start_sec=start, end_sec=end, duration_sec=duration_secs[video])
-        for qid, video, query, start, end in pairs
+        Moment(qid=qid, video=video, query=query, windows_sec=(window,), duration_sec=duration_secs[video])
+        for qid, video, query, window in pairs
     ]

@@ -12,28 +12,36 @@ from cpnet.errors import DataError, shown
 def read_jsonl(*, annotations: Path | str) -> list[Moment]:
     """Read ``{"qid", "query", "duration", "vid", "relevant_windows": [[start, end]]}`` (QVHighlights), in seconds.
 
-    The rows may also be a JSON list, or the only list of rows in a JSON object. Ids may be integers. A row with
-    several windows yields one pair per window, with qid ``QID:INDEX`` and indices from 0.
+    The rows may also be a JSON list, or the only list of rows in a JSON object. Ids may be integers. A row without the
+    key ``relevant_windows``, or with null, has no known window: a query to be predicted only.
 
     Raises:
-        DataError: the file cannot be read, a key or value is malformed, a row has no window, or a qid is repeated.
+        DataError: the file cannot be read, a key or value is malformed, a list of windows is empty, or a qid repeats.
     """
     moments: list[Moment] = []
     rows: dict[str, str] = {}  # where each qid is
     for where, row in checks.read_rows(annotations):
-        qid = checks.as_id(checks.member(row, "qid", where), "qid", where)
+        found = checks.member(row, "qid", where)
+        qid = checks.as_id(found, "qid", where)
         video = checks.as_id(checks.member(row, "vid", where), "vid", where)
         query = checks.as_query(checks.member(row, "query", where), "query", where)
         duration = checks.as_positive(checks.member(row, "duration", where), "duration", where)
-        windows = checks.list_member(row, "relevant_windows", where)
-        if not windows:
-            raise DataError(f"{where}: 'relevant_windows' is empty; add a window or remove the row")
-        for index, window in enumerate(windows):
-            name = qid if len(windows) == 1 else f"{qid}:{index}"
-            start, end = checks.as_span(window, where)
-            if rows.setdefault(name, where) != where:
-                place = rows[name].removeprefix(f"{annotations}: ")
-                raise DataError(f"{where}: the qid {shown(name)} is on {place} too; make it unique")
-            span = {"start_sec": start, "end_sec": end, "duration_sec": duration}
-            moments.append(Moment(qid=name, video=video, query=query, **span))
+        windows: list[object] = []
+        if row.get("relevant_windows") is not None:
+            windows = checks.list_member(row, "relevant_windows", where)
+            if not windows:
+                raise DataError(f"{where}: 'relevant_windows' is empty; add a window or remove the row")
+        if rows.setdefault(qid, where) != where:
+            place = rows[qid].removeprefix(f"{annotations}: ")
+            raise DataError(f"{where}: the qid {shown(qid)} is on {place} too; make it unique")
+        moments.append(
+            Moment(
+                qid=qid,
+                video=video,
+                query=query,
+                windows_sec=tuple(checks.as_span(window, where) for window in windows),
+                duration_sec=duration,
+                numbered=type(found) is int,
+            )
+        )
     return moments

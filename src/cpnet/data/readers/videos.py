@@ -60,13 +60,14 @@ def moments_of(
     for index, (span, sentence) in enumerate(pairs, start=first):
         place = f"{where}, pair {index}"
         start, end = checks.as_span(span, place)
+        start_sec = checks.as_number(start / units_per_sec, "start", place)
+        end_sec = checks.as_number(end / units_per_sec, "end", place)
         moments.append(
             Moment(
                 qid=f"{video}:{index}",
                 video=video,
                 query=checks.as_query(sentence, "sentence", place),
-                start_sec=checks.as_number(start / units_per_sec, "start", place),
-                end_sec=checks.as_number(end / units_per_sec, "end", place),
+                windows_sec=((start_sec, end_sec),),
                 duration_sec=duration_sec,
             )
         )
