@@ -110,6 +110,7 @@ def datamodule(
             holdout_fraction=0.1,
             holdout_seed=0,
             on_defect="error",
+            on_missing="error",
             ground_truth="clipped",
         ),
         features=FeaturePack(options=FeatureOptions(path=str(path), dim=width, placement=placement)),

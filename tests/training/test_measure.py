@@ -118,7 +118,7 @@ def test_results_hold_everything_a_number_depends_on(
 
 @pytest.mark.parametrize("selection", list(Selection))
 def test_protocol_names_the_split_of_selection(selection: Selection) -> None:
-    assert protocol(config(validation=selection.value), "test") == Protocol(
+    assert protocol(config(validation=selection.value), "test", missing={"train": 2}) == Protocol(
         dataset="tiny",
         split="test",
         selection=selection,
@@ -126,6 +126,7 @@ def test_protocol_names_the_split_of_selection(selection: Selection) -> None:
         strict=False,
         ground_truth="raw",
         on_defect="error",
+        missing={"train": 2},
         blind="none",
         features="/data/pack.hdf5",
         sampling={"_target_": "cpnet.data.sampling.Pick", "clips": 128},

@@ -18,6 +18,7 @@ SPLITS = ("train", "val", "test")
 ALLOWED = {
     "validation": ("file", "holdout", "test"),
     "on_defect": ("error", "drop"),
+    "on_missing": ("error", "drop"),
     "ground_truth": ("clipped", "raw"),
 }
 
@@ -38,6 +39,7 @@ class Annotations:
     holdout_fraction: float  # share of the training videos
     holdout_seed: int
     on_defect: str  # policy on reversed and empty pairs of evaluation splits: error or drop
+    on_missing: str  # policy on pairs whose videos have no features: error or drop
     ground_truth: str  # true spans of evaluation splits: clipped to the video, or raw (as annotated)
 
     def __post_init__(self) -> None:

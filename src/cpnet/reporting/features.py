@@ -38,7 +38,9 @@ def publish(inspection: Inspection, folder: Path, *, console: Console | None = N
     for problem in report["problems"]:
         console.print(Text.assemble(("problem:", "bold red"), f" {printable(problem)}"), soft_wrap=True)
     if not report["problems"]:
-        console.print("no problem: every video of every split has finite features of the right width")
+        some = any(covered.missing_videos for covered in inspection.coverage.values())
+        without = " that has any; pairs without features are dropped or count as missed" if some else ""
+        console.print(f"no problem: finite features of the right width for every video of every split{without}")
     console.print(f"outputs: {folder}", soft_wrap=True, highlight=False, markup=False)
 
 

@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cpnet.errors import DataError
 from cpnet.evaluation.metrics import PairMean, grounding_metrics
 from cpnet.options import MetricsOptions
-from cpnet.runs.predictions import read_predictions
+from cpnet.runs.predictions import PredictionRow, read_predictions
 from cpnet.runs.results import Results
 from cpnet.terminal import Progress
 
@@ -200,13 +200,20 @@ def _read_pairs(path: Path) -> tuple[list[str], Floats]:
     Shape: numbers (N, 3 + 2 * spans)
     """
     qids: list[str] = []
+    missed: list[PredictionRow] = []
     numbers, spans = array("d"), 0
     for row in read_predictions(path):
+        if not row.predicted:
+            missed.append(row)
+            continue
         spans = spans or len(row.predicted)
         if len(row.predicted) != spans:
             raise DataError(f"{path.name}: {row.qid} has {len(row.predicted)} predicted spans, other pairs {spans}")
         qids.append(row.qid)
         numbers.extend((row.duration, *row.true, *chain.from_iterable(row.predicted)))
+    for row in missed:  # a span of length 0 has the IoU 0
+        qids.append(row.qid)
+        numbers.extend((row.duration, *row.true, *[0.0, 0.0] * spans))
     if not qids:
         raise DataError(f"{path.name} is empty")
     order = np.argsort(np.array(qids, dtype=object), kind="stable")

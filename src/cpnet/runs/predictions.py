@@ -29,9 +29,9 @@ class PredictionRow:
         video: identifier of the video
         query: the sentence
         duration: length of the video in seconds
-        predicted: ranked (start, end) in seconds, best first
+        predicted: ranked (start, end) in seconds, best first; empty for a missed pair, whose video has no features
         true: (start, end) in seconds
-        iou: IoU of the first prediction
+        iou: IoU of the first prediction, 0 without one
     """
 
     qid: str

@@ -34,7 +34,7 @@ def _parse(kind: Any, value: Any, key: str) -> Any:
         return None if value is None else _parse(arguments[0], value, key)
     if origin is tuple:
         several = arguments[-1] is Ellipsis
-        if isinstance(value, list | tuple) and (value if several else len(value) == len(arguments)):
+        if isinstance(value, list | tuple) and (several or len(value) == len(arguments)):
             kinds = arguments[:1] * len(value) if several else arguments
             return tuple(_parse(each, item, key) for each, item in zip(kinds, value, strict=True))
         raise _error(key, "a list of values" if several else f"{len(arguments)} values", value)
