@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from corpora import (
     CLIPS,
     DIM,
+    ROWS,
     TEST,
     TRAIN,
     UNKNOWN_WORD,
@@ -28,7 +30,7 @@ from corpora import (
 from cpnet.batch import GroundingBatch
 from cpnet.data.collate import PairSelection
 from cpnet.data.datamodule import GroundingDataModule
-from cpnet.data.features import open_features
+from cpnet.data.features import feature_pack, open_features
 from cpnet.data.features.pack import pack
 from cpnet.data.moment import Moment
 from cpnet.data.readers import read_jsonl
@@ -141,6 +143,7 @@ def test_corpus_is_generated_before_it_is_read(arguments: dict[str, Any], tmp_pa
         ({"validation": "dev"}, r"dataset\.validation must be one of file, holdout, test; got 'dev'"),
         ({"ground_truth": "cut"}, r"dataset\.ground_truth must be one of clipped, raw; got 'cut'"),
         ({"on_defect": "ignore"}, r"dataset\.on_defect must be one of error, drop; got 'ignore'"),
+        ({"on_missing": "skip"}, r"dataset\.on_missing must be one of error, drop; got 'skip'"),
         ({"blind": "both"}, r"dataset\.blind must be one of none, video, query; got 'both'"),
         ({"max_words": 0}, r"dataset\.max_words must be 1 or more; got 0"),
         ({"batch_size": 0}, "batch_size must be 1 or more; got 0"),
@@ -188,6 +191,37 @@ def test_videos_without_features_are_listed(arguments: dict[str, Any]) -> None:
         write_features(path, kept)
         with pytest.raises(DataError, match=message):
             ready(arguments)
+
+
+@pytest.mark.parametrize("packed", ["no", "delivered", "packed"])
+def test_pairs_without_features_are_dropped_or_missed(
+    packed: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = ["t03", "t07", "e01"]
+    write_features(Path(arguments["features"]["path"]), [name for name in ROWS if name not in gone])
+    monkeypatch.setattr(feature_pack, "SMALL", 0)  # pack even this
+    arguments |= {"on_missing": "drop", "features": arguments["features"] | {"pack": packed != "no"}}
+    for _ in range(1 + (packed == "packed")):
+        caplog.clear()
+        datamodule = ready(arguments)
+    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 2
+    assert re.match(r"train: 4 of 20 pairs are dropped, because 2 videos have no .*: 't03', 't07'", warnings[0])
+    assert re.match(r"test: 2 of 7 pairs count as missed, because 1 videos .*: 'e01'", warnings[1])
+    for split, every in (("train", TRAIN), ("val", VAL), ("test", TEST)):
+        qids = [each.qid for each in every if each.video not in gone]
+        assert [each.qid for each in datamodule.dataset(split).moments] == qids
+        assert [each.qid for each in datamodule.missing[split]] == [e.qid for e in every if e.qid not in qids]
+        for batch in batches(datamodule, split):  # row 0 of a video's features is its number
+            names = [[*ROWS][int(row[0, 0])] for row in batch.per_pair().video]
+            assert names == [datamodule.dataset(split).moments[row].video for row in batch.index.tolist()]
+    assert Path(f"{arguments['features']['path']}.packed").exists() == (packed != "no")
+
+
+def test_split_without_any_features_is_an_error(arguments: dict[str, Any]) -> None:
+    write_features(Path(arguments["features"]["path"]), [name for name in ROWS if name != "v00"])
+    with pytest.raises(DataError, match="1 of 1 videos of split val have no features"):
+        ready(arguments | {"on_missing": "drop"})
 
 
 def placed(arguments: dict[str, Any], placement: str) -> dict[str, Any]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import re
+import tracemalloc
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +38,81 @@ def test_every_word_has_its_vector(tmp_path: Path, header: list[str], end: str) 
     for word, vector in zip(WORDS, VECTORS, strict=True):
         assert found[word].dtype == np.float32
         np.testing.assert_array_equal(found[word], vector)
+
+
+def zipped(contents: dict[str, bytes]) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, content in contents.items():
+                archive.writestr(name, content)
+
+    return write
+
+
+def plain(content: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content)
+
+
+TEXT = "\n".join(lines()).encode()
+HUGE = TEXT + b"\n" + bytes([ord("x")]) * (40 << 20)
+FOUR = {f"glove.6B.{width}d.txt": TEXT if width == 5 else b"the 1" for width in (50, 100, 15, 5)}
+
+
+@pytest.mark.parametrize(
+    "write_file",
+    [
+        plain(gzip.compress(TEXT)),
+        plain(gzip.compress(TEXT[:200]) + gzip.compress(TEXT[200:])),
+        zipped({"vectors.txt": TEXT}),
+        zipped({"folder/": b"", "folder/vectors.txt": TEXT, "__MACOSX/folder/._vectors.txt": b"\0"}),
+        zipped(FOUR),
+        plain("\n".join("\t".join(line.rsplit(" ", 5)) for line in lines()).encode()),
+        plain(re.sub(r" ((?:\S+ ){4}\S+)$", r"\t\1", TEXT.decode(), flags=re.MULTILINE).encode()),  # tab, then spaces
+    ],
+)
+def test_archives_and_tabs_are_read(tmp_path: Path, write_file: Callable[[Path], object]) -> None:
+    path = tmp_path / "vectors"  # the content decides, not the name
+    write_file(path)
+    found = read_glove(path, WORDS, dim=5)
+    assert list(found) == WORDS
+    np.testing.assert_array_equal([*found.values()], VECTORS)
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize(
+    ("write_file", "message"),
+    [
+        (plain(gzip.compress(TEXT)[:-20]), "cannot be read .*; download it again, or unpack it yourself"),
+        (plain(gzip.compress(TEXT)[:60] + b"damage" + gzip.compress(TEXT)[66:]), "cannot be read"),
+        (plain(b"PK\x03\x04" + bytes(99)), "cannot be read .*not a zip file"),
+        (
+            zipped({"a.txt": TEXT, "b.txt": TEXT}),
+            r"holds 2 files \(a.txt, b.txt\), not one with 5d in its name",
+        ),
+        (zipped({}), "holds 0 files"),
+        (plain(gzip.compress(HUGE, 1)), "line 10: it is longer than 1 MB"),
+        (zipped({"vectors.txt": HUGE}), "line 10: it is longer than 1 MB"),
+        (zipped({"vectors.txt": bytes(50 << 20)}), "is not text"),
+        (
+            plain(b"9 5\nthe " + VECTORS[0].tobytes() + b"\0"),
+            "word2vec's binary form; .*\n.*KeyedVectors\n",
+        ),
+        (plain(gzip.compress(b"9 5\nthe " + bytes(20))), "word2vec's binary form"),
+        (plain(b"\x80\x02\0"), "is not text"),
+    ],
+)
+def test_damaged_and_binary_files_are_refused_with_the_way_out(
+    tmp_path: Path, write_file: Callable[[Path], object], message: str
+) -> None:
+    write_file(tmp_path / "vectors")
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=message) as refused:
+            read_glove(tmp_path / "vectors", WORDS, dim=5)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+    assert re.match(re.escape(f"{tmp_path / 'vectors'}"), str(refused.value))
 
 
 def test_words_that_are_not_wanted_or_not_there_are_left_out(tmp_path: Path) -> None:

@@ -96,7 +96,6 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         (row(true=[0, float("inf")]), "numbers must be finite"),
         (row(true=[0, 1, 2]), "true must be 2 values"),
         (row(true="01"), "true must be 2 values"),
-        (row(predicted=[]), "predicted must be a list"),
         (row(predicted=[0, 1]), "predicted must be 2 values; got 0"),
         (row(predicted={"0": [0, 1]}), "predicted must be a list"),
         (row(predicted=[[0, None]]), "predicted must be a number; got None"),

@@ -39,8 +39,8 @@ def publish(inspection: Inspection, folder: Path, *, console: Console | None = N
         console.print(Text.assemble(("problem:", "bold red"), f" {printable(problem)}"), soft_wrap=True)
     if not report["problems"]:
         some = any(covered.missing_videos for covered in inspection.coverage.values())
-        without = " that has any; pairs without features are dropped or count as missed" if some else ""
-        console.print(f"no problem: finite features of the right width for every video of every split{without}")
+        but = ", but for those without features (on_missing=drop)" if some else ""
+        console.print(f"no problem: every video of every split has finite features of the right width{but}")
     console.print(f"outputs: {folder}", soft_wrap=True, highlight=False, markup=False)
 
 
