@@ -11,7 +11,7 @@ from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from statistics import mode
-from typing import cast
+from typing import IO, cast
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -58,10 +58,11 @@ def read_glove(path: Path, words: Collection[str], *, dim: int) -> dict[str, Vec
 
 
 @contextmanager
-def _open(path: Path, dim: int) -> Iterator[BufferedReader]:
+def _open(path: Path, dim: int) -> Iterator[IO[bytes]]:
     """Open a text file, or decompress it in memory."""
-    with BufferedReader(path.open("rb", buffering=0), BUFFER_BYTES) as stream:
-        start = stream.peek(4)[:4]
+    with path.open("rb", buffering=BUFFER_BYTES) as stream:
+        start = stream.read(4)
+        stream.seek(0)
         if start[:2] == b"\x1f\x8b":
             yield BufferedReader(gzip.GzipFile(fileobj=stream), BUFFER_BYTES)
         elif start in (b"PK\x03\x04", b"PK\x05\x06"):
