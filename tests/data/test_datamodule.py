@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -193,29 +192,25 @@ def test_videos_without_features_are_listed(arguments: dict[str, Any]) -> None:
             ready(arguments)
 
 
-@pytest.mark.parametrize("packed", ["no", "delivered", "packed"])
+@pytest.mark.parametrize("packed", [False, True])
 def test_pairs_without_features_are_dropped_or_missed(
-    packed: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    packed: bool, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gone = ["t03", "t07", "e01"]
-    write_features(Path(arguments["features"]["path"]), [name for name in ROWS if name not in gone])
+    gone, path = ["t03", "t07", "e01"], Path(arguments["features"]["path"])
+    write_features(path, [name for name in ROWS if name not in gone])
     monkeypatch.setattr(feature_pack, "SMALL", 0)  # pack even this
-    arguments |= {"on_missing": "drop", "features": arguments["features"] | {"pack": packed != "no"}}
-    for _ in range(1 + (packed == "packed")):
-        caplog.clear()
-        datamodule = ready(arguments)
-    warnings = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert len(warnings) == 2
-    assert re.match(r"train: 4 of 20 pairs are dropped, because 2 videos have no .*: 't03', 't07'", warnings[0])
-    assert re.match(r"test: 2 of 7 pairs count as missed, because 1 videos .*: 'e01'", warnings[1])
+    ready(features := arguments | {"on_missing": "drop", "features": arguments["features"] | {"pack": packed}})
+    assert path.with_name("features.hdf5.packed").exists() == packed
+    datamodule = ready(features)
+    assert "train: 4 of 20 pairs are dropped, because 2 videos have no features in " in caplog.text
+    assert "test: 2 of 7 pairs count as missed, because 1 videos have no features in " in caplog.text
     for split, every in (("train", TRAIN), ("val", VAL), ("test", TEST)):
-        qids = [each.qid for each in every if each.video not in gone]
-        assert [each.qid for each in datamodule.dataset(split).moments] == qids
-        assert [each.qid for each in datamodule.missing[split]] == [e.qid for e in every if e.qid not in qids]
-        for batch in batches(datamodule, split):  # row 0 of a video's features is its number
-            names = [[*ROWS][int(row[0, 0])] for row in batch.per_pair().video]
-            assert names == [datamodule.dataset(split).moments[row].video for row in batch.index.tolist()]
-    assert Path(f"{arguments['features']['path']}.packed").exists() == (packed != "no")
+        moments = datamodule.dataset(split).moments
+        assert [each.qid for each in moments] == [each.qid for each in every if each.video not in gone]
+        assert [each.qid for each in datamodule.missing[split]] == [e.qid for e in every if e.video in gone]
+        for batch in batches(datamodule, split):  # the first column of a video's features is its number
+            numbers = [[*ROWS].index(moments[row].video) for row in batch.index.tolist()]
+            assert batch.per_pair().video[:, 0, 0].tolist() == numbers
 
 
 def test_split_without_any_features_is_an_error(arguments: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ LINES: dict[str, list[tuple[str, str, int, str]]] = {
         ("prepare", "", 1, "problem: 12 of 12 videos .*transpose=true"),
         ("prepare", "dataset.features.dim=64", 0, "exactly 16 rows.*transpose"),
         ("train", "dataset.features.dim=64", 0, "exactly 16 rows.*transpose"),
-        ("prepare", "dataset.features.transpose=true", 0, "no problem"),
+        ("prepare", "dataset.features.transpose=true", 0, "rows +768"),
     ],
     "ten_crops": [("prepare", "", 1, r"\(40, 10, 16\).*average.*crop")],
     "batch_first": [("prepare", "", 0, "rows +744.*no problem")],
