@@ -178,6 +178,13 @@ def test_unknown_and_cut_words_are_logged(arguments: dict[str, Any], caplog: pyt
     assert f"{UNKNOWN_WORD} (1)" in line
 
 
+def test_vectors_of_another_language_are_refused(arguments: dict[str, Any]) -> None:
+    for split in ("train", "val", "test"):
+        annotate(arguments, split, [moment(split, "v00", (1.0, 2.0), query="一个人打开门")])
+    with pytest.raises(DataError, match=r"glove\.txt holds no word of the queries; set dataset\.word_vectors\.path"):
+        ready(arguments)
+
+
 # Features
 
 
