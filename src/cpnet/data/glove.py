@@ -119,4 +119,7 @@ def _check(path: Path, probe: bytes, dim: int) -> None:
     lines = [line.split() for line in (first, *others) if line and not HEADER.fullmatch(line)]
     width = mode(len(fields) - 1 for fields in lines) if lines else 0
     if width != dim:
-        raise DataError(f"{path} holds vectors {width} wide, not {dim}; set dataset.word_vectors.path or .dim")
+        raise DataError(
+            f"{path} holds vectors {width} wide, not {dim}; set dataset.word_vectors.path or .dim (it begins with "
+            f"{first[:60].decode(errors='replace')!r})"
+        )
