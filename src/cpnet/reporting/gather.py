@@ -11,7 +11,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -192,6 +192,18 @@ def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
     )
 
 
+def _read_rows(path: Path) -> Iterator[PredictionRow]:
+    """Read the rows; pairs without predictions come last, with spans of length 0, whose IoU is 0."""
+    missed, spans = [], 1
+    for row in read_predictions(path):
+        if row.predicted:
+            spans = len(row.predicted)
+            yield row
+        else:
+            missed.append(row)
+    yield from (replace(row, predicted=((0.0, 0.0),) * spans) for row in missed)
+
+
 def _read_pairs(path: Path) -> tuple[list[str], Floats]:
     """Read the qids and the numbers (duration, true span, ranked spans) of all pairs, sorted by qid.
 
@@ -200,20 +212,13 @@ def _read_pairs(path: Path) -> tuple[list[str], Floats]:
     Shape: numbers (N, 3 + 2 * spans)
     """
     qids: list[str] = []
-    missed: list[PredictionRow] = []
     numbers, spans = array("d"), 0
-    for row in read_predictions(path):
-        if not row.predicted:
-            missed.append(row)
-            continue
+    for row in _read_rows(path):
         spans = spans or len(row.predicted)
         if len(row.predicted) != spans:
             raise DataError(f"{path.name}: {row.qid} has {len(row.predicted)} predicted spans, other pairs {spans}")
         qids.append(row.qid)
         numbers.extend((row.duration, *row.true, *chain.from_iterable(row.predicted)))
-    for row in missed:  # a span of length 0 has the IoU 0
-        qids.append(row.qid)
-        numbers.extend((row.duration, *row.true, *[0.0, 0.0] * spans))
     if not qids:
         raise DataError(f"{path.name} is empty")
     order = np.argsort(np.array(qids, dtype=object), kind="stable")
