@@ -112,6 +112,7 @@ def datamodule(
             on_defect="error",
             on_missing="error",
             ground_truth="clipped",
+            time_unit=None,
         ),
         features=FeaturePack(options=FeatureOptions(path=str(path), dim=width, placement=placement)),
         words=Words(options=WordOptions(), max_words=50, known=Vocabulary(SPECIAL, torch.zeros(2, 300))),

@@ -84,6 +84,7 @@ class DatasetOptions:
     on_defect: str = "error"  # error | drop; what to do with reversed and empty pairs of evaluation splits
     on_missing: str = "error"  # error | drop; drop train and val pairs without features, count those of test as missed
     ground_truth: str = "clipped"  # clipped | raw; whether true spans of evaluation splits are clipped to the video
+    time_unit: str | None = None  # seconds | milliseconds | percent | fractions; null: seconds, if they look like it
     blind: str = "none"  # none | video | query; input that is hidden from the model
     max_words: int = 50  # longer queries are cut
     features: FeatureOptions = field(default_factory=FeatureOptions)

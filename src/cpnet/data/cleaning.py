@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cpnet.data.moment import Moment
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut
 
 # Rounding errors move ends up to 3e-14 s past the video; annotated times have two decimals or more.
 FLOAT_NOISE_SEC = 1e-6
@@ -72,7 +72,8 @@ def clean(
 
 def _complaint(defects: Sequence[tuple[Moment, str]], split: str) -> str:
     listed = ", ".join(
-        f"{moment.qid} ({reason}: {moment.start_sec:.2f} to {moment.end_sec:.2f} of {moment.duration_sec:.2f} s)"
+        f"{cut(moment.qid, 60)} ({reason}: {moment.start_sec:.2f} to {moment.end_sec:.2f} of "
+        f"{moment.duration_sec:.2f} s)"
         for moment, reason in defects[:10]
     )
     more = f" and {len(defects) - 10} more" if len(defects) > 10 else ""

@@ -17,7 +17,7 @@ from zipfile import BadZipFile, ZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut
 
 Vector = NDArray[np.float32]
 
@@ -97,7 +97,9 @@ def _read(path: Path, lines: Iterable[bytes], words: Collection[str], dim: int) 
             if len(vector) != dim or not np.isfinite(vector).all():
                 raise ValueError(f"{word!r} needs {dim} finite numbers")
         except ValueError as error:
-            raise DataError(f"{path}, line {number}: {error}; the file is damaged, download it again") from error
+            raise DataError(
+                f"{path}, line {number}: {cut(str(error))}; the file is damaged, download it again"
+            ) from error
         found[word] = vector
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_MEDIA_EXTENSION = re.compile(r"(?<=.)(\.(avi|mp4|mkv|webm))+$", re.IGNORECASE)
+_MEDIA_EXTENSION = re.compile(r"(?<=.)(\.(3gp|avi|flv|m4v|mkv|mov|mp4|mpe?g|ogv|ts|webm|wmv))+$", re.IGNORECASE)
 # A YouTube id has 11 characters and may itself begin with v_, so v_ is a prefix only before 11 characters.
 _ACTIVITYNET = re.compile(r"v_(.{11})")
 _TACOS_CAMERA = re.compile(r"(s\d+-d\d+)-cam-002")

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut
 from cpnet.evaluation.metrics import PairMean, grounding_metrics
 from cpnet.options import MetricsOptions
 from cpnet.runs.predictions import PredictionRow, read_predictions
@@ -159,7 +159,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"config.yaml cannot be read: {first}") from None
+        raise DataError(f"config.yaml cannot be read: {cut(first)}") from None
     if not isinstance(config, dict) or not isinstance(config.get("metrics"), dict):
         raise DataError("config.yaml has no metrics")
     return {str(key): value for key, value in config.items()}
@@ -174,7 +174,7 @@ def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
             assert isinstance(metric, PairMean)
             scores[key] = metric.score(*map(torch.from_numpy, (ranked, true, duration))).double().numpy()
     except (TypeError, ValueError) as error:
-        raise DataError(f"config.yaml: metrics cannot be computed: {error}") from None
+        raise DataError(f"config.yaml: metrics cannot be computed: {cut(str(error))}") from None
     for key, score in scores.items():
         recomputed, stated = 100 * float(score.mean()), results.metrics.get(key)
         if stated is None or not abs(stated - recomputed) <= TOLERANCE:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import reprlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut, shown
 from cpnet.files import replacing
 from cpnet.runs.typed_json import parse
 
@@ -77,7 +76,7 @@ def _parse(line: bytes, *, where: str) -> PredictionRow:
         row = parse(PredictionRow, json.loads(line))
         numbers = (row.duration, row.iou, *chain(row.true, *row.predicted))
         if not all(map(math.isfinite, numbers)) or row.duration <= 0:
-            raise ValueError(f"numbers must be finite and the duration positive; got {reprlib.repr(numbers)}")
+            raise ValueError(f"numbers must be finite and the duration positive; got {shown(numbers)}")
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: {error}") from error
+        raise DataError(f"{where}: {cut(str(error), 400)}") from error
     return row

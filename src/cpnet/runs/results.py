@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut
 from cpnet.evaluation.protocol import Protocol
 from cpnet.files import write_json
 from cpnet.runs.typed_json import parse
@@ -90,4 +90,6 @@ class Results:
         try:
             return parse(cls, json.loads((folder / FILE).read_bytes()))
         except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{folder / FILE} cannot be read ({error}); rerun cpnet.train or cpnet.evaluate") from error
+            raise DataError(
+                f"{folder / FILE} cannot be read ({cut(str(error), 400)}); rerun cpnet.train or cpnet.evaluate"
+            ) from error

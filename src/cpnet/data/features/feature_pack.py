@@ -17,7 +17,7 @@ from cpnet.data.features.pack import Precision, pack
 from cpnet.data.features.packed import PackedFeatures, is_packed
 from cpnet.data.features.placement import Placement
 from cpnet.data.features.source import FeatureSource, quote
-from cpnet.data.moment import Moment
+from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.required_files import default_store, exists
 from cpnet.errors import ConfigError, DataError
 from cpnet.options import FeatureOptions, SourceOptions
@@ -143,6 +143,9 @@ def check_coverage(source: FeatureSource, *, split: str, videos: Iterable[str]) 
         DataError: videos have no features; the message has their number and the first ten.
     """
     distinct = list(dict.fromkeys(videos))
+    found = {video: source.find(video) for video in distinct}
+    if other := [video for video, name in found.items() if name and normalise_id(name) != normalise_id(video)]:
+        log.warning("features: %d videos of split %s match in another case: %s", len(other), split, quote(other))
     missing = source.missing(distinct)
     if missing:
         raise DataError(
@@ -166,8 +169,8 @@ def split_by_features(
     for split, moments in splits.items():
         found[split] = [moment for moment in moments if moment.video in source]
         missing[split] = [moment for moment in moments if moment.video not in source]
-        if on_missing == "error" or not found[split]:
-            check_coverage(source, split=split, videos=[moment.video for moment in moments])
+        needed = moments if on_missing == "error" or not found[split] else found[split]
+        check_coverage(source, split=split, videos=[moment.video for moment in needed])
         if missing[split]:
             videos = dict.fromkeys(moment.video for moment in missing[split])
             log.warning(

@@ -131,7 +131,7 @@ def inspect(
         on_missing: policy on pairs whose videos have no features
         progress: wraps the ids while they are read
     """
-    durations = {normalise_id(moment.video): moment.duration_sec for split in splits.values() for moment in split}
+    durations = {source.find(moment.video): moment.duration_sec for split in splits.values() for moment in split}
     videos: dict[str, VideoStatistics] = {}
     unreadable: dict[str, str] = {}
     for name in progress(list(source.ids()), "inspecting"):
@@ -139,7 +139,7 @@ def inspect(
             videos[name] = examine(source.stored(name))
         except DataError as error:  # noqa: PERF203
             unreadable[name] = str(error)
-    seconds = {name: durations[identity] for name in videos if (identity := normalise_id(name)) in durations}
+    seconds = {name: durations[name] for name in videos if name in durations}
     rates = {name: videos[name].rows / second for name, second in seconds.items()}
     widths = Counter(video.dim for video in videos.values())
     looks_like, but = resembles(
@@ -157,7 +157,7 @@ def inspect(
         unreadable=unreadable,
         rates=rates,
         coverage={split: _coverage(source, moments) for split, moments in splits.items()},
-        surplus=tuple(name for name in source.ids() if normalise_id(name) not in durations),
+        surplus=tuple(name for name in source.ids() if name not in durations),
         shared=dict(_shared(splits)),
         annotations=tuple(annotations),
         on_defect=on_defect,
