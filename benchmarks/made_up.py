@@ -109,6 +109,7 @@ def datamodule(
             holdout_fraction=0.1,
             holdout_seed=0,
             on_defect="error",
+            on_missing="error",
             ground_truth="clipped",
             time_unit=None,
         ),

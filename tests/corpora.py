@@ -145,7 +145,7 @@ def make(arguments: Mapping[str, Any]) -> GroundingDataModule:
 
 def make_annotations(**arguments: Any) -> Annotations:
     """Make ``Annotations`` with the default policy."""
-    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth", "time_unit")
+    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "on_missing", "ground_truth", "time_unit")
     return Annotations(**{key: getattr(DatasetOptions(), key) for key in policy} | arguments)
 
 

@@ -82,6 +82,7 @@ class DatasetOptions:
     holdout_fraction: float = 0.1
     holdout_seed: int = 0  # not the run's seed: runs of several seeds share one split
     on_defect: str = "error"  # error | drop; what to do with reversed and empty windows of evaluation splits
+    on_missing: str = "error"  # error | drop; drop train and val pairs without features, count those of test as missed
     ground_truth: str = "clipped"  # clipped | raw; whether true windows of evaluation splits are clipped to the video
     time_unit: str | None = None  # seconds | milliseconds | percent | fractions; null: seconds, if they look like it
     blind: str = "none"  # none | video | query; input that is hidden from the model

@@ -53,6 +53,7 @@ def inspect(cfg: DictConfig) -> None:
         dim=cfg.dataset.features.dim,
         annotations=reports,
         on_defect=cfg.dataset.on_defect,
+        on_missing=cfg.dataset.on_missing,
         progress=terminal.track,
     )
     features.publish(found, Path(cfg.output_dir))
@@ -67,11 +68,10 @@ def pack(cfg: DictConfig) -> None:
     from cpnet.data.features import pack as packing
     from cpnet.training import build_data
 
-    splits, _ = build_data.build_annotations(cfg.dataset).read()
+    annotations = build_data.build_annotations(cfg.dataset)
     delivered = build_data.build_features(cfg.dataset.features)
     source, store = features.open_features(**delivered.arguments()), delivered.store_path()
-    for split, moments in splits.items():
-        features.check_coverage(source, split=split, videos=[moment.video for moment in moments])
+    splits, _ = features.split_by_features(source, annotations.read()[0], on_missing=annotations.on_missing)
     videos = [moment.video for moments in splits.values() for moment in moments]
     packing.pack(source, store, videos=videos, dtype=cfg.dtype, progress=terminal.track)
     log.info("packed into %s", features.PackedFeatures(path=store).describe())

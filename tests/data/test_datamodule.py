@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from corpora import (
     CLIPS,
     DIM,
+    ROWS,
     TEST,
     TRAIN,
     UNKNOWN_WORD,
@@ -28,7 +29,7 @@ from corpora import (
 from cpnet.batch import GroundingBatch
 from cpnet.data.collate import PairSelection
 from cpnet.data.datamodule import GroundingDataModule
-from cpnet.data.features import open_features
+from cpnet.data.features import feature_pack, open_features
 from cpnet.data.features.pack import pack
 from cpnet.data.moment import Moment
 from cpnet.data.readers import read_jsonl
@@ -141,6 +142,7 @@ def test_corpus_is_generated_before_it_is_read(arguments: dict[str, Any], tmp_pa
         ({"validation": "dev"}, r"dataset\.validation must be one of file, holdout, test; got 'dev'"),
         ({"ground_truth": "cut"}, r"dataset\.ground_truth must be one of clipped, raw; got 'cut'"),
         ({"on_defect": "ignore"}, r"dataset\.on_defect must be one of error, drop; got 'ignore'"),
+        ({"on_missing": "skip"}, r"dataset\.on_missing must be one of error, drop; got 'skip'"),
         ({"blind": "both"}, r"dataset\.blind must be one of none, video, query; got 'both'"),
         ({"max_words": 0}, r"dataset\.max_words must be 1 or more; got 0"),
         ({"batch_size": 0}, "batch_size must be 1 or more; got 0"),
@@ -176,6 +178,13 @@ def test_unknown_and_cut_words_are_logged(arguments: dict[str, Any], caplog: pyt
     assert f"{UNKNOWN_WORD} (1)" in line
 
 
+def test_vectors_of_another_language_are_refused(arguments: dict[str, Any]) -> None:
+    for split in ("train", "val", "test"):
+        annotate(arguments, split, [moment(split, "v00", (1.0, 2.0), query="一个人打开门")])
+    with pytest.raises(DataError, match=r"glove\.txt holds no word of the queries; set dataset\.word_vectors\.path"):
+        ready(arguments)
+
+
 # Features
 
 
@@ -188,6 +197,33 @@ def test_videos_without_features_are_listed(arguments: dict[str, Any]) -> None:
         write_features(path, kept)
         with pytest.raises(DataError, match=message):
             ready(arguments)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pairs_without_features_are_dropped_or_missed(
+    packed: bool, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone, path = ["t03", "t07", "e01"], Path(arguments["features"]["path"])
+    write_features(path, [name for name in ROWS if name not in gone])
+    monkeypatch.setattr(feature_pack, "SMALL", 0)  # pack even this
+    ready(features := arguments | {"on_missing": "drop", "features": arguments["features"] | {"pack": packed}})
+    assert path.with_name("features.hdf5.packed").exists() == packed
+    datamodule = ready(features)
+    assert "train: 4 of 20 pairs are dropped, because 2 videos have no features in " in caplog.text
+    assert "test: 2 of 7 pairs count as missed, because 1 videos have no features in " in caplog.text
+    for split, every in (("train", TRAIN), ("val", VAL), ("test", TEST)):
+        moments = datamodule.dataset(split).moments
+        assert [each.qid for each in moments] == [each.qid for each in every if each.video not in gone]
+        assert [each.qid for each in datamodule.missing[split]] == [e.qid for e in every if e.video in gone]
+        for batch in batches(datamodule, split):  # the first column of a video's features is its number
+            numbers = [[*ROWS].index(moments[row].video) for row in batch.index.tolist()]
+            assert batch.per_pair().video[:, 0, 0].tolist() == numbers
+
+
+def test_split_without_any_features_is_an_error(arguments: dict[str, Any]) -> None:
+    write_features(Path(arguments["features"]["path"]), [name for name in ROWS if name != "v00"])
+    with pytest.raises(DataError, match="1 of 1 videos of split val have no features"):
+        ready(arguments | {"on_missing": "drop"})
 
 
 def placed(arguments: dict[str, Any], placement: str) -> dict[str, Any]:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import re
+import tracemalloc
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +38,64 @@ def test_every_word_has_its_vector(tmp_path: Path, header: list[str], end: str) 
     for word, vector in zip(WORDS, VECTORS, strict=True):
         assert found[word].dtype == np.float32
         np.testing.assert_array_equal(found[word], vector)
+
+
+def zipped(**contents: bytes) -> bytes:
+    with zipfile.ZipFile(file := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(f"{name}.txt", content)
+    return file.getvalue()
+
+
+TEXT = "\n".join(lines())
+PLAIN, GZIP = TEXT.encode(), gzip.compress(TEXT.encode())
+HUGE = PLAIN + b"\n" + b"x" * (40 << 20)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        GZIP,
+        gzip.compress(PLAIN[:200]) + gzip.compress(PLAIN[200:]),
+        zipped(vectors=PLAIN, **{"__MACOSX/._vectors": b"\0"}),
+        zipped(glove_5d=PLAIN, glove_50d=b"the 1", glove_15d=b"the 1"),
+        re.sub(r" (?=(\S+ ){0,4}\S+$)", "\t", TEXT, flags=re.MULTILINE).encode(),  # tabs between all numbers
+        re.sub(r" (?=(\S+ ){4}\S+$)", "\t", TEXT, flags=re.MULTILINE).encode(),  # a tab after the word
+    ],
+)
+def test_archives_and_tabs_are_read(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "vectors"  # the content decides, not the name
+    path.write_bytes(content)
+    found = read_glove(path, WORDS, dim=5)
+    assert list(found) == WORDS
+    np.testing.assert_array_equal([*found.values()], VECTORS)
+    assert [*tmp_path.iterdir()] == [path]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (GZIP[:-20], "cannot be read .*; download it again, or unpack it yourself"),
+        (GZIP[:60] + b"damage" + GZIP[66:], "cannot be read"),
+        (b"PK\x03\x04" + bytes(99), "cannot be read .*not a zip file"),
+        (zipped(a=PLAIN, b=PLAIN), r"holds 2 files \(a.txt, b.txt\), not one with 5d in its name"),
+        (zipped(), "holds 0 files"),
+        (gzip.compress(HUGE, 1), "line 10: it is longer than 1 MB"),
+        (zipped(vectors=HUGE), "line 10: it is longer than 1 MB"),
+        (zipped(vectors=bytes(50 << 20)), "is not text"),
+        (b"9 5\nthe " + bytes(20), "word2vec's binary form; .*\n.*KeyedVectors\n"),
+        (gzip.compress(b"9 5\nthe " + bytes(20)), "word2vec's binary form"),
+    ],
+)
+def test_damaged_and_binary_files_are_refused_with_the_way_out(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "vectors").write_bytes(content)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=rf"vectors.* {message}"):
+            read_glove(tmp_path / "vectors", WORDS, dim=5)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_words_that_are_not_wanted_or_not_there_are_left_out(tmp_path: Path) -> None:

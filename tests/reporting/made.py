@@ -105,6 +105,7 @@ def results(cfg: Mapping[str, Any], *, protocol: Mapping[str, Any] | None = None
             "strict": cfg["metrics"]["strict"],
             "ground_truth": "clipped",
             "on_defect": "error",
+            "missing": {},
             "blind": cfg["dataset"]["blind"],
             "features": cfg["dataset"]["features"]["path"],
             "sampling": cfg["sampling"],

@@ -132,6 +132,7 @@ def test_another_baseline_reverses_the_difference(tmp_path: Path) -> None:
         ({"holdout_fraction": 0.2}, "holdout_fraction is 0.1 or 0.2"),
         ({"ground_truth": "raw"}, "ground_truth is clipped or raw"),
         ({"on_defect": "drop"}, "on_defect is error or drop"),
+        ({"missing": {"train": 3, "test": 2}}, "missing is none or 3 of train, 2 of test"),
         ({"strict": True}, "strict is False or True"),
         ({"split": "val"}, "split is test or val"),
         ({"dataset": "other"}, "dataset is tiny or other"),

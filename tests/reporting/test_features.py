@@ -52,6 +52,7 @@ def inspection(**changes: Any) -> Inspection:
         "shared": {},
         "annotations": (),
         "on_defect": "error",
+        "on_missing": "error",
         "fingerprint": "0123456789abcdef",
         "looks_like": (),
         "but": (),

@@ -40,6 +40,17 @@ def test_several_windows_are_padded_and_the_best_one_counts(tmp_path: Path) -> N
     assert run.scores["mIoU"].tolist() == pytest.approx([5 / 6] * 2)
 
 
+def test_pair_without_prediction_scores_0(tmp_path: Path) -> None:
+    true = np.array([[0.0, 10.0], [2.0, 4.0], [1.0, 5.0]])
+    predicted = np.array([[0.0, 6.0], [3.0, 5.0], [7.0, 8.0]])
+    write_run(tmp_path / "a", true=true, predicted=predicted)  # the third misses
+    path = tmp_path / "a/predictions.jsonl"
+    *others, third = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps(json.loads(third) | {"predicted": []}), *others]))
+    (run,) = read(tmp_path).runs
+    assert run.scores["mIoU"].tolist() == pytest.approx([0.6, 1 / 3, 0])
+
+
 def test_the_hash_depends_on_the_pairs_but_not_on_their_order(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         write_run(tmp_path / name, true=spans(12, seed))

@@ -57,6 +57,8 @@ def test_narrow_tables_keep_all_digits(width: int) -> None:
     [
         ({}, "IoU >= m; ground truth clipped\n"),
         ({"strict": True, "on_defect": "drop"}, "IoU > m; ground truth clipped; on_defect=drop\n"),
+        ({"missing": {"train": 1234}}, "1,234 train pairs have no features and are dropped\n"),
+        ({"missing": {"test": 3}}, " test pairs have no features and count as missed\n"),
         ({"blind": "query"}, "cpnet, without its query"),
         ({"selection": Selection.FILE}, "checkpoint chosen on the validation split"),
         ({"selection": Selection.HOLDOUT}, "checkpoint chosen on 10% of the training videos, held out"),

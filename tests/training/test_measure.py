@@ -12,10 +12,11 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 import cpnet
-from corpora import TEST, TRAIN, VAL, Table, ready, trainer, write_corpus
+from corpora import ROWS, TEST, TRAIN, VAL, Table, ready, trainer, write_corpus, write_features
 from cpnet.data.moment import Moment
 from cpnet.evaluation.protocol import Protocol, Selection
 from cpnet.options import MetricsOptions
+from cpnet.runs.predictions import read_predictions
 from cpnet.runs.results import Results, Validation
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.measure import measure, protocol, trivial_rows
@@ -133,9 +134,30 @@ def test_results_hold_everything_a_number_depends_on(
     assert results.device
 
 
+def test_test_pairs_without_features_score_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = write_corpus(tmp_path) | {"on_missing": "drop"}
+    write_features(tmp_path / "features.hdf5", [name for name in ROWS if name not in ("t03", "e01")])
+    datamodule = ready(arguments)
+    moments, missed = datamodule.dataset("test").moments, datamodule.missed()
+    table = torch.rand(len(moments), 2, generator=torch.Generator().manual_seed(0)).sort(dim=1).values
+    writer = PredictionWriter(tmp_path / "predictions.jsonl", moments, missed=missed)
+    module = GroundingModule(model=Table(table), metrics=METRICS)
+    results = measure(config(), trainer(callbacks=[writer]), module, datamodule, writer)
+    _, target, duration = arrays([*moments], (0.0, 1.0))
+    ranked = table.double().numpy()[:, None] * duration[:, None, None]
+    assert results.metrics["mIoU"] == pytest.approx(5 / 7 * reference.mean_iou(ranked, target))
+    assert results.metrics["R1@0.5"] == pytest.approx(5 / 7 * reference.recall(ranked, target, n=1, threshold=0.5))
+    assert (results.pairs, results.protocol.missing) == (7, {"train": 2, "test": 2})
+    assert results.trivial == trivial_rows(datamodule.dataset("train").moments, [*moments, *missed], metrics=METRICS)
+    last = [(row.qid, row.predicted, row.iou) for row in read_predictions(writer.path)][5:]
+    assert last == [("test-2", (), 0.0), ("test-3", (), 0.0)]
+    printed = capsys.readouterr().out
+    assert "2 of 7 test pairs have no features and count as missed\n2 train pairs have no features and are" in printed
+
+
 @pytest.mark.parametrize("selection", list(Selection))
 def test_protocol_names_the_split_of_selection(selection: Selection) -> None:
-    assert protocol(config(validation=selection.value), "test") == Protocol(
+    assert protocol(config(validation=selection.value), "test", missing={"train": 2}) == Protocol(
         dataset="tiny",
         split="test",
         selection=selection,
@@ -143,6 +165,7 @@ def test_protocol_names_the_split_of_selection(selection: Selection) -> None:
         strict=False,
         ground_truth="raw",
         on_defect="error",
+        missing={"train": 2},
         blind="none",
         features="/data/pack.hdf5",
         sampling={"_target_": "cpnet.data.sampling.Pick", "clips": 128},

@@ -19,6 +19,7 @@ SPLITS = ("train", "val", "test")
 ALLOWED = {
     "validation": ("file", "holdout", "test"),
     "on_defect": ("error", "drop"),
+    "on_missing": ("error", "drop"),
     "ground_truth": ("clipped", "raw"),
     "time_unit": (None, *SECONDS),
 }
@@ -40,6 +41,7 @@ class Annotations:
     holdout_fraction: float  # share of the training videos
     holdout_seed: int
     on_defect: str  # policy on reversed and empty windows of evaluation splits: error or drop
+    on_missing: str  # policy on pairs whose videos have no features: error or drop
     ground_truth: str  # true windows of evaluation splits: clipped to the video, or raw (as annotated)
     time_unit: str | None  # of the times of all files, not of the durations; None: seconds, if they look like it
 

@@ -14,11 +14,11 @@ from cpnet.batch import GroundingBatch
 from cpnet.data.annotations import Annotations, check_split
 from cpnet.data.collate import PairSelection
 from cpnet.data.dataset import Blind, GroundingDataset, Order
-from cpnet.data.features import check_coverage
+from cpnet.data.features import split_by_features
 from cpnet.data.features.feature_pack import FeaturePack
 from cpnet.data.features.placement import place_features
 from cpnet.data.loader import GroundingLoader, ShardSampler, TrainingSampler
-from cpnet.data.moment import normalise_id
+from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.sampling import Sampling
 from cpnet.data.vocabulary import Words
 from cpnet.errors import ConfigError
@@ -55,7 +55,7 @@ class Loading:
 
 
 class GroundingDataModule(LightningDataModule):
-    """Reads a corpus, checks that every video has features, places the features, and provides batches.
+    """Reads a corpus, finds the pairs whose videos have features, places the features, and provides batches.
 
     ``generate`` writes the files of a generated corpus unless they exist. ``progress`` wraps the ids of videos while
     their features are read.
@@ -76,6 +76,7 @@ class GroundingDataModule(LightningDataModule):
         self.annotations, self.features, self.words = annotations, features, words
         self.sampling, self.loading = sampling, loading
         self.generate, self.progress = generate, progress
+        self.missing: dict[str, list[Moment]] = {}  # pairs of each split whose videos have no features
         self._datasets: dict[str, GroundingDataset] = {}
 
     def prepare_data(self) -> None:
@@ -92,14 +93,15 @@ class GroundingDataModule(LightningDataModule):
         if self._datasets:
             return
         moments, _ = self.annotations.read()
+        on_missing = self.annotations.on_missing
         queries = [moment.query for split in moments.values() for moment in split]
         self.vocabulary = self.words.vocabulary(queries)
         log.info("words: %s", self.vocabulary.describe_coverage(queries, max_words=self.words.max_words))
+        annotated = {moment.video: None for split in moments.values() for moment in split}
+        source = self.features.open(annotated, skip_missing=on_missing == "drop", progress=self.progress)
+        moments, self.missing = split_by_features(source, moments, on_missing=on_missing)
         spellings = {normalise_id(moment.video): moment.video for split in moments.values() for moment in split}
         videos = [*spellings.values()]
-        source = self.features.open(videos, progress=self.progress)
-        for split, kept in moments.items():
-            check_coverage(source, split=split, videos=[moment.video for moment in kept])
         log.info("features: %s", source.describe())
         placement, gpu = self.features.options.placement, self.features.gpu
         placed = place_features(source, videos, placement=placement, gpu=gpu, progress=self.progress)
@@ -120,6 +122,10 @@ class GroundingDataModule(LightningDataModule):
     def dataset(self, split: str) -> GroundingDataset:
         """Return the pairs of ``train``, ``val`` or ``test``, after ``setup``."""
         return self._datasets[split]
+
+    def missed(self) -> list[Moment]:
+        """Return the pairs that the tested split counts as missed: those of ``test`` whose videos have no features."""
+        return self.missing["test"] if self.loading.tested == "test" else []
 
     def train_dataloader(self) -> GroundingLoader:
         """Return batches of the training split, in an order determined by seed and epoch."""

@@ -155,11 +155,17 @@ class Words:
         """Build the vocabulary of some queries, or extend the known one if the file of vectors exists.
 
         Raises:
-            DataError: see ``read_glove``
+            DataError: no word of the queries has a vector; see also ``read_glove``
         """
         path = self.path()
         if self.known is None:
-            return Vocabulary.build(queries, glove=path, dim=self.options.dim)
+            vocabulary = Vocabulary.build(queries, glove=path, dim=self.options.dim)
+            if len(vocabulary.words) == len(SPECIAL):
+                raise DataError(
+                    f"{path} holds no word of the queries; set dataset.word_vectors.path to vectors of their language, "
+                    "and separate words by spaces"
+                )
+            return vocabulary
         return self.known.extend(queries, glove=path) if path.exists() else self.known
 
     def path(self) -> Path:

@@ -58,6 +58,10 @@ class PairMean(Metric):
         self.score_sum = self.score_sum + steps.sum() * RESOLUTION
         self.total = self.total + score.numel()
 
+    def add_missed(self, pairs: int) -> None:
+        """Add pairs without predictions, whose score is 0."""
+        self.total = self.total + pairs
+
     def compute(self) -> Tensor:
         """Return the mean over all pairs so far, in per cent; NaN before the first.
 

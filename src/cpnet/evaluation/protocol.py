@@ -27,6 +27,7 @@ class Protocol:
     strict: bool  # recall counts IoU > m instead of IoU >= m
     ground_truth: str  # clipped to the video, or raw
     on_defect: str  # error or drop: reversed and empty windows of evaluation splits
+    missing: Mapping[str, int]  # pairs without features by split, none without any: dropped, but in test missed
     blind: str  # input that is hidden from the model: none, video or query
     features: str  # path of the feature pack
     sampling: Mapping[str, Any]  # options of the sampling policy

@@ -38,7 +38,9 @@ def publish(inspection: Inspection, folder: Path, *, console: Console | None = N
     for problem in report["problems"]:
         console.print(Text.assemble(("problem:", "bold red"), f" {printable(problem)}"), soft_wrap=True)
     if not report["problems"]:
-        console.print("no problem: every video of every split has finite features of the right width")
+        some = any(covered.missing_videos for covered in inspection.coverage.values())
+        but = ", but for those without features (on_missing=drop)" if some else ""
+        console.print(f"no problem: every video of every split has finite features of the right width{but}")
     console.print(f"outputs: {folder}", soft_wrap=True, highlight=False, markup=False)
 
 

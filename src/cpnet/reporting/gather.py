@@ -11,7 +11,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cpnet.errors import DataError, cut
 from cpnet.evaluation.metrics import PairMean, grounding_metrics
 from cpnet.options import MetricsOptions
-from cpnet.runs.predictions import read_predictions
+from cpnet.runs.predictions import PredictionRow, read_predictions
 from cpnet.runs.results import Results
 from cpnet.terminal import Progress
 
@@ -193,6 +193,18 @@ def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
     )
 
 
+def _read_rows(path: Path) -> Iterator[PredictionRow]:
+    """Read the rows; pairs without predictions come last, with spans of length 0, whose IoU is 0."""
+    missed, spans = [], 1
+    for row in read_predictions(path):
+        if row.predicted:
+            spans = len(row.predicted)
+            yield row
+        else:
+            missed.append(row)
+    yield from (replace(row, predicted=((0.0, 0.0),) * spans) for row in missed)
+
+
 def _read_pairs(path: Path) -> tuple[list[str], Floats, Floats, Floats]:
     """Read qids, durations, true windows and ranked spans of all pairs, sorted by qid.
 
@@ -202,7 +214,7 @@ def _read_pairs(path: Path) -> tuple[list[str], Floats, Floats, Floats]:
     """
     qids: list[str] = []
     durations, ranked, times, counts, spans = array("d"), array("d"), array("d"), array("q"), 0
-    for row in read_predictions(path):
+    for row in _read_rows(path):
         spans = spans or len(row.predicted)
         if len(row.predicted) != spans:
             raise DataError(f"{path.name}: {row.qid} has {len(row.predicted)} predicted spans, other pairs {spans}")

@@ -27,7 +27,8 @@ HEADS = (
     *("experiment", "dataset", "row", *map(printed_name, RECALLS), "mIoU", "paper's mIoU"),
     *("seeds", "epochs", "commit"),
 )
-USUAL = {"strict": False, "ground_truth": "clipped", "on_defect": "error"}  # conditions that the index omits
+# Conditions that the index omits
+USUAL = {"strict": False, "ground_truth": "clipped", "on_defect": "error", "missing": {}}
 
 
 def publish(report: Report, folder: Path, *, kept: Path | None = None, console: Console | None = None) -> None:
@@ -194,5 +195,5 @@ def _unusual(content: dict[str, Any]) -> str:
     """Return the conditions that differ from ``USUAL``, because rows of different protocols are not comparable."""
     rules = content["protocol"]
     texts = ["CHOSEN ON TEST"] * (rules["selection"] == "test")
-    texts += [f"{key}={rules[key]}" for key, usual in USUAL.items() if rules[key] != usual]
+    texts += [f"{key}={rules[key]}" for key, usual in USUAL.items() if rules.get(key, usual) != usual]
     return f" ({', '.join(texts)})" if texts else ""

@@ -19,7 +19,8 @@ def conditions(protocol: Protocol) -> dict[str, Hashable]:
     """Return the parts of a protocol that must be equal for results to be comparable."""
     rules: dict[str, Hashable] = {key: getattr(protocol, key) for key in CONDITIONS}
     fraction = protocol.holdout_fraction if protocol.selection is Selection.HOLDOUT else None
-    return rules | {"selection": protocol.selection.value, "holdout_fraction": fraction}
+    missing = ", ".join(f"{pairs} of {split}" for split, pairs in protocol.missing.items()) or "none"
+    return rules | {"selection": protocol.selection.value, "holdout_fraction": fraction, "missing": missing}
 
 
 def describe(protocol: Protocol) -> list[str]:
@@ -37,6 +38,15 @@ def describe(protocol: Protocol) -> list[str]:
 def heading(results: Results) -> str:
     """Return corpus, split and number of pairs."""
     return f"{results.protocol.dataset}, {results.protocol.split} split, {results.pairs} pairs (per cent)"
+
+
+def describe_missing(results: Results) -> list[str]:
+    """Return how pairs without features count, if there are any (``dataset.on_missing=drop``)."""
+    missing, split = dict(results.protocol.missing), results.protocol.split
+    missed = missing.pop("test", 0)
+    lines = [f"{missed:,} of {results.pairs:,} test pairs have no features and count as missed"] * (split == "test")
+    dropped = " and ".join(f"{pairs:,} {name} pairs" for name, pairs in missing.items())
+    return [*lines * bool(missed), *[f"{dropped} have no features and are dropped"] * bool(dropped)]
 
 
 def references(results: Iterable[Results]) -> dict[str, Mapping[str, float]]:
@@ -175,6 +185,7 @@ class Table:
         lines = [
             *([WARNING] if self.protocol.selection is Selection.TEST else []),
             *describe(self.protocol),
+            *describe_missing(self.results),
             "mean ± standard deviation over seeds (n - 1); [95 % bootstrap interval over test pairs]",
         ]
         if len(self.rows) > 1:

@@ -29,9 +29,9 @@ class PredictionRow:
         video: identifier of the video
         query: the sentence
         duration: length of the video in seconds
-        predicted: ranked (start, end) in seconds, best first
+        predicted: ranked (start, end) in seconds, best first; empty for a missed pair, whose video has no features
         true: (start, end) of each true window in seconds; empty if none is known
-        iou: IoU of the first prediction with its best window; None without a window
+        iou: IoU of the first prediction with its best window, 0 without a prediction; None without a window
     """
 
     qid: str
@@ -96,8 +96,6 @@ def read_predictions(path: Path) -> Iterator[PredictionRow]:
 def _parse(line: bytes, *, where: str) -> PredictionRow:
     try:
         row = parse(PredictionRow, json.loads(line))
-        if not row.predicted:
-            raise ValueError("predicted must be a list of values; got []")
         if (row.iou is None) is bool(row.true):
             raise ValueError(f"iou must be null if true is empty, and else a number; got {row.iou}")
         numbers = (row.duration, row.iou or 0.0, *chain(*row.true, *row.predicted))

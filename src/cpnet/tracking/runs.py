@@ -183,7 +183,8 @@ def log_results(loggers: Sequence[Logger], results: Results, *, predictions: Pat
             run = logger.experiment
             run.summary.update(summary(results))
             with _staging(Path(str(logger.save_dir)) / "wandb"):
-                run.log(_tables_and_pictures(list(read_predictions(predictions)), most=logger.predictions))
+                rows = [row for row in read_predictions(predictions) if row.predicted]
+                run.log(_tables_and_pictures(rows, most=logger.predictions))
                 if logger.checkpoint:
                     artifact = wandb.Artifact(f"checkpoint-{run.id}", type="model")
                     artifact.add_file(str(checkpoint), policy="immutable")  # not copied, because it does not change

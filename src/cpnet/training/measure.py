@@ -60,6 +60,7 @@ def measure(
         validation: how the checkpoint was chosen
     """
     seconds = dict(seconds or {})
+    module.missed = len(datamodule.missed())
     with timed(seconds, "test"):
         trainer.test(module, datamodule=datamodule, verbose=False)
     split = datamodule.loading.tested
@@ -67,7 +68,8 @@ def measure(
     paper_model = cfg.model_name if cfg.model_name in cfg.dataset.paper else "cpnet"
     logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
     metrics = {key.removeprefix("test/"): value for key, value in logged.items() if key.startswith("test/")}
-    train, tested = (datamodule.dataset(name).moments for name in ("train", split))
+    train, tested = datamodule.dataset("train").moments, [*datamodule.dataset(split).moments, *datamodule.missed()]
+    missing = {name: len(moments) for name, moments in datamodule.missing.items() if moments}
     results = Results(
         experiment=cfg.get("experiment_name"),
         model=cfg.model_name,
@@ -78,7 +80,7 @@ def measure(
         trivial=trivial_rows(train, tested, metrics=MetricsOptions(**containers(cfg.metrics))) if metrics else {},
         paper=dict(cfg.dataset.paper.get(paper_model, {})) if split == "test" and metrics else {},
         paper_model=paper_model,
-        protocol=protocol(cfg, split),
+        protocol=protocol(cfg, split, missing=missing),
         parameters=sum(each.numel() for each in module.parameters() if each.requires_grad),
         seed=cfg.seed,
         precision=cfg.trainer.precision,
@@ -110,8 +112,8 @@ def trivial_rows(train: Sequence[Moment], tested: Sequence[Moment], *, metrics: 
     return rows
 
 
-def protocol(cfg: DictConfig, split: str) -> Protocol:
-    """Return the conditions of a measurement on a split."""
+def protocol(cfg: DictConfig, split: str, *, missing: Mapping[str, int]) -> Protocol:
+    """Return the conditions of a measurement on a split. ``missing`` has the numbers of pairs without features."""
     dataset = cfg.dataset
     return Protocol(
         dataset=dataset.name,
@@ -121,6 +123,7 @@ def protocol(cfg: DictConfig, split: str) -> Protocol:
         strict=cfg.metrics.strict,
         ground_truth=dataset.ground_truth,
         on_defect=dataset.on_defect,
+        missing=missing,
         blind=dataset.blind,
         features=dataset.features.path,
         sampling=containers(cfg.sampling),

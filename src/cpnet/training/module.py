@@ -75,6 +75,7 @@ class GroundingModule(LightningModule):
         self._waiting: list[tuple[Mapping[str, Tensor], int]] = []  # losses of the current step's batches
         self.skipped = 0  # steps whose gradients were not finite
         self.skipped_in_a_row = 0
+        self.missed = 0  # pairs of the tested split that have no prediction, because their videos have no features
 
     def forward(self, batch: GroundingBatch) -> GroundingOutput:
         """Return the model's output for a batch.
@@ -125,7 +126,10 @@ class GroundingModule(LightningModule):
         self._log("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the means over the split and, if it has true windows, the metrics."""
+        """Log the means over the split and, if it has true windows, the metrics, in which missed pairs score 0."""
+        if self.trainer.is_global_zero:
+            for metric in self.metrics["test"].values():  # type: ignore[operator]
+                metric.add_missed(self.missed)
         self._log("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

@@ -39,7 +39,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
 
     datamodule = read_data(cfg)
     module = training_module(cfg, datamodule.vocabulary)
-    writer = PredictionWriter(folder / predictions.FILE, datamodule.dataset("test").moments)
+    writer = PredictionWriter(folder / predictions.FILE, datamodule.dataset("test").moments, missed=datamodule.missed())
     progress_bar = cfg.trainer.enable_progress_bar
     callbacks = [writer, *build_callbacks(cfg.callbacks, folder=folder, signals=signals, progress_bar=progress_bar)]
     loggers = instantiate_all(cfg.logger)

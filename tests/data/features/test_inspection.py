@@ -145,7 +145,8 @@ def test_problems_describe_what_prevents_training_and_the_fix(defective: Inspect
     missing, unreadable, not_finite, wide, pairs = defective.problems()
     assert missing == (
         "1 of 4 videos of split test have no features, and 2 of 5 pairs need them: 'gone'; set dataset.features.path "
-        "to a pack with all of them"
+        "to a pack with all of them, or dataset.on_missing=drop to drop such pairs of train and val and to count those "
+        "of test as missed"
     )
     assert re.fullmatch(
         r"1 videos cannot be read: 't08'; the first: .*'t08' are int32, not floats; convert them to float32", unreadable
@@ -158,7 +159,7 @@ def test_problems_describe_what_prevents_training_and_the_fix(defective: Inspect
     assert pairs == (
         "1 windows of split test are reversed or empty: 'test-5'; correct them, or set dataset.on_defect=drop"
     )
-    assert len(replace(defective, on_defect="drop").problems()) == 4
+    assert replace(defective, on_defect="drop", on_missing="drop").problems() == [unreadable, not_finite, wide]
 
 
 def test_videos_of_no_split_cause_no_problem(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Video features: one reader per layout, all opened by ``open_features``."""
 
-from cpnet.data.features.feature_pack import FeaturePack, check_coverage, open_features
+from cpnet.data.features.feature_pack import FeaturePack, check_coverage, open_features, split_by_features
 from cpnet.data.features.folder import FolderFeatures, WindowFeatures
 from cpnet.data.features.hdf5 import Hdf5Features
 from cpnet.data.features.packed import PackedFeatures
@@ -15,4 +15,5 @@ __all__ = [
     "WindowFeatures",
     "check_coverage",
     "open_features",
+    "split_by_features",
 ]

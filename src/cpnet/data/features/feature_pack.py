@@ -17,7 +17,7 @@ from cpnet.data.features.pack import Precision, pack
 from cpnet.data.features.packed import PackedFeatures, is_packed
 from cpnet.data.features.placement import Placement
 from cpnet.data.features.source import FeatureSource, quote
-from cpnet.data.moment import normalise_id
+from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.required_files import default_store, exists
 from cpnet.errors import ConfigError, DataError
 from cpnet.options import FeatureOptions, SourceOptions
@@ -65,7 +65,7 @@ class FeaturePack:
         paths = [self.options.path, *(part.path for part in self.options.concat)]
         return exists(self.store_path()) and not any(exists(Path(path).expanduser()) for path in paths)
 
-    def open(self, videos: Iterable[str], *, progress: Progress = silent) -> FeatureSource:
+    def open(self, videos: Iterable[str], *, skip_missing: bool = False, progress: Progress = silent) -> FeatureSource:
         """Open the packed store, writing it first if it is not current, or else open the pack as delivered.
 
         A store is current if it has all videos and the sizes and times of the pack's files have not changed since. If
@@ -73,6 +73,7 @@ class FeaturePack:
 
         Args:
             videos: ids of the videos of the corpus
+            skip_missing: pack the other videos if some have no features; if false, nothing is packed then
             progress: wraps the ids of videos while their features are read
 
         Raises:
@@ -83,10 +84,9 @@ class FeaturePack:
             log.info("features: %s does not exist; reading its packed store", self.options.path)
             return PackedFeatures(path=store, dim=dim)
         source = open_features(**self.arguments())
-        try:
-            old = PackedFeatures(path=store, dim=dim)
-        except DataError:  # missing or damaged
-            old = None
+        if skip_missing:
+            names = [name for name in names if name in source]
+        old = _open_store(store, dim)
         if old and old.source_stamp == source.stamp():
             if not old.missing(names):
                 return old
@@ -107,6 +107,13 @@ class FeaturePack:
         except DataError as error:
             log.warning("features: reading %s without packing it: %s", source.path, error)
             return source
+
+
+def _open_store(path: Path, dim: int) -> PackedFeatures | None:
+    try:
+        return PackedFeatures(path=path, dim=dim)
+    except DataError:  # missing or damaged
+        return None
 
 
 def open_features(*, concat: Sequence[Mapping[str, Any]] = (), dim: int | None = None, **source: Any) -> FeatureSource:
@@ -144,8 +151,34 @@ def check_coverage(source: FeatureSource, *, split: str, videos: Iterable[str]) 
         raise DataError(
             f"{len(missing)} of {len(distinct)} videos of split {split} have no features in {source.path}: "
             f"{quote(missing)} (its {len(source)} ids look like {quote(list(source.ids())[:1])}); "
-            "set dataset.features.path=... to a pack with all of them"
+            "set dataset.features.path=... to a pack with all of them, or dataset.on_missing=drop to drop such pairs "
+            "of train and val and to count those of test as missed"
         )
+
+
+def split_by_features(
+    source: FeatureSource, splits: Mapping[str, Sequence[Moment]], *, on_missing: str
+) -> tuple[dict[str, list[Moment]], dict[str, list[Moment]]]:
+    """Return the moments whose videos have features, and those whose videos have none, by split.
+
+    Raises:
+        DataError: videos have no features and ``on_missing`` is ``error``, or no video of a split has features
+    """
+    found: dict[str, list[Moment]] = {}
+    missing: dict[str, list[Moment]] = {}
+    for split, moments in splits.items():
+        found[split] = [moment for moment in moments if moment.video in source]
+        missing[split] = [moment for moment in moments if moment.video not in source]
+        needed = moments if on_missing == "error" or not found[split] else found[split]
+        check_coverage(source, split=split, videos=[moment.video for moment in needed])
+        if missing[split]:
+            videos = dict.fromkeys(moment.video for moment in missing[split])
+            log.warning(
+                "%s: %d of %d pairs %s, because %d videos have no features in %s: %s (dataset.on_missing=drop)",
+                *(split, len(missing[split]), len(moments), "count as missed" if split == "test" else "are dropped"),
+                *(len(videos), source.path, quote(videos)),
+            )
+    return found, missing
 
 
 def _open_one(source: SourceOptions, dim: int | None) -> FeatureSource:

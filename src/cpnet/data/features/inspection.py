@@ -51,6 +51,7 @@ class Inspection:
     shared: dict[str, tuple[str, ...]]  # videos that are in two splits, by the names of both
     annotations: tuple[CleaningReport, ...]  # defects of each annotation file
     on_defect: str  # policy on reversed and empty windows of evaluation splits
+    on_missing: str  # policy on pairs whose videos have no features
     fingerprint: str | None  # None if a video cannot be read, or widths differ
     looks_like: tuple[str, ...]  # published packs that agree in all known properties
     but: tuple[str, ...]  # published packs of the same corpus and width, with their differences
@@ -76,11 +77,12 @@ class Inspection:
         """Return one line for each problem that prevents training, with its fix; ignores videos of no split."""
         found, surplus = [], set(self.surplus)
         for split, covered in self.coverage.items():
-            if covered.missing_videos:
+            if covered.missing_videos and (self.on_missing == "error" or covered.missing_pairs == covered.pairs):
                 found.append(
                     f"{len(covered.missing_videos)} of {covered.videos} videos of split {split} have no features, and "
                     f"{covered.missing_pairs} of {covered.pairs} pairs need them: {quote(covered.missing_videos)}; set "
-                    "dataset.features.path to a pack with all of them"
+                    "dataset.features.path to a pack with all of them, or dataset.on_missing=drop to drop such "
+                    "pairs of train and val and to count those of test as missed"
                 )
         if unreadable := {name: why for name, why in self.unreadable.items() if name not in surplus}:
             first = next(iter(unreadable.values()))
@@ -114,6 +116,7 @@ def inspect(
     dim: int,
     annotations: Sequence[CleaningReport] = (),
     on_defect: str = "error",
+    on_missing: str = "error",
     progress: Progress = silent,
 ) -> Inspection:
     """Read every video of a pack, and compare the pack with a corpus.
@@ -125,6 +128,7 @@ def inspect(
         dim: width that the corpus expects
         annotations: defects of the corpus's annotation files
         on_defect: policy on reversed and empty windows of evaluation splits
+        on_missing: policy on pairs whose videos have no features
         progress: wraps the ids while they are read
     """
     durations = {source.find(moment.video): moment.duration_sec for split in splits.values() for moment in split}
@@ -157,6 +161,7 @@ def inspect(
         shared=dict(_shared(splits)),
         annotations=tuple(annotations),
         on_defect=on_defect,
+        on_missing=on_missing,
         fingerprint=None if unreadable or len(widths) > 1 else fingerprint(source),
         looks_like=tuple(looks_like),
         but=tuple(but),

@@ -11,7 +11,14 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from cpnet.data.moment import Moment
-from cpnet.runs.predictions import SUBMISSION, PredictionRow, read_predictions, write_predictions, write_submission
+from cpnet.runs.predictions import (
+    SUBMISSION,
+    PredictionRow,
+    Span,
+    read_predictions,
+    write_predictions,
+    write_submission,
+)
 from cpnet.training.module import Prediction
 
 CHUNK = 256  # pairs converted to Python objects at a time, which need ten times the memory of tensors
@@ -23,10 +30,11 @@ class PredictionWriter(Callback):
     Args:
         path: the file, replaced at the end of the test
         moments: the pairs of the split
+        missed: further pairs, which have no prediction; written last
     """
 
-    def __init__(self, path: Path, moments: Sequence[Moment]) -> None:
-        self.path, self.moments = path, moments
+    def __init__(self, path: Path, moments: Sequence[Moment], *, missed: Sequence[Moment] = ()) -> None:
+        self.path, self.moments, self.missed = path, moments, missed
         self.written = 0  # pairs of the last test, on the first process
         self._predictions: list[Prediction] = []
 
@@ -61,13 +69,18 @@ class PredictionWriter(Callback):
         columns = [torch.cat(column) for column in zip(*predictions, strict=True)]
         for rows in torch.split(columns[0].argsort(), CHUNK):
             for position, ranked_sec, iou in zip(*(column[rows].tolist() for column in columns), strict=True):
-                moment = self.moments[position]
-                yield PredictionRow(
-                    qid=moment.qid,
-                    video=moment.video,
-                    query=moment.query,
-                    duration=moment.duration_sec,
-                    predicted=tuple((start, end) for start, end in ranked_sec),
-                    true=moment.windows_sec,
-                    iou=iou if moment.windows_sec else None,
-                )
+                yield _row(self.moments[position], tuple((start, end) for start, end in ranked_sec), iou)
+        for moment in self.missed:
+            yield _row(moment, (), 0.0)
+
+
+def _row(moment: Moment, predicted: tuple[Span, ...], iou: float) -> PredictionRow:
+    return PredictionRow(
+        qid=moment.qid,
+        video=moment.video,
+        query=moment.query,
+        duration=moment.duration_sec,
+        predicted=predicted,
+        true=moment.windows_sec,
+        iou=iou if moment.windows_sec else None,
+    )
