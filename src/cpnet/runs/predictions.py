@@ -17,7 +17,7 @@ from cpnet.runs.typed_json import parse
 FILE = "predictions.jsonl"
 
 Span = tuple[float, float]
-_encode = json.JSONEncoder(ensure_ascii=False).encode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -15,9 +16,11 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from cpnet import spans
 from cpnet.batch import GroundingBatch, GroundingOutput
+from cpnet.errors import DataError
 from cpnet.evaluation.metrics import grounding_metrics
 from cpnet.options import MetricsOptions
-from cpnet.training.epoch_means import EpochMeans
+from cpnet.training.epoch_means import EpochMeans, gather
+from cpnet.training.finite import ADVICE, listed
 
 Loss = Callable[[GroundingOutput, GroundingBatch], Mapping[str, Tensor]]
 
@@ -70,6 +73,7 @@ class GroundingModule(LightningModule):
         self.means = {split: EpochMeans() for split in ("train", "val", "test")}
         self.provenance = dict(provenance or {})
         self._waiting: list[tuple[Mapping[str, Tensor], int]] = []  # losses of the current step's batches
+        self._non_finite: list[int] = []  # positions of the pairs whose predictions are not finite
         self.skipped = 0  # steps whose gradients were not finite
         self.skipped_in_a_row = 0
 
@@ -99,8 +103,8 @@ class GroundingModule(LightningModule):
         if not len(batch):
             return None
         ranked_sec = self._measure("test", self(batch), batch)
-        iou = spans.iou(ranked_sec[:, 0], batch.span_sec)
-        return Prediction(indices=batch.index.cpu(), ranked_sec=ranked_sec.cpu(), iou=iou.cpu())
+        iou = spans.iou(ranked_sec[:, 0], batch.span_sec.cpu())
+        return Prediction(indices=batch.index.cpu(), ranked_sec=ranked_sec, iou=iou)
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch and the number of skipped steps of the run."""
@@ -108,11 +112,13 @@ class GroundingModule(LightningModule):
         self.log("train/skipped", float(self.skipped))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the split and the metrics."""
+        """Check that all predictions are finite; log the means over the split and the metrics."""
+        self._check_finite("val")
         self._log("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the means over the split and the metrics."""
+        """Check that all predictions are finite; log the means over the split and the metrics."""
+        self._check_finite("test")
         self._log("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -162,15 +168,31 @@ class GroundingModule(LightningModule):
 
     def _measure(self, split: str, output: GroundingOutput, batch: GroundingBatch) -> Tensor:
         """Update the metrics and return the ranked predictions in seconds, (B, N, 2)."""
-        ranked_sec = output.ranked.double() * batch.duration_sec[:, None, None]
-        self.metrics[split].update(ranked_sec, batch.span_sec, batch.duration_sec)  # type: ignore[operator]
-        reversed_share = 100 * (output.span[:, 0] > output.span[:, 1]).double().mean()
+        ranked, span = output.ranked.cpu(), output.span.cpu()  # float64 is for the host: Apple's MPS has none
+        if not (finite := ranked.isfinite().flatten(1).all(dim=1)).all():
+            self._non_finite += batch.index.cpu()[~finite].tolist()
+        ranked_sec, duration_sec = ranked.double() * batch.duration_sec.cpu()[:, None, None], batch.duration_sec.cpu()
+        self.metrics[split].update(ranked_sec, batch.span_sec.cpu(), duration_sec)  # type: ignore[operator]
+        reversed_share = 100 * float((span[:, 0] > span[:, 1]).double().mean())
         self.means[split].add({"reversed": reversed_share}, weight=len(batch))
         return ranked_sec
 
     def _log(self, split: str) -> None:
         for name, mean in self.means[split].compute().items():
-            value = torch.tensor(mean, dtype=torch.float64, device=self.device)
+            value = torch.tensor(mean, dtype=torch.float64)
             self.log(f"{split}/{name}", value, batch_size=1, prog_bar=split == "train")
         if split in self.metrics:
-            self.log_dict(dict(self.metrics[split].items()))  # type: ignore[operator]
+            # Lightning would move the value of a metric that it computes itself, float64, to the metric's device.
+            self.log_dict(self.metrics[split].compute(), batch_size=1)  # type: ignore[operator]
+            self.metrics[split].reset()  # type: ignore[operator]
+
+    def _check_finite(self, split: str) -> None:
+        """Raise a ``DataError`` if a prediction of the split is not finite; all processes call this together."""
+        own, self._non_finite = self._non_finite, []
+        if indices := sorted(chain.from_iterable(gather(own))):
+            loader = self.trainer.val_dataloaders if split == "val" else self.trainer.test_dataloaders
+            moments = loader.dataset.moments  # type: ignore[union-attr]
+            raise DataError(
+                f"{len(indices)} of {len(moments)} predictions of the {split} split are not finite\n"
+                f"  {listed([moments[index].qid for index in indices])}\n  {ADVICE}"
+            )

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from cpnet import tracking
 from cpnet.data.datamodule import GroundingDataModule, Loading
 from cpnet.data.vocabulary import Vocabulary
-from cpnet.errors import ConfigError
+from cpnet.errors import ConfigError, DataError
 from cpnet.launch.signals import Signals
 from cpnet.runs import folder as files
 from cpnet.runs import predictions
@@ -24,6 +24,7 @@ from cpnet.training.build import build_callbacks, make_trainer, training_module
 from cpnet.training.build_data import build_datamodule
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.compilation import prepare_process
+from cpnet.training.finite import ADVICE
 from cpnet.training.instantiate import config_errors, containers, instantiate_all
 from cpnet.training.measure import measure, timed
 from cpnet.training.module import GroundingModule
@@ -52,6 +53,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     with tracking.job(trainer.loggers, containers(cfg)), signals.outlasting():
         with timed(seconds, "fit"), _monitor_errors():
             trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
+        _check_trained(module, trainer)
         validation = _load_best(module, best)
         results = measure(cfg, trainer, module, datamodule, writer, seconds=seconds, validation=validation)
         if trainer.is_global_zero:
@@ -94,6 +96,16 @@ def _best_checkpoint(trainer: Trainer) -> ModelCheckpoint:
             "callbacks.checkpoint must be a ModelCheckpoint with a monitor such as val/mIoU, to choose the tested epoch"
         )
     return best
+
+
+def _check_trained(module: GroundingModule, trainer: Trainer) -> None:
+    """Check that the run made a step.
+
+    Raises:
+        DataError: all steps were skipped
+    """
+    if module.skipped and module.skipped == trainer.global_step:
+        raise DataError(f"nothing was learned: the gradients of all {module.skipped} steps were not finite\n  {ADVICE}")
 
 
 def _load_best(module: GroundingModule, best: ModelCheckpoint) -> Validation:
