@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 import torch
-from lightning_fabric.accelerators import MPSAccelerator
+from lightning_fabric.accelerators.mps import MPSAccelerator
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import return_and_correct_aliasing
@@ -23,29 +23,24 @@ class AppleTensor(Tensor):
     An operation raises ``TypeError`` if its result is float64, and ``RuntimeError`` if a tensor of the host takes part.
     """
 
-    inner: Tensor
+    host: Tensor
 
     @staticmethod
     def __new__(cls, inner: Tensor) -> AppleTensor:
-        made: AppleTensor = torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: AppleTensor = torch.Tensor._make_wrapper_subclass(
             cls, inner.shape, strides=inner.stride(), dtype=inner.dtype, device=inner.device
         )
-        made.inner = inner
+        made.host = inner
         return made
 
-    @property
+    @property  # type: ignore[override]
     def device(self) -> torch.device:
         return MPS
 
-    @property
-    def is_cpu(self) -> bool:
-        return False
-
-    def __repr__(self, *, tensor_contents: None = None) -> str:
-        return f"AppleTensor({self.inner})"
-
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         for each in tree_leaves((args, kwargs)):
@@ -54,7 +49,7 @@ class AppleTensor(Tensor):
                 raise RuntimeError(f"{func}: expected all tensors on {MPS}, got one on the CPU")
         plain_args, plain_kwargs = _on_host((tuple(args), kwargs))
         result = tree_map_only(Tensor, on_apple, func(*plain_args, **plain_kwargs))
-        return return_and_correct_aliasing(func, args, kwargs, result)
+        return return_and_correct_aliasing(func, args, kwargs, result)  # type: ignore[no-untyped-call]
 
 
 def on_apple(tensor: Tensor) -> AppleTensor:
@@ -73,13 +68,13 @@ def on_apple(tensor: Tensor) -> AppleTensor:
 class AppleMode(TorchFunctionMode):
     """Sends tensors to the device and back, and makes new ones there."""
 
-    def __torch_function__(self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         name, tensor = getattr(func, "__name__", ""), args[0] if args else None
         if isinstance(tensor, Tensor) and name == "to":
             return _to(tensor, *args[1:], **kwargs)
         if isinstance(tensor, AppleTensor) and name in ("cpu", "tolist", "numpy"):
-            return func(tensor.inner, *args[1:], **kwargs)
+            return func(tensor.host, *args[1:], **kwargs)
         if torch.device(kwargs.get("device") or "cpu").type != "mps":
             return func(*args, **kwargs)
         return on_apple(func(*args, **kwargs | {"device": "cpu"}))
@@ -89,17 +84,17 @@ def _to(tensor: Tensor, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor
     if args and isinstance(args[0], Tensor):
         device, dtype = args[0].device, args[0].dtype
     else:
-        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)  # type: ignore[attr-defined]
+        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
     there = (device or tensor.device).type == "mps"
     if isinstance(tensor, AppleTensor) and not there:
-        tensor = tensor.inner
+        tensor = tensor.host
     if dtype not in (None, tensor.dtype):
         tensor = tensor.type(dtype)
     return on_apple(tensor) if there else tensor
 
 
 def _on_host(content: Any) -> Any:
-    return tree_map_only(AppleTensor, lambda each: each.inner, content)
+    return tree_map_only(AppleTensor, lambda each: each.host, content)
 
 
 @contextmanager

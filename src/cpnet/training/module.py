@@ -72,6 +72,7 @@ class GroundingModule(LightningModule):
         )
         self.means = {split: EpochMeans() for split in ("train", "val", "test")}
         self.provenance = dict(provenance or {})
+        self.plan: dict[str, Any] = {}  # options of optimiser and schedule, as built
         self._waiting: list[tuple[Mapping[str, Tensor], int]] = []  # losses of the current step's batches
         self._non_finite: list[int] = []  # positions of the pairs whose predictions are not finite
         self.skipped = 0  # steps whose gradients were not finite
@@ -122,12 +123,16 @@ class GroundingModule(LightningModule):
         self._log("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimiser and a schedule over all steps of the run."""
+        """Build the optimiser and a schedule over all steps of the run, and record their options."""
         assert self.make_optimizer is not None
-        optimizer = self.make_optimizer(self.parameters())
-        if self.make_scheduler is None:
+        optimizer, scheduler = self.make_optimizer(self.parameters()), None
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        if self.make_scheduler is not None:
+            scheduler = self.make_scheduler(optimizer, total_steps=total_steps)
+        groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        self.plan = {"groups": groups, "steps_per_epoch": total_steps / (self.trainer.max_epochs or 1)}
+        if scheduler is None:
             return optimizer
-        scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -158,8 +163,8 @@ class GroundingModule(LightningModule):
         self.means["train"].add({"gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"]}, weight=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add configuration, vocabulary and the number of skipped steps."""
-        checkpoint["cpnet"] = self.provenance
+        """Add configuration, vocabulary, the options of optimiser and schedule, and the number of skipped steps."""
+        checkpoint["cpnet"], checkpoint["plan"] = self.provenance, self.plan
         checkpoint["skipped"] = [self.skipped, self.skipped_in_a_row]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:

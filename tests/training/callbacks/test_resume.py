@@ -27,7 +27,7 @@ def loaded(states: list[dict[str, Any]], **changes: Any) -> ExactResume:
         "cpnet": module_of().provenance,
         "should_stop": False,
     }
-    callback, run = ExactResume(), SimpleNamespace(checkpoint_callbacks=[])
+    callback, run = ExactResume(), SimpleNamespace(checkpoint_callbacks=[], early_stopping_callbacks=[])
     callback.on_load_checkpoint(cast(Trainer, run), module_of(), content | changes)
     return callback
 
