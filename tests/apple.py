@@ -33,8 +33,8 @@ class AppleTensor(Tensor):
         made.host = inner
         return made
 
-    @property  # type: ignore[override]
-    def device(self) -> torch.device:
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
         return MPS
 
     @classmethod
@@ -95,6 +95,10 @@ def _to(tensor: Tensor, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor
 
 def _on_host(content: Any) -> Any:
     return tree_map_only(AppleTensor, lambda each: each.host, content)
+
+
+def apple_is_here() -> bool:
+    return bool(MPSAccelerator.is_available())
 
 
 @contextmanager
