@@ -30,23 +30,14 @@ WRITTEN = (*RESULTS, METRICS, "wandb/run-id")
 
 @dataclass(frozen=True)
 class ResumePoint:
-    """Checkpoint of an unfinished run.
-
-    Attributes:
-        path: its file
-        config: the run's configuration
-        epoch: the epoch in which it was written, counted from 0
-        step: number of optimiser steps
-        done: number of finished epochs
-        within: whether it lies within an epoch
-    """
+    """Checkpoint of an unfinished run: its file, the run's configuration, the epoch, counted from 0, and the step."""
 
     path: Path
     config: dict[str, Any]
     epoch: int
     step: int
-    done: int
-    within: bool
+    done: int  # finished epochs
+    within: bool  # whether it lies within an epoch
 
 
 def is_first_process() -> bool:

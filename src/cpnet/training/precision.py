@@ -26,19 +26,16 @@ def choose_precision(precision: str, accelerator: str) -> str:
         raise ConfigError(f"trainer.precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
     device = device_type(accelerator)
     gpu = device == "cuda"
-    if device == "mps":
-        if precision == "16-mixed":
-            raise ConfigError("trainer.precision=16-mixed needs an NVIDIA GPU; use 32-true or bf16-mixed on Apple's")
-        return "32-true" if precision == "auto" else precision
     if precision == "auto":
-        if not (torch.cuda.is_bf16_supported(including_emulation=False) if gpu else cpu_has_bfloat16()):
+        if not (
+            torch.cuda.is_bf16_supported(including_emulation=False) if gpu else device == "cpu" and cpu_has_bfloat16()
+        ):
             return "32-true"
-        name = "GPU" if gpu else "CPU"
-        log.info("precision bf16-mixed: this %s supports bfloat16; disable with trainer.precision=32-true", name)
+        log.info("precision bf16-mixed: the %s supports bfloat16; disable with trainer.precision=32-true", device)
         return "bf16-mixed"
     if precision == "16-mixed" and not gpu:
-        raise ConfigError("trainer.precision=16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU")
-    if precision == "bf16-mixed" and not gpu and not cpu_has_bfloat16():
+        raise ConfigError("trainer.precision=16-mixed needs an NVIDIA GPU; use bf16-mixed or 32-true elsewhere")
+    if precision == "bf16-mixed" and device == "cpu" and not cpu_has_bfloat16():
         log.warning("this CPU emulates bfloat16; trainer.precision=32-true is many times faster")
     return precision
 

@@ -32,7 +32,12 @@ from cpnet.training.precision import choose_precision
 
 
 def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
-    """Train in ``folder``, choose the best epoch and measure it on the test split; return its validation score."""
+    """Train in ``folder``, choose the best epoch and measure it on the test split; return its validation score.
+
+    Raises:
+        ConfigError: a value cannot work
+        DataError: the dataset has an error, or the run made no step
+    """
     prepare_run(cfg)
     resumed = files.checkpoint_to_resume(folder, cfg) if cfg.resume else None
     if resumed is None:
@@ -53,7 +58,10 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     with tracking.job(trainer.loggers, containers(cfg)), signals.outlasting():
         with timed(seconds, "fit"), _monitor_errors():
             trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
-        _check_trained(module, trainer)
+        if module.skipped and module.skipped == trainer.global_step:
+            raise DataError(
+                f"nothing was learned: the gradients of all {module.skipped} steps were not finite\n  {ADVICE}"
+            )
         validation = _load_best(module, best)
         results = measure(cfg, trainer, module, datamodule, writer, seconds=seconds, validation=validation)
         if trainer.is_global_zero:
@@ -96,16 +104,6 @@ def _best_checkpoint(trainer: Trainer) -> ModelCheckpoint:
             "callbacks.checkpoint must be a ModelCheckpoint with a monitor such as val/mIoU, to choose the tested epoch"
         )
     return best
-
-
-def _check_trained(module: GroundingModule, trainer: Trainer) -> None:
-    """Check that the run made a step.
-
-    Raises:
-        DataError: all steps were skipped
-    """
-    if module.skipped and module.skipped == trainer.global_step:
-        raise DataError(f"nothing was learned: the gradients of all {module.skipped} steps were not finite\n  {ADVICE}")
 
 
 def _load_best(module: GroundingModule, best: ModelCheckpoint) -> Validation:
