@@ -27,9 +27,8 @@ def choose_precision(precision: str, accelerator: str) -> str:
     device = device_type(accelerator)
     gpu = device == "cuda"
     if precision == "auto":
-        if not (
-            torch.cuda.is_bf16_supported(including_emulation=False) if gpu else device == "cpu" and cpu_has_bfloat16()
-        ):
+        supported = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        if not supported and not (device == "cpu" and cpu_has_bfloat16()):
             return "32-true"
         log.info("precision bf16-mixed: the %s supports bfloat16; disable with trainer.precision=32-true", device)
         return "bf16-mixed"

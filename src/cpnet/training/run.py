@@ -59,9 +59,8 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
         with timed(seconds, "fit"), _monitor_errors():
             trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
         if module.skipped and module.skipped == trainer.global_step:
-            raise DataError(
-                f"nothing was learned: the gradients of all {module.skipped} steps were not finite\n  {ADVICE}"
-            )
+            every = f"the gradients of all {module.skipped} steps were not finite"
+            raise DataError(f"nothing was learned: {every}\n  {ADVICE}")
         validation = _load_best(module, best)
         results = measure(cfg, trainer, module, datamodule, writer, seconds=seconds, validation=validation)
         if trainer.is_global_zero:
