@@ -69,7 +69,8 @@ class ExactResume(Checkpoint):
         processes = checkpoint["processes"]
         if len(processes) != trainer.world_size:
             log.warning(
-                "the checkpoint has %d processes, this run has %d: the resumed run is not bit-identical",
+                "the checkpoint has %d processes, this run has %d: the resumed run is not bit-identical, and "
+                "within an epoch pairs are taken twice or left out",
                 *(len(processes), trainer.world_size),
             )
         own = processes[trainer.global_rank % len(processes)]
