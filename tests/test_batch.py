@@ -28,11 +28,12 @@ def tensors(of: GroundingBatch) -> dict[str, Tensor]:
     return {field.name: value for field in fields(of) if (value := getattr(of, field.name)) is not None}
 
 
-def test_to_moves_every_tensor_and_keeps_types() -> None:
+def test_to_moves_every_tensor_but_float64_and_keeps_types() -> None:
     here = batch()
     there = tensors(here.to("meta"))
     for name, tensor in tensors(here).items():
-        assert (there[name].device.type, there[name].dtype, there[name].shape) == ("meta", tensor.dtype, tensor.shape)
+        device = "cpu" if tensor.dtype == torch.float64 else "meta"
+        assert (there[name].device.type, there[name].dtype, there[name].shape) == (device, tensor.dtype, tensor.shape)
         assert tensor.device.type == "cpu"
 
 

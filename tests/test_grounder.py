@@ -88,6 +88,7 @@ def test_blind_models_stay_blind(blind: str, tmp_path: Path) -> None:
         (torch.rand(3), 10.0, ["door"], r"got \(3,\)"),
         (torch.rand(0, 3), 10.0, ["door"], r"got \(0, 3\)"),
         (torch.full((4, 3), float("nan")), 10.0, ["door"], "features must be finite"),
+        (torch.rand(4, 3) * 3e38, 10.0, ["door"], "the prediction is not finite; check the features"),
         (torch.rand(4, 3), 0.0, ["door"], "duration_sec must be positive and finite; got 0.0"),
         (torch.rand(4, 3), float("inf"), ["door"], "duration_sec must be positive"),
         (torch.rand(4, 3), 10.0, [], "sentences is empty"),

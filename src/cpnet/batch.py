@@ -43,8 +43,8 @@ class GroundingBatch:
         - query_mask: (B, L) bool, True = real word; real words come first
         - windows: (B, K, 2) all true (start, end) of each query in fractions of the video; a pair with fewer repeats
           its first, which changes neither a maximum nor a union over K; K = 0 if the split has no true windows
-        - windows_sec: (B, K, 2) float64, the same in seconds
-        - duration_sec: (B,) float64 length of each video
+        - windows_sec: (B, K, 2) float64, the same in seconds, on the host
+        - duration_sec: (B,) float64 length of each video, on the host
         - index: (B,) int64 position of each pair in its split
         - video_index: None, or (B,) int64 if pairs share videos: ``video`` and ``video_mask`` then hold each video
           once, and pair b uses row ``video_index[b]``
@@ -80,9 +80,16 @@ class GroundingBatch:
         return replace(self, video=video, video_mask=video_mask, video_index=None)
 
     def to(self, device: torch.device | str) -> GroundingBatch:
-        """Copy every tensor to ``device``, asynchronously from page-locked memory; features become float32."""
-        moved = self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
-        return replace(moved, video=moved.video.float())
+        """Copy tensors to ``device``, asynchronously from page-locked memory; features become float32.
+
+        float64 tensors stay where they are: they are for the host, and Apple's MPS has no float64.
+        """
+
+        def moved(tensor: Tensor) -> Tensor:
+            return tensor if tensor.dtype == torch.float64 else tensor.to(device, non_blocking=tensor.is_pinned())
+
+        batch = self._each(moved)
+        return replace(batch, video=batch.video.float())
 
     def pin_memory(self) -> GroundingBatch:
         """Copy every tensor to page-locked memory; the ``DataLoader`` calls it."""

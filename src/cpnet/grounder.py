@@ -94,14 +94,17 @@ class Grounder:
         Shape: features (rows, V) -> (B, N, 2) float64 for B sentences
 
         Raises:
-            DataError: features, duration or a sentence are malformed
+            DataError: features, duration or a sentence are malformed, or a prediction is not finite
         """
         if isinstance(sentences, str):
             sentences = [sentences]
         batch = self._batch(self._rows(features), duration_sec, sentences).to(self.device)
         shares = bool(getattr(self.model, "shares_videos", False))
         output: GroundingOutput = self.model(batch if shares else batch.per_pair())
-        return output.ranked.double().cpu() * duration_sec
+        ranked = output.ranked.cpu().double()  # on the host: Apple's MPS has no float64
+        if not ranked.isfinite().all():
+            raise DataError("the prediction is not finite; check the features for values far beyond those of training")
+        return ranked * duration_sec
 
     def _rows(self, features: Any) -> Tensor:
         rows = torch.as_tensor(features, dtype=torch.float32)

@@ -65,7 +65,7 @@ def test_states_of_two_processes_add_up(problem: Problem, fresh: PairMean, data:
     second.update(*problem.pairs(list(order[cut:])))
 
     def gather(state: Tensor, group: object = None) -> list[Tensor]:
-        return [state, second.score_sum if state.is_floating_point() else second.total]
+        return [state, second.score_sum if state is first.score_sum else second.total]
 
     first.sync(dist_sync_fn=gather, distributed_available=lambda: True)
     assert first.score_sum.item() == one.score_sum.item()
@@ -94,17 +94,17 @@ class Holder(nn.Module):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-def test_state_stays_double_when_its_module_is_converted(dtype: torch.dtype) -> None:
+def test_state_stays_exact_when_its_module_is_converted(dtype: torch.dtype) -> None:
     holder = Holder()
     holder.metric.update(*THIRDS)
     exact = holder.metric.score_sum.item()
     for converted in (holder.to(dtype), holder.type(dtype), holder.half(), holder.bfloat16(), holder.float()):
-        assert converted.metric.score_sum.dtype == torch.float64
+        assert converted.metric.score_sum.dtype == torch.int64
         assert converted.metric.score_sum.item() == exact
         assert converted.metric.total.dtype == torch.int64
     assert holder.to(dtype).weight.dtype == dtype
     holder.metric.reset()
-    assert holder.metric.score_sum.dtype == torch.float64
+    assert holder.metric.score_sum.dtype == torch.int64
     with torch.autocast("cpu", dtype=torch.bfloat16):
         holder.metric.update(*THIRDS)
     assert holder.metric.compute().item() == pytest.approx(200 / 3, abs=100 * RESOLUTION)
@@ -115,11 +115,12 @@ def test_state_moves_to_the_device_of_its_module() -> None:
     assert (metric.score_sum.device.type, metric.total.device.type) == ("meta", "meta")
 
 
-def test_count_is_exact_beyond_the_integers_of_a_float() -> None:
+def test_sums_are_exact_beyond_the_integers_of_a_float() -> None:
     metric = MeanIoU()
-    metric.total = torch.tensor(2**53)
+    metric.total, metric.score_sum = torch.tensor(2**53), torch.tensor(2**62)
     metric.update(*THIRDS)
     assert metric.total.item() == 2**53 + 3
+    assert metric.score_sum.item() - 2**62 == round(2**30 / 3) + round(2**31 / 3) + 2**30
 
 
 def test_mean_is_nan_before_the_first_pair() -> None:

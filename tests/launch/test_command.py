@@ -129,7 +129,7 @@ def test_wrong_key_or_type(override: str, message: str, tmp_path: Path) -> None:
         ("optimizer.betas=[0.9]", r"optimizer\.betas must be two numbers; got \[0\.9\]"),
         ("metrics.thresholds=[2]", r"metrics: .*threshold must lie in \(0, 1\], got 2"),
         ("metrics.recall_at=[0]", r"metrics: .*n must be at least 1, got 0"),
-        ("trainer.precision=16-mixed", r"trainer\.precision=16-mixed needs a GPU; use bf16-mixed or 32-true"),
+        ("trainer.precision=16-mixed", r"trainer\.precision=16-mixed needs an NVIDIA GPU; use bf16-mixed or 32-true"),
         ("trainer.accelerator=abacus", r"trainer: .*accelerator='abacus'.* Available names are: auto,"),
         ("trainer.limit_train_batches=-1", r"trainer: .*-1 for limit_train_batches, it has to be in \[0\.0, 1\.0\]"),
         ("trainer.accumulate_grad_batches=0", r"trainer\.accumulate_grad_batches must be 1 or more; got 0"),

@@ -9,6 +9,7 @@ import os
 import random
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,35 @@ def test_changed_options_of_a_resumed_run_are_logged(tmp_path: Path, caplog: pyt
     assert checkpoint_to_resume(tmp_path, configuration()) == tmp_path / "checkpoints/last.ckpt"
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "written in epoch 2 after step 2" in caplog.text
-    checkpoint_to_resume(tmp_path, configuration(seed=3, model={"dim": 5}, epochs=7))
-    assert "resuming with changed values of epochs, model.dim, seed" in caplog.text
+    checkpoint_to_resume(tmp_path, configuration(optimizer={"lr": 3}, data_dir="moved", epochs=7))
+    assert "resuming with changed values of data_dir, epochs, optimizer.lr" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("seed", "model.hidden_dim", "model._target_", "sampling.clips", "dataset.blind", "dataset.max_words"),
+        *("dataset.holdout_fraction", "dataset.features.normalise", "optimizer._target_", "optimizer.amsgrad"),
+        *("scheduler._target_", "metrics.strict", "callbacks.checkpoint", "callbacks.checkpoint.monitor"),
+    ],
+)
+def test_options_that_a_resumed_run_cannot_change_are_refused(key: str, tmp_path: Path) -> None:
+    write(tmp_path, last=2)
+    cfg = configuration()
+    OmegaConf.update(cfg, key, "other")
+    message = rf"cannot change {key} \(.* in the run, other now\).*init_from={tmp_path}/checkpoints/last.ckpt"
+    with pytest.raises(ConfigError, match=message):
+        checkpoint_to_resume(tmp_path, cfg)
+
+
+def test_batch_size_changes_between_epochs_only(tmp_path: Path) -> None:
+    for last in (True, False):
+        loop = {"epoch_loop.batch_progress": {"is_last_batch": last}}
+        (tmp_path / "checkpoints").mkdir(exist_ok=True)
+        torch.save(content(2, loops={"fit_loop": loop}), tmp_path / "checkpoints/last.ckpt")
+        refused = pytest.raises(ConfigError, match=r"batch_size=3: .*last\.ckpt lies within epoch 2")
+        with nullcontext() if last else refused:
+            checkpoint_to_resume(tmp_path, configuration(batch_size=3))
 
 
 def test_clear_removes_files_of_an_earlier_run(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,13 @@ def file_of(folder: Path, *lines: object) -> Path:
     texts = (line if isinstance(line, bytes) else json.dumps(line).encode() for line in lines)
     path.write_bytes(b"".join(text + b"\n" for text in texts))
     return path
+
+
+def test_number_that_json_lacks_is_not_written(tmp_path: Path) -> None:
+    (good,) = read_predictions(file_of(tmp_path, row()))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_predictions(tmp_path / "new.jsonl", [good, replace(good, iou=float("nan"))])
+    assert not (tmp_path / "new.jsonl").exists()
 
 
 @given(rows=st.lists(ROWS, max_size=4))

@@ -1,4 +1,4 @@
-"""Non-finite gradients end the run after several skipped steps in a row."""
+"""Finite but huge features end a run: by gradients or predictions that are not finite."""
 
 from __future__ import annotations
 
@@ -35,3 +35,24 @@ def test_limit_ends_the_run_and_names_the_pairs(place: Path, tmp_path: Path) -> 
     assert "Traceback" not in ended.err
     with pytest.raises(RuntimeError, match="returned nan values"):
         call("train", *run, "trainer.detect_anomaly=true", "hydra.run.dir=anomaly", folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("train", "nothing was learned: the gradients of all 6 steps were not finite"),
+        ("test", "12 of 12 predictions of the val split are not finite\n"),
+    ],
+)
+def test_huge_features_end_the_run(split: str, message: str, place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "data", tmp_path / "data")
+    annotated = (tmp_path / f"data/synthetic/charades_sta_{split}.txt").read_text(encoding="utf-8")
+    with h5py.File(tmp_path / "data/synthetic/features.hdf5", "r+", locking=False) as file:
+        for video in {line.split()[0] for line in annotated.splitlines()}:
+            file[video][...] *= 1e30
+    run = (*RUN, "epochs=1", "dataset.validation=test")
+    for command in (("hydra.run.dir=run",), ("hydra.run.dir=run", "resume=true")):
+        ended = call("train", *run, *command, folder=tmp_path)
+        assert (ended.code, message in ended.err, "normalise=true" in ended.err) == (1, True, True), ended.err
+    assert not {path.name for path in (tmp_path / "run").iterdir()} & {"results.json", "predictions.jsonl"}
+    assert call("train", *run, "dataset.features.normalise=true", "hydra.run.dir=other", folder=tmp_path).code == 0

@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from apple import apple, apple_is_here
 from corpora import CLIPS, ROWS, TEST, TRAIN, VAL, Table, ready, trainer, write_corpus
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
-from cpnet.errors import ConfigError
+from cpnet.errors import ConfigError, DataError
 from cpnet.evaluation.metrics import RESOLUTION, GroundingMetrics, PairMean
 from cpnet.options import LossOptions, MetricsOptions
 from cpnet.training.losses import GroundingLoss
@@ -249,7 +250,7 @@ def test_metrics_are_exact_in_mixed_precision(datamodule: GroundingDataModule) -
     run.test(measured, datamodule=datamodule, verbose=False)
     for metric in collection(measured, "test").values():
         assert isinstance(metric, PairMean)
-        assert metric.score_sum.dtype == torch.float64
+        assert metric.score_sum.dtype == torch.int64
     expected = measures(answers, clipped(datamodule, "test"))
     found = {key: value for key, value in logged(run, "test").items() if key != "reversed"}
     assert found == {key: pytest.approx(expected[key], abs=100 * RESOLUTION) for key in found}
@@ -263,6 +264,35 @@ def test_validation_and_test_are_measured_separately(datamodule: GroundingDataMo
     run.test(measured, datamodule=datamodule, verbose=False)
     run.test(measured, datamodule=datamodule, verbose=False)  # the second test replaces the first
     assert logged(run, "test") == pytest.approx(measures(answers, clipped(datamodule, "test")))
+
+
+def test_run_on_a_device_without_float64_equals_one_on_the_cpu(datamodule: GroundingDataModule) -> None:
+    def measured() -> tuple[dict[str, float], list[list[float]]]:
+        trained = module(table(len(TRAIN)), rate=0.5)
+        run = trainer(max_epochs=2, accelerator="auto" if apple_is_here() else "cpu")
+        run.fit(trained, datamodule=datamodule)
+        assert (run.strategy.root_device.type == "mps") == apple_is_here()
+        fitted = dict(run.callback_metrics)
+        run.test(trained, dataloaders=datamodule.evaluation_dataloader("test"), verbose=False)
+        return {key: float(value) for key, value in (fitted | run.callback_metrics).items()}, parameters(
+            trained
+        ).tolist()
+
+    expected = measured()
+    with apple():
+        assert measured() == expected
+
+
+def test_prediction_that_is_not_finite_is_an_error(datamodule: GroundingDataModule) -> None:
+    answers = table(len(TEST))
+    answers[[1, 4], 0] = torch.tensor([torch.nan, torch.inf])
+    run = trainer()
+    message = r"2 of 7 predictions of the test split are not finite\n  test-1, test-4\n.*normalise=true"
+    with pytest.raises(DataError, match=message):
+        run.test(module(answers), datamodule=datamodule, verbose=False)
+    assert run.callback_metrics == {}
+    with pytest.raises(DataError, match=r"1 of 3 predictions of the val split are not finite\n  val-1\n"):
+        trainer().validate(module(answers), datamodule=datamodule, verbose=False)
 
 
 def test_checkpoint_holds_provenance_and_weights(datamodule: GroundingDataModule, tmp_path: Path) -> None:

@@ -24,9 +24,9 @@ def set_machine(patch: pytest.MonkeyPatch, *, cpu: str, gpu: bool, gpu_bfloat16:
         ("bf16-true", "cpu", False, "must be one of auto, 32-true, .*; got 'bf16-true'"),
         ("", "gpu", True, "must be one of auto, 32-true, .*; got ''"),
         ("64-true", "auto", True, "must be one of auto, 32-true, .*; got '64-true'"),
-        ("16-mixed", "cpu", False, "=16-mixed needs a GPU"),
-        ("16-mixed", "cpu", True, "=16-mixed needs a GPU"),
-        ("16-mixed", "auto", False, "=16-mixed needs a GPU"),
+        ("16-mixed", "cpu", False, "=16-mixed needs an NVIDIA GPU"),
+        ("16-mixed", "cpu", True, "=16-mixed needs an NVIDIA GPU"),
+        ("16-mixed", "auto", False, "=16-mixed needs an NVIDIA GPU"),
     ],
 )
 def test_unsupported_precision_is_refused(

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from cpnet.evaluation.functional import best_iou, check_recall, discounted_recall, recall_at_iou
@@ -22,10 +21,11 @@ RESOLUTION = 2.0**-30  # scores are rounded to multiples of it
 class PairMean(Metric):
     """Mean of a score over pairs, in per cent; subclasses define the score of a pair.
 
-    The state is a float64 sum and an int64 count, summed over batches and processes; only one process may update with a
-    pair. Scores are rounded to multiples of 2^-30 (1e-9). Float64 adds 2^23 (8 million) of these exactly, so the mean
-    depends neither on the order of pairs nor on their distribution over processes. A type conversion of the module does
-    not change the types of the state. Before the first pair the mean is NaN, and torchmetrics warns.
+    The state is two int64 numbers, summed over batches and processes: the scores as multiples of 2^-30 (1e-9), to which
+    they are rounded, and the pairs; only one process may update with a pair. The sum is exact up to 2^33 (8 billion)
+    pairs, so the mean depends neither on the order of pairs nor on their distribution over processes. Scores and mean
+    are float64 on the host, so that they are the same for every device, also for Apple's MPS, which has no float64.
+    Before the first pair the mean is NaN, and torchmetrics warns.
     """
 
     full_state_update = False
@@ -35,7 +35,7 @@ class PairMean(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("score_sum", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("score_sum", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
         self.add_state("total", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     @abstractmethod
@@ -53,9 +53,9 @@ class PairMean(Metric):
         Raises:
             ValueError: if a shape is wrong, or the score needs durations and none are passed.
         """
-        score = self.score(ranked_sec, target_sec, duration_sec)
-        steps = (score.double() / RESOLUTION).round()
-        self.score_sum = self.score_sum + steps.sum() * RESOLUTION
+        duration_sec = None if duration_sec is None else duration_sec.cpu()
+        score = self.score(ranked_sec.cpu(), target_sec.cpu(), duration_sec)
+        self.score_sum = self.score_sum + int((score.double() / RESOLUTION).round().sum())
         self.total = self.total + score.numel()
 
     def add_missed(self, pairs: int) -> None:
@@ -65,13 +65,9 @@ class PairMean(Metric):
     def compute(self) -> Tensor:
         """Return the mean over all pairs so far, in per cent; NaN before the first.
 
-        Shape: () float64
+        Shape: () float64, on the host
         """
-        return 100 * self.score_sum / self.total
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], exclude_state: Sequence[str] = "") -> nn.Module:
-        # torchmetrics protects its states from .half(), but not from .to(dtype), which "bf16-true" calls.
-        return super()._apply(lambda tensor: tensor.to(fn(tensor).device), exclude_state)
+        return 100 * (self.score_sum.cpu().double() * RESOLUTION) / self.total.cpu()
 
 
 class MeanIoU(PairMean):

@@ -20,7 +20,9 @@ def device_name() -> str:
     """Return the name of the first GPU, or ``cpu``."""
     import torch
 
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:

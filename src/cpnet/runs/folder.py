@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +12,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cpnet.errors import DataError
+from cpnet.errors import ConfigError, DataError
 from cpnet.files import replacing
 from cpnet.runs import predictions, results
 from cpnet.runs.checkpoint import KEY, read_checkpoint
-from cpnet.runs.identity import OF_THE_START, flatten, is_below
+from cpnet.runs.identity import OF_THE_START, flatten, is_below, may_change_on_resume
 from cpnet.runs.locks import locked
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,8 @@ class ResumePoint:
     config: dict[str, Any]
     epoch: int
     step: int
+    done: int  # finished epochs
+    within: bool  # whether it lies within an epoch
 
 
 def is_first_process() -> bool:
@@ -78,7 +80,10 @@ def newest(folder: Path) -> ResumePoint | None:
             log.warning("%s; trying the previous checkpoint", error)
             errors.append(str(error))
         else:
-            return ResumePoint(path, content[KEY]["config"], content["epoch"], content["global_step"])
+            loop = content["loops"].get("fit_loop", {})
+            done = loop.get("epoch_progress", {}).get("current", {}).get("processed", 0)
+            within = not loop.get("epoch_loop.batch_progress", {}).get("is_last_batch", True)
+            return ResumePoint(path, content[KEY]["config"], content["epoch"], content["global_step"], done, within)
     if errors:
         raise DataError("\n  ".join(["no intact checkpoint; rerun without resume to start over", *errors]))
     return None
@@ -88,6 +93,7 @@ def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> Path | None:
     """Return the newest intact checkpoint of a run, None without any. Log the options that ``cfg`` changes.
 
     Raises:
+        ConfigError: ``cfg`` changes an option that a resumed run cannot change
         DataError: all of its checkpoints are damaged
     """
     found = newest(folder)
@@ -96,9 +102,30 @@ def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> Path | None:
     before, now = flatten(found.config), flatten(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
     if changed := [key for key in changed if not is_below(key, OF_THE_START)]:
+        _check_changes(found, cfg, {key: (before.get(key), now.get(key)) for key in changed})
         log.warning("resuming with changed values of %s", ", ".join(changed))
     log.info("resuming from %s, written in epoch %d after step %d", found.path, found.epoch + 1, found.step)
     return found.path
+
+
+def _check_changes(found: ResumePoint, cfg: DictConfig, changed: Mapping[str, tuple[Any, Any]]) -> None:
+    """Raise a ``ConfigError`` if a resumed run cannot have the changed values, given as (before, now) by key."""
+    if refused := [key for key in changed if not may_change_on_resume(key)]:
+        shown = [f"{key} ({changed[key][0]} in the run, {changed[key][1]} now)"[:200] for key in refused[:5]]
+        raise ConfigError(
+            f"a resumed run cannot change {', '.join(shown)}{', ...' if refused[5:] else ''}. It keeps its data, "
+            "network, optimiser, seed and choice of the best epoch. Remove these overrides, or train a new run that "
+            f"begins with the weights: python -m cpnet.train init_from={found.path}"
+        )
+    if "batch_size" in changed and found.within:
+        before, now = changed["batch_size"]
+        raise ConfigError(
+            f"batch_size={now}: {found.path} lies within epoch {found.epoch + 1}, in which the position of the next "
+            f"pair depends on batch_size={before}; resume with it until the epoch ends, and change it then"
+        )
+    epochs = OmegaConf.select(cfg, "trainer.max_epochs")
+    if epochs is not None and epochs < found.done:
+        raise ConfigError(f"epochs={epochs}: the run has already trained {found.done}; set epochs={found.done} or more")
 
 
 def clear(folder: Path, *, results_only: bool = False) -> None:

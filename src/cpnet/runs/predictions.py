@@ -17,7 +17,7 @@ FILE = "predictions.jsonl"
 SUBMISSION = "submission.jsonl"  # in the form of evaluation servers
 
 Span = tuple[float, float]
-_encode = json.JSONEncoder(ensure_ascii=False).encode
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

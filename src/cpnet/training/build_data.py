@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 
 from cpnet.config import make_later
@@ -12,9 +11,11 @@ from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule, Loading
 from cpnet.data.features.feature_pack import FeaturePack
 from cpnet.data.vocabulary import Vocabulary, Words
+from cpnet.errors import ConfigError
 from cpnet.options import FeatureOptions, WordOptions
 from cpnet.terminal import track
 from cpnet.training.instantiate import config_errors, containers, instantiate
+from cpnet.training.precision import device_type
 
 
 def build_annotations(dataset: DictConfig) -> Annotations:
@@ -52,10 +53,12 @@ def build_datamodule(
         ConfigError: a value is invalid
     """
     words = _options(WordOptions, dataset.word_vectors)
-    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    device = device_type(accelerator)
+    if device == "mps" and dataset.features.placement == "device":
+        raise ConfigError("dataset.features.placement=device needs an NVIDIA GPU; Apple's takes placement=memory")
     return GroundingDataModule(
         annotations=build_annotations(dataset),
-        features=build_features(dataset.features, gpu=gpu),
+        features=build_features(dataset.features, gpu=device == "cuda"),
         words=Words(options=words, max_words=dataset.max_words, known=vocabulary),
         sampling=instantiate(sampling),
         loading=loading,

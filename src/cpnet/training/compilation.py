@@ -111,7 +111,7 @@ class Compilation(Callback):
         if self.when == "true" and not self.compiled:
             device = trainer.strategy.root_device
             if lacking := missing(device):
-                raise ConfigError(f"trainer.compile=true: {lacking}; install it, or set trainer.compile=false")
+                raise ConfigError(f"trainer.compile=true: {lacking}, or set trainer.compile=false")
             self._compile(module, device)
 
     def _compile(self, module: LightningModule, device: torch.device) -> None:
@@ -158,12 +158,14 @@ def missing(device: torch.device) -> str | None:
     if device.type == "cuda":
         from torch.utils._triton import has_triton
 
-        return None if has_triton() else "this machine has no Triton, which torch needs to compile for GPUs"
+        return None if has_triton() else "this machine has no Triton, which torch needs to compile for GPUs; install it"
+    if device.type == "mps":
+        return "torch compiles for CPUs and NVIDIA GPUs; choose another trainer.accelerator"
     from torch._inductor.cpp_builder import get_cpp_compiler
     from torch._inductor.exc import InvalidCxxCompiler
 
     try:
         get_cpp_compiler()
     except InvalidCxxCompiler:
-        return "this machine has no C++ compiler (g++ or clang++)"
+        return "this machine has no C++ compiler (g++ or clang++); install one"
     return None

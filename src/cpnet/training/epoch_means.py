@@ -3,9 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+T = TypeVar("T")
+
+
+def gather(own: T) -> list[T]:
+    """Return the objects of all processes. All processes call this together."""
+    processes = [own]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        processes *= torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(processes, own)
+    return processes
 
 
 class EpochMeans:
@@ -34,10 +46,7 @@ class EpochMeans:
         """Return the means over all processes and reset. All processes call this together; names may differ."""
         sums = self.state_dict()
         self._sums = {}
-        processes = [sums]
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            processes *= torch.distributed.get_world_size()
-            torch.distributed.all_gather_object(processes, sums)
+        processes = gather(sums)
         means = {}
         for name in dict.fromkeys(name for each in processes for name in each):
             totals, weights = zip(*(each[name] for each in processes if name in each), strict=True)

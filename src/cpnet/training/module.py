@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
@@ -14,11 +15,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cpnet.batch import GroundingBatch, GroundingOutput
-from cpnet.errors import ConfigError
+from cpnet.errors import ConfigError, DataError
 from cpnet.evaluation.functional import best_iou
 from cpnet.evaluation.metrics import grounding_metrics
 from cpnet.options import MetricsOptions
-from cpnet.training.epoch_means import EpochMeans
+from cpnet.training.epoch_means import EpochMeans, gather
+from cpnet.training.finite import ADVICE, listed
 
 Loss = Callable[[GroundingOutput, GroundingBatch], Mapping[str, Tensor]]
 
@@ -72,7 +74,9 @@ class GroundingModule(LightningModule):
         self.scored = True  # the tested split has true windows
         self.means = {split: EpochMeans() for split in ("train", "val", "test")}
         self.provenance = dict(provenance or {})
+        self.plan: dict[str, Any] = {}  # options of optimiser and schedule, as built
         self._waiting: list[tuple[Mapping[str, Tensor], int]] = []  # losses of the current step's batches
+        self._non_finite: list[int] = []  # positions of the pairs whose predictions are not finite
         self.skipped = 0  # steps whose gradients were not finite
         self.skipped_in_a_row = 0
         self.missed = 0  # pairs of the tested split that have no prediction, because their videos have no features
@@ -113,8 +117,9 @@ class GroundingModule(LightningModule):
         if not len(batch):
             return None
         ranked_sec = self._measure("test", self(batch), batch)
-        iou = best_iou(ranked_sec, batch.windows_sec) if self.scored else ranked_sec.new_full((len(batch),), torch.nan)
-        return Prediction(indices=batch.index.cpu(), ranked_sec=ranked_sec.cpu(), iou=iou.cpu())
+        scored = batch.windows_sec.shape[1] > 0
+        iou = best_iou(ranked_sec, batch.windows_sec.cpu()) if scored else ranked_sec.new_full((len(batch),), torch.nan)
+        return Prediction(indices=batch.index.cpu(), ranked_sec=ranked_sec, iou=iou)
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch and the number of skipped steps of the run."""
@@ -122,23 +127,32 @@ class GroundingModule(LightningModule):
         self.log("train/skipped", float(self.skipped))
 
     def on_validation_epoch_end(self) -> None:
-        """Log the means over the split and the metrics."""
+        """Check that all predictions are finite; log the means over the split and the metrics."""
+        self._check_finite("val")
         self._log("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the means over the split and, if it has true windows, the metrics, in which missed pairs score 0."""
+        """Check that all predictions are finite; log the means over the split and, if it has true windows, the metrics.
+
+        Missed pairs score 0.
+        """
+        self._check_finite("test")
         if self.trainer.is_global_zero:
             for metric in self.metrics["test"].values():  # type: ignore[operator]
                 metric.add_missed(self.missed)
         self._log("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimiser and a schedule over all steps of the run."""
+        """Build the optimiser and a schedule over all steps of the run, and record their options."""
         assert self.make_optimizer is not None
-        optimizer = self.make_optimizer(self.parameters())
-        if self.make_scheduler is None:
+        optimizer, scheduler = self.make_optimizer(self.parameters()), None
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        if self.make_scheduler is not None:
+            scheduler = self.make_scheduler(optimizer, total_steps=total_steps)
+        groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        self.plan = {"groups": groups, "steps_per_epoch": total_steps / (self.trainer.max_epochs or 1)}
+        if scheduler is None:
             return optimizer
-        scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -169,8 +183,8 @@ class GroundingModule(LightningModule):
         self.means["train"].add({"gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"]}, weight=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add configuration, vocabulary and the number of skipped steps."""
-        checkpoint["cpnet"] = self.provenance
+        """Add configuration, vocabulary, the options of optimiser and schedule, and the number of skipped steps."""
+        checkpoint["cpnet"], checkpoint["plan"] = self.provenance, self.plan
         checkpoint["skipped"] = [self.skipped, self.skipped_in_a_row]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -179,16 +193,33 @@ class GroundingModule(LightningModule):
 
     def _measure(self, split: str, output: GroundingOutput, batch: GroundingBatch) -> Tensor:
         """Update the metrics and return the ranked predictions in seconds, (B, N, 2)."""
-        ranked_sec = output.ranked.double() * batch.duration_sec[:, None, None]
-        if batch.windows.shape[1]:
-            self.metrics[split].update(ranked_sec, batch.windows_sec, batch.duration_sec)  # type: ignore[operator]
-        reversed_share = 100 * (output.span[:, 0] > output.span[:, 1]).double().mean()
+        ranked, span = output.ranked.cpu(), output.span.cpu()  # float64 is for the host: Apple's MPS has none
+        if not (finite := ranked.isfinite().flatten(1).all(dim=1)).all():
+            self._non_finite += batch.index.cpu()[~finite].tolist()
+        duration_sec, windows_sec = batch.duration_sec.cpu(), batch.windows_sec.cpu()
+        ranked_sec = ranked.double() * duration_sec[:, None, None]
+        if windows_sec.shape[1]:
+            self.metrics[split].update(ranked_sec, windows_sec, duration_sec)  # type: ignore[operator]
+        reversed_share = 100 * float((span[:, 0] > span[:, 1]).double().mean())
         self.means[split].add({"reversed": reversed_share}, weight=len(batch))
         return ranked_sec
 
     def _log(self, split: str) -> None:
         for name, mean in self.means[split].compute().items():
-            value = torch.tensor(mean, dtype=torch.float64, device=self.device)
+            value = torch.tensor(mean, dtype=torch.float64)
             self.log(f"{split}/{name}", value, batch_size=1, prog_bar=split == "train")
         if split in self.metrics and (self.scored or split != "test"):
-            self.log_dict(dict(self.metrics[split].items()))  # type: ignore[operator]
+            # Lightning would move the value of a metric that it computes itself, float64, to the metric's device.
+            self.log_dict(self.metrics[split].compute(), batch_size=1)  # type: ignore[operator]
+            self.metrics[split].reset()  # type: ignore[operator]
+
+    def _check_finite(self, split: str) -> None:
+        """Raise a ``DataError`` if a prediction of the split is not finite; all processes call this together."""
+        own, self._non_finite = self._non_finite, []
+        if indices := sorted(chain.from_iterable(gather(own))):
+            loader = self.trainer.val_dataloaders if split == "val" else self.trainer.test_dataloaders
+            moments = loader.dataset.moments  # type: ignore[union-attr]
+            raise DataError(
+                f"{len(indices)} of {len(moments)} predictions of the {split} split are not finite\n"
+                f"  {listed([moments[index].qid for index in indices])}\n  {ADVICE}"
+            )

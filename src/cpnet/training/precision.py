@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 import torch
+from pytorch_lightning.accelerators import MPSAccelerator
 
 from cpnet.errors import ConfigError
 
@@ -23,18 +24,26 @@ def choose_precision(precision: str, accelerator: str) -> str:
     """
     if precision not in PRECISIONS:
         raise ConfigError(f"trainer.precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
-    gpu = accelerator != "cpu" and torch.cuda.is_available()
+    device = device_type(accelerator)
+    gpu = device == "cuda"
     if precision == "auto":
-        if not (torch.cuda.is_bf16_supported(including_emulation=False) if gpu else cpu_has_bfloat16()):
+        supported = gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        if not supported and not (device == "cpu" and cpu_has_bfloat16()):
             return "32-true"
-        device = "GPU" if gpu else "CPU"
-        log.info("precision bf16-mixed: this %s supports bfloat16; disable with trainer.precision=32-true", device)
+        log.info("precision bf16-mixed: the %s supports bfloat16; disable with trainer.precision=32-true", device)
         return "bf16-mixed"
     if precision == "16-mixed" and not gpu:
-        raise ConfigError("trainer.precision=16-mixed needs a GPU; use bf16-mixed or 32-true on a CPU")
-    if precision == "bf16-mixed" and not gpu and not cpu_has_bfloat16():
+        raise ConfigError("trainer.precision=16-mixed needs an NVIDIA GPU; use bf16-mixed or 32-true elsewhere")
+    if precision == "bf16-mixed" and device == "cpu" and not cpu_has_bfloat16():
         log.warning("this CPU emulates bfloat16; trainer.precision=32-true is many times faster")
     return precision
+
+
+def device_type(accelerator: str) -> str:
+    """Return the type of device that Lightning takes for ``trainer.accelerator``: cuda, mps or cpu."""
+    if accelerator in ("auto", "gpu", "mps") and MPSAccelerator.is_available():
+        return "mps"
+    return "cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def cpu_has_bfloat16() -> bool:

@@ -14,7 +14,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from cpnet import tracking
 from cpnet.data.datamodule import GroundingDataModule, Loading
 from cpnet.data.vocabulary import Vocabulary
-from cpnet.errors import ConfigError
+from cpnet.errors import ConfigError, DataError
 from cpnet.launch.signals import Signals
 from cpnet.runs import folder as files
 from cpnet.runs import predictions
@@ -24,6 +24,7 @@ from cpnet.training.build import build_callbacks, make_trainer, training_module
 from cpnet.training.build_data import build_datamodule
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.compilation import prepare_process
+from cpnet.training.finite import ADVICE
 from cpnet.training.instantiate import config_errors, containers, instantiate_all
 from cpnet.training.measure import measure, timed
 from cpnet.training.module import GroundingModule
@@ -31,7 +32,12 @@ from cpnet.training.precision import choose_precision
 
 
 def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
-    """Train in ``folder``, choose the best epoch and measure it on the test split; return its validation score."""
+    """Train in ``folder``, choose the best epoch and measure it on the test split; return its validation score.
+
+    Raises:
+        ConfigError: a value cannot work
+        DataError: the dataset has an error, or the run made no step
+    """
     prepare_run(cfg)
     resumed = files.checkpoint_to_resume(folder, cfg) if cfg.resume else None
     if resumed is None:
@@ -52,6 +58,9 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     with tracking.job(trainer.loggers, containers(cfg)), signals.outlasting():
         with timed(seconds, "fit"), _monitor_errors():
             trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
+        if module.skipped and module.skipped == trainer.global_step:
+            every = f"the gradients of all {module.skipped} steps were not finite"
+            raise DataError(f"nothing was learned: {every}\n  {ADVICE}")
         validation = _load_best(module, best)
         results = measure(cfg, trainer, module, datamodule, writer, seconds=seconds, validation=validation)
         if trainer.is_global_zero:

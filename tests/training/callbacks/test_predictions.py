@@ -87,7 +87,7 @@ def answered(path: Path, moments: Sequence[Moment], batches: Iterable[Iterable[i
     writer, module = PredictionWriter(path, moments), LightningModule()
     for number, batch in enumerate(batches):
         writer.on_test_batch_end(process(0, 1), module, answer(batch), None, number)
-    writer.on_test_epoch_end(process(0, 1), module)
+    writer.on_test_end(process(0, 1), module)
     return writer
 
 

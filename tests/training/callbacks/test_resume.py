@@ -16,8 +16,6 @@ from cpnet.data.datamodule import GroundingDataModule
 from cpnet.training.callbacks.resume import ExactResume, random_state, restore_random_state
 from training.callbacks.short_runs import fit, module_of
 
-STOPPING = {"early_stopping": {"patience": 3}}
-
 
 def loaded(states: list[dict[str, Any]], **changes: Any) -> ExactResume:
     """Return a callback that has loaded the random states of some processes."""
@@ -26,8 +24,9 @@ def loaded(states: list[dict[str, Any]], **changes: Any) -> ExactResume:
         "processes": [{"random": state, "means": {}} for state in states],
         "cpnet": module_of().provenance,
         "should_stop": False,
+        "plan": {"groups": [{}], "steps_per_epoch": 7.0},
     }
-    callback, run = ExactResume(), SimpleNamespace(checkpoint_callbacks=[])
+    callback, run = ExactResume(), SimpleNamespace(checkpoint_callbacks=[], early_stopping_callbacks=[])
     callback.on_load_checkpoint(cast(Trainer, run), module_of(), content | changes)
     return callback
 
@@ -37,21 +36,6 @@ def test_other_number_of_processes_is_warned_about(
 ) -> None:
     fit(datamodule, loaded([random_state()] * 2))
     assert "the checkpoint has 2 processes, this run has 1: the resumed run is not bit-identical" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("stopped", "now", "stays"),
-    [
-        (True, STOPPING, True),
-        (False, STOPPING, False),
-        (True, {"early_stopping": {"patience": 5}}, False),  # resumed with more patience
-    ],
-)
-def test_run_that_stopped_early_stays_stopped(stopped: bool, now: dict[str, Any], stays: bool) -> None:
-    run: Any = SimpleNamespace(world_size=1, global_rank=0, should_stop=False)
-    resume = loaded([random_state()], cpnet={"config": {"callbacks": STOPPING}}, should_stop=stopped)
-    resume.on_train_start(run, module_of(callbacks=now))
-    assert run.should_stop == stays
 
 
 def test_random_state_is_restored_before_the_first_batch(datamodule: GroundingDataModule) -> None:

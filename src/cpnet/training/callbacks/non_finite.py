@@ -10,11 +10,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from cpnet.errors import DataError
+from cpnet.training.finite import ADVICE, listed
 from cpnet.training.module import GroundingModule
 
 log = logging.getLogger(__name__)
-
-SHOWN = 10  # qids in an error message
 
 
 class NonFinite(Callback):
@@ -58,9 +57,8 @@ class NonFinite(Callback):
         if row >= self.limit:
             moments = trainer.datamodule.dataset("train").moments  # type: ignore[attr-defined]
             qids = [moments[index].qid for index in torch.cat(self._indices).tolist()]
-            more = f" and {len(qids) - SHOWN} more" if len(qids) > SHOWN else ""
             raise DataError(
                 f"{place}: gradients were not finite in {row} steps in a row (callbacks.non_finite.limit)\n"
-                f"  pairs of the last step: {', '.join(qids[:SHOWN])}{more}\n"
-                "  To find the operation that fails, rerun with trainer.detect_anomaly=true"
+                f"  pairs of the last step: {listed(qids)}\n"
+                f"  {ADVICE}\n  To find the operation that fails, rerun with trainer.detect_anomaly=true"
             )

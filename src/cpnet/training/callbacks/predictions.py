@@ -51,7 +51,7 @@ class PredictionWriter(Callback):
         if outputs is not None:
             self._predictions.append(outputs)
 
-    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the predictions on the first process and write them."""
         own, self._predictions = self._predictions, []
         processes = [own] * trainer.world_size

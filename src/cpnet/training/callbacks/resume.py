@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import random
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from pytorch_lightning import LightningModule, Trainer
-from pytorch_lightning.callbacks import Checkpoint, ModelCheckpoint
+from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
+from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from cpnet.runs.checkpoint import KEY
 from cpnet.training.module import GroundingModule
@@ -22,7 +25,9 @@ class ExactResume(Checkpoint):
     """Makes a resumed run bit-identical to an uninterrupted one.
 
     Lightning restores weights, optimiser, schedule, progress and callbacks. This callback adds the random number
-    generators and epoch means of each process, the position of the data loader, and early stopping.
+    generators and epoch means of each process, the position of the data loader, and early stopping. Options that the
+    resumed run changes apply from its first step on: Lightning would restore the old ones of the optimiser, the
+    schedule and early stopping.
     """
 
     def __init__(self) -> None:
@@ -40,25 +45,32 @@ class ExactResume(Checkpoint):
         checkpoint["should_stop"] = trainer.should_stop
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Update the paths of ``ModelCheckpoint``, and keep the checkpoint until training starts."""
+        """Update the paths of ``ModelCheckpoint`` and the patience; keep the checkpoint until training starts."""
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
                 _relocate(checkpoint["callbacks"][callback.state_key], str(callback.dirpath))
+        for stopping in trainer.early_stopping_callbacks:
+            if isinstance(stopping, EarlyStopping) and stopping.state_key in checkpoint["callbacks"]:
+                checkpoint["callbacks"][stopping.state_key]["patience"] = stopping.patience
         self._checkpoint = checkpoint
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Restore early stopping, data loader and epoch means."""
+        """Restore early stopping, data loader and epoch means; apply changed options of optimiser and schedule."""
         assert isinstance(pl_module, GroundingModule)
         if self._checkpoint is None:
             return
         checkpoint, self._checkpoint = self._checkpoint, None
-        callbacks = [each.get("config", {}).get("callbacks") for each in (checkpoint[KEY], pl_module.provenance)]
-        # A run that had stopped early stays stopped, unless its callbacks changed: they may have more patience.
-        trainer.should_stop = checkpoint["should_stop"] and callbacks[0] == callbacks[1]
+        before, now = (_stopping(each.get("config", {})) for each in (checkpoint[KEY], pl_module.provenance))
+        # A run that had stopped early stays stopped, unless these callbacks changed: they may have more patience.
+        trainer.should_stop = checkpoint["should_stop"] and before == now
+        if trainer.should_stop:
+            log.info("the run stopped early and stays so; callbacks.early_stopping=null or more patience resumes it")
+        _apply_options(trainer, checkpoint, pl_module.plan)
         processes = checkpoint["processes"]
         if len(processes) != trainer.world_size:
             log.warning(
-                "the checkpoint has %d processes, this run has %d: the resumed run is not bit-identical",
+                "the checkpoint has %d processes, this run has %d: the resumed run is not bit-identical, and "
+                "within an epoch pairs are taken twice or left out",
                 *(len(processes), trainer.world_size),
             )
         own = processes[trainer.global_rank % len(processes)]
@@ -74,6 +86,34 @@ class ExactResume(Checkpoint):
         if self._random is not None:
             restore_random_state(self._random)
             self._random = None
+
+
+def _stopping(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the callbacks that may stop a run early."""
+    others = ("checkpoint", "recovery", "non_finite")
+    return {name: node for name, node in (config.get("callbacks") or {}).items() if name not in others}
+
+
+def _apply_options(trainer: Trainer, checkpoint: dict[str, Any], plan: dict[str, Any]) -> None:
+    """Apply the options of optimiser and schedule that differ from those of the run; see ``GroundingModule.plan``."""
+    (optimizer,), old = trainer.optimizers, checkpoint["plan"]
+    before = [group["lr"] for group in optimizer.param_groups]
+    for group, was, new in zip(optimizer.param_groups, old["groups"], plan["groups"], strict=True):
+        group |= {key: value for key, value in new.items() if key not in was or was[key] != value}
+    for each in trainer.lr_scheduler_configs:
+        schedule = each.scheduler
+        if not isinstance(schedule, LambdaLR | OneCycleLR):  # others do not compute the rate from the step alone
+            continue
+        if old["steps_per_epoch"] != plan["steps_per_epoch"]:  # the schedule continues at the same share of the run
+            schedule.last_epoch = round(schedule.last_epoch / old["steps_per_epoch"] * plan["steps_per_epoch"])
+        schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch advises against get_lr
+            schedule._last_lr = schedule.get_lr()
+        for group, rate in zip(optimizer.param_groups, schedule._last_lr, strict=True):
+            group["lr"] = rate
+    if before != (rates := [group["lr"] for group in optimizer.param_groups]):
+        log.info("learning rate %.3g, in the checkpoint %.3g", rates[0], before[0])
 
 
 def _relocate(state: dict[str, Any], folder: str) -> None:
@@ -96,6 +136,7 @@ def random_state() -> dict[str, Any]:
         "numpy": [torch.from_numpy(np.asarray(keys, dtype=np.int64)), int(position), int(has_gauss), float(cached)],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "mps": [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else [],
     }
 
 
@@ -108,3 +149,5 @@ def restore_random_state(state: dict[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     for device, gpu in enumerate(state["cuda"][: torch.cuda.device_count()]):
         torch.cuda.set_rng_state(gpu, device)
+    if torch.backends.mps.is_available() and state["mps"]:
+        torch.mps.set_rng_state(state["mps"][0])

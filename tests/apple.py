@@ -1,0 +1,113 @@
+"""A pretended Apple GPU: tensors that report the device ``mps``, compute on the CPU, and refuse float64 as MPS does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from lightning_fabric.accelerators.mps import MPSAccelerator
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import return_and_correct_aliasing
+from torch.utils._pytree import tree_leaves, tree_map_only
+
+MPS = torch.device("mps", 0)
+
+
+class AppleTensor(Tensor):
+    """A tensor on the pretended device; autograd and C++ see a CPU tensor.
+
+    An operation raises ``TypeError`` if its result is float64, and ``RuntimeError`` if a tensor of the host takes part.
+    """
+
+    host: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> AppleTensor:
+        made: AppleTensor = torch.Tensor._make_wrapper_subclass(
+            cls, inner.shape, strides=inner.stride(), dtype=inner.dtype, device=inner.device
+        )
+        made.host = inner
+        return made
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return MPS
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        for each in tree_leaves((args, kwargs)):
+            alone = isinstance(each, Tensor) and not isinstance(each, cls) and each.ndim
+            if alone and not name.startswith(("index", "copy_", "_index_put")):
+                raise RuntimeError(f"{func}: expected all tensors on {MPS}, got one on the CPU")
+        plain_args, plain_kwargs = _on_host((tuple(args), kwargs))
+        result = tree_map_only(Tensor, on_apple, func(*plain_args, **plain_kwargs))
+        return return_and_correct_aliasing(func, args, kwargs, result)  # type: ignore[no-untyped-call]
+
+
+def on_apple(tensor: Tensor) -> AppleTensor:
+    """Copy a tensor of the host to the device.
+
+    Raises:
+        TypeError: the tensor is float64
+    """
+    if isinstance(tensor, AppleTensor):
+        return tensor
+    if tensor.dtype == torch.float64:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+    return AppleTensor(tensor)
+
+
+class AppleMode(TorchFunctionMode):
+    """Sends tensors to the device and back, and makes new ones there."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        name, tensor = getattr(func, "__name__", ""), args[0] if args else None
+        if isinstance(tensor, Tensor) and name == "to":
+            return _to(tensor, *args[1:], **kwargs)
+        if isinstance(tensor, AppleTensor) and name in ("cpu", "tolist", "numpy"):
+            return func(tensor.host, *args[1:], **kwargs)
+        if torch.device(kwargs.get("device") or "cpu").type != "mps":
+            return func(*args, **kwargs)
+        return on_apple(func(*args, **kwargs | {"device": "cpu"}))
+
+
+def _to(tensor: Tensor, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor:
+    if args and isinstance(args[0], Tensor):
+        device, dtype = args[0].device, args[0].dtype
+    else:
+        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+    there = (device or tensor.device).type == "mps"
+    if isinstance(tensor, AppleTensor) and not there:
+        tensor = tensor.host
+    if dtype not in (None, tensor.dtype):
+        tensor = tensor.type(dtype)
+    return on_apple(tensor) if there else tensor
+
+
+def _on_host(content: Any) -> Any:
+    return tree_map_only(AppleTensor, lambda each: each.host, content)
+
+
+def apple_is_here() -> bool:
+    return bool(MPSAccelerator.is_available())
+
+
+@contextmanager
+def apple() -> Iterator[None]:
+    """Pretend that this machine has an Apple GPU."""
+    save: Any = torch.save
+    with pytest.MonkeyPatch.context() as patch, AppleMode():
+        patch.setattr(MPSAccelerator, "is_available", lambda: True)
+        patch.setattr(torch.__future__, "get_overwrite_module_params_on_conversion", lambda: True)
+        patch.setattr(torch, "save", lambda content, stream: save(_on_host(content), stream))
+        patch.setattr(torch, "inference_mode", torch.no_grad)  # which does not know tensors like these
+        yield
