@@ -78,7 +78,7 @@ def clean(
             else:
                 left.append((start_sec, end_sec) if clip else window)
         if left or unknown:
-            kept.append(replace(moment, windows_sec=tuple(left)))
+            kept.append(moment if tuple(left) == moment.windows_sec else replace(moment, windows_sec=tuple(left)))
     if defects and not drop:
         raise DataError(_complaint(defects, split))
     if not kept:
