@@ -23,7 +23,7 @@ ODD = ("[bold]x[/]", "[/nonsense]", ":car:", "a\\", "[link=b]")
 
 
 def video(**changes: Any) -> VideoStatistics:
-    counts = dict.fromkeys(("not_finite", "zero", "constant", "repeated"), 0)
+    counts = dict.fromkeys(("not_finite", "zero", "constant", "repeated", "padding"), 0)
     values = {"rows": 10, "dim": 4, "dtype": "float32", "least": -1.0, "most": 2.0, "norm": 3.0}
     return VideoStatistics(**{**counts, **values, **changes})
 

@@ -17,12 +17,15 @@ from cpnet.data.dataset import Blind, GroundingDataset, Order
 from cpnet.data.features import check_coverage
 from cpnet.data.features.feature_pack import FeaturePack
 from cpnet.data.features.placement import place_features
+from cpnet.data.features.suspicious import equal_lengths
 from cpnet.data.loader import GroundingLoader, ShardSampler, TrainingSampler
 from cpnet.data.moment import normalise_id
 from cpnet.data.sampling import Sampling
 from cpnet.data.vocabulary import Words
 from cpnet.errors import ConfigError
 from cpnet.terminal import Progress, silent
+
+COMPARED = 100  # videos whose numbers of rows are compared before training
 
 log = logging.getLogger(__name__)
 
@@ -95,12 +98,15 @@ class GroundingDataModule(LightningDataModule):
         queries = [moment.query for split in moments.values() for moment in split]
         self.vocabulary = self.words.vocabulary(queries)
         log.info("words: %s", self.vocabulary.describe_coverage(queries, max_words=self.words.max_words))
-        spellings = {normalise_id(moment.video): moment.video for split in moments.values() for moment in split}
+        seconds = {moment.video: moment.duration_sec for split in moments.values() for moment in split}
+        spellings = {normalise_id(video): video for video in seconds}
         videos = [*spellings.values()]
         source = self.features.open(videos, progress=self.progress)
         for split, kept in moments.items():
             check_coverage(source, split=split, videos=[moment.video for moment in kept])
         log.info("features: %s", source.describe())
+        if doubt := equal_lengths({video: source.length(video) for video in videos[:COMPARED]}, seconds):
+            log.warning("features: %s", doubt)
         placement, gpu = self.features.options.placement, self.features.gpu
         placed = place_features(source, videos, placement=placement, gpu=gpu, progress=self.progress)
         self._datasets = {

@@ -116,7 +116,7 @@ def protocol(cfg: DictConfig, split: str) -> Protocol:
         ground_truth=dataset.ground_truth,
         on_defect=dataset.on_defect,
         blind=dataset.blind,
-        features=dataset.features.path,
+        features=path if isinstance(path := dataset.features.path, str) else ", ".join(path),
         sampling=containers(cfg.sampling),
     )
 

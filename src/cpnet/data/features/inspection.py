@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cpnet.data.cleaning import CleaningReport
+from cpnet.data.features import suspicious
 from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.hdf5 import Hdf5Features
 from cpnet.data.features.published import resembles
@@ -89,13 +90,7 @@ class Inspection:
             found.append(
                 f"{len(bad)} videos hold NaN or infinity, in {sum(bad.values())} rows: {quote(bad)}; extract them again"
             )
-        needed = {name: video for name, video in self.videos.items() if name not in surplus}
-        if wrong := {name: video.dim for name, video in needed.items() if video.dim != self.dim}:
-            widths = Counter(wrong.values())
-            wide = ", ".join(f"{count} of {len(needed)} videos are {width} wide" for width, count in widths.items())
-            alike = len(self.counts("dim")) == 1
-            fix = f"set dataset.features.dim={max(widths)}" if alike else "extract them again, all with one model"
-            found.append(f"{wide}, but dataset.features.dim={self.dim}: {quote(wrong)}; use another pack, or {fix}")
+        found += filter(None, (self._wrong_width(), suspicious.overflow(self._needed())))
         defective = [report for report in self.annotations if report.dropped and report.split != "train"]
         found += [
             f"{len(report.dropped)} pairs of split {report.split} are reversed or empty: "
@@ -104,6 +99,38 @@ class Inspection:
             if self.on_defect == "error"
         ]
         return found
+
+    def warnings(self) -> list[str]:
+        """Return one line for each sign of wrong features that does not prevent training, with its fix."""
+        needed = self._needed()
+        seconds = {name: needed[name].rows / rate for name, rate in self.rates.items()}
+        large = None if suspicious.overflow(needed) else suspicious.large(needed)
+        return [*filter(None, [large]), *suspicious.unfit_lengths(needed, seconds)]
+
+    def _needed(self) -> dict[str, VideoStatistics]:
+        surplus = set(self.surplus)
+        return {name: video for name, video in self.videos.items() if name not in surplus}
+
+    def _wrong_width(self) -> str | None:
+        needed = self._needed()
+        wrong = {name: video.dim for name, video in needed.items() if video.dim != self.dim}
+        if not wrong:
+            return None
+        rows, widths = {video.rows for video in needed.values()}, Counter(wrong.values())
+        if len(wrong) == len(needed) and (rows == {self.dim} or (len(rows) == 1 and len(widths) > 1)):
+            (width,) = rows
+            return (
+                f"{len(wrong)} of {len(needed)} videos have {width} rows, whatever their number of columns "
+                f"({min(widths)} to {max(widths)}), so that the arrays look stored (V, N): {quote(wrong)}; set "
+                f"dataset.features.transpose=true{'' if width == self.dim else f' dataset.features.dim={width}'}"
+            )
+        wide = ", ".join(f"{count} of {len(needed)} videos are {width} wide" for width, count in widths.items())
+        fix = "extract them again, all with one model"
+        if len(self.counts("dim")) == 1:
+            fix = f"set dataset.features.dim={max(widths)}"
+            if len(rows) == 1 and len(needed) > 1:
+                fix += f" (or, if the arrays are stored (V, N), dataset.features.transpose=true and dim={rows.pop()})"
+        return f"{wide}, but dataset.features.dim={self.dim}: {quote(wrong)}; use another pack, or {fix}"
 
 
 def inspect(
@@ -127,7 +154,8 @@ def inspect(
         on_defect: policy on reversed and empty pairs of evaluation splits
         progress: wraps the ids while they are read
     """
-    durations = {normalise_id(moment.video): moment.duration_sec for split in splits.values() for moment in split}
+    annotated = {moment.video: moment.duration_sec for split in splits.values() for moment in split}
+    durations = {name: second for video, second in annotated.items() if (name := source.find(video)) is not None}
     videos: dict[str, VideoStatistics] = {}
     unreadable: dict[str, str] = {}
     for name in progress(list(source.ids()), "inspecting"):
@@ -135,8 +163,7 @@ def inspect(
             videos[name] = examine(source.stored(name))
         except DataError as error:  # noqa: PERF203
             unreadable[name] = str(error)
-    seconds = {name: durations[identity] for name in videos if (identity := normalise_id(name)) in durations}
-    rates = {name: videos[name].rows / second for name, second in seconds.items()}
+    rates = {name: video.rows / durations[name] for name, video in videos.items() if name in durations}
     widths = Counter(video.dim for video in videos.values())
     looks_like, but = resembles(
         dataset=dataset,
@@ -153,7 +180,7 @@ def inspect(
         unreadable=unreadable,
         rates=rates,
         coverage={split: _coverage(source, moments) for split, moments in splits.items()},
-        surplus=tuple(name for name in source.ids() if normalise_id(name) not in durations),
+        surplus=tuple(name for name in source.ids() if name not in durations),
         shared=dict(_shared(splits)),
         annotations=tuple(annotations),
         on_defect=on_defect,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
@@ -30,7 +31,7 @@ def stamp_of(files: Iterable[os.DirEntry[str] | Path], *how: object) -> str:
     True
     """
     digest = hashlib.sha256(repr(how).encode())
-    for file in sorted(files, key=lambda file: file.name):
+    for file in sorted(files, key=os.fspath):
         try:
             status = file.stat()
         except OSError as error:
@@ -52,8 +53,9 @@ def quote(names: Iterable[str]) -> str:
 class FeatureSource(ABC):
     """Features of videos in one pack. Subclasses read a layout; this class handles ids, widths and defects.
 
-    Ids match by ``normalise_id``. A subclass sets its own fields before it calls ``super().__init__``, which reads the
-    shape of the first video that has a matrix.
+    Ids match by ``normalise_id``. An id with slashes, such as the path of a file in subfolders, also matches its last
+    part, if no other id ends in it. A subclass sets its own fields before it calls ``super().__init__``, which reads
+    the shape of the first video that has a matrix.
 
     Attributes:
         layout: the layout, as ``dataset.features.layout`` spells it
@@ -63,6 +65,7 @@ class FeatureSource(ABC):
         path: the file or folder
         names: ids of the videos as spelled on disk
         dim: the expected width V; None takes the width of the first video that has a matrix
+        transpose: whether the arrays are stored as (V, N)
 
     Raises:
         DataError: the pack has no video, two names for one video, or a width other than ``dim``.
@@ -70,8 +73,8 @@ class FeatureSource(ABC):
 
     layout: str
 
-    def __init__(self, *, path: Path, names: Iterable[str], dim: int | None) -> None:
-        self.path = path
+    def __init__(self, *, path: Path, names: Iterable[str], dim: int | None, transpose: bool = False) -> None:
+        self.path, self.transpose, self._expected = path, transpose, dim
         self._names: dict[str, str] = {}
         for name in sorted(names):
             known = self._names.setdefault(normalise_id(name), name)
@@ -79,6 +82,9 @@ class FeatureSource(ABC):
                 raise DataError(f"{path}: {known!r} and {name!r} are ids of the same video; remove one of them")
         if not self._names:
             raise DataError(f"{path} holds no video features; set dataset.features.path to another pack")
+        ends = [(normalise_id(name.rpartition("/")[2]), name) for name in self._names.values() if "/" in name]
+        counts = Counter(end for end, _ in ends)
+        self._ends = {end: name for end, name in ends if counts[end] == 1}
         self.sampled, shape = self._sample()
         self.dim = dim if dim is not None else shape[-1]
         self._size(self.sampled, shape)
@@ -111,8 +117,12 @@ class FeatureSource(ABC):
         """Return the ids of the videos as spelled on disk."""
         return self._names.values()
 
+    def find(self, video: str) -> str | None:
+        """Return the id of a video as spelled on disk; None if the pack lacks the video."""
+        return self._names.get(identity := normalise_id(video)) or self._ends.get(identity)
+
     def __contains__(self, video: str) -> bool:
-        return normalise_id(video) in self._names
+        return self.find(video) is not None
 
     def __len__(self) -> int:
         return len(self._names)
@@ -163,13 +173,14 @@ class FeatureSource(ABC):
         """
         name = self._name(video)
         array: NDArray[Any] = self._read(name)
-        size = self._matrix(name, array.shape)
+        rows, columns = self._axes(name, array.shape)
         self._check_floats(name, array.dtype)
-        matrix: NDArray[np.floating] = array.reshape(size)
-        return matrix
+        first, second = sorted((rows, columns))
+        matrix: NDArray[np.floating] = array.reshape(array.shape[first], array.shape[second])
+        return matrix if rows < columns else matrix.T
 
     def _name(self, video: str) -> str:
-        name = self._names.get(normalise_id(video))
+        name = self.find(video)
         if name is None:
             raise DataError(
                 f"{self.path} has no features of video {video!r} (its ids look like {next(iter(self.ids()))!r}); "
@@ -190,12 +201,31 @@ class FeatureSource(ABC):
         raise errors[0]
 
     def _matrix(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return the shape without the singleton dimensions between N and V, as in (N, 1, 1, V)."""
-        if len(shape) < 2 or any(between != 1 for between in shape[1:-1]):
-            raise DataError(f"{self.path}: features of {name!r} have shape {shape}, not (N, V) or (N, 1, ..., V)")
-        if shape[0] == 0 or shape[-1] == 0:
+        rows, columns = self._axes(name, shape)
+        return shape[rows], shape[columns]
+
+    def _axes(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the axes of N and V; all others have size 1, as in (1, N, V), (N, 1, 1, V) or (1, V, N, 1, 1)."""
+        told = f"{self.path}: features of {name!r} have shape {shape}"
+        long = [axis for axis, size in enumerate(shape) if size != 1]
+        if len(shape) < 2 or len(long) > 2:
+            fix = "; average the axis of crops, or take one crop, array.mean(1) or array[:, 0], and save that"
+            raise DataError(f"{told}, not (N, V) or (N, 1, ..., V){fix if len(long) > 2 else ''}")
+        if 0 in shape:
             raise DataError(f"{self.path}: features of {name!r} are empty, shape {shape}; extract them again")
-        return shape[0], shape[-1]
+        if len(long) < 2:  # a single row
+            columns = long[0] if long and (long[0] or self.transpose) else len(shape) - 1
+            return int(columns == 0), columns
+        rows, columns = long
+        swapped = self.transpose
+        if shape[0] == shape[-1] == 1 and not swapped:  # a network's (1, V, N, 1, 1), or (1, N, V, 1)
+            swapped = shape[rows] == self._expected
+            if swapped == (shape[columns] == self._expected):
+                raise DataError(
+                    f"{told}, in which the width cannot be told from the rows; set dataset.features.dim to the width, "
+                    "and dataset.features.transpose=true for (1, V, N, 1, 1)"
+                )
+        return (columns, rows) if swapped else (rows, columns)
 
     def _check_floats(self, name: str, dtype: np.dtype[Any]) -> None:
         if dtype.kind != "f":
@@ -204,10 +234,14 @@ class FeatureSource(ABC):
     def _size(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
         size = self._matrix(name, shape)
         if size[1] != self.dim:
-            raise DataError(
-                f"{self.path}: features of {name!r} are {size[1]} wide, not {self.dim}; if the pack is the right one, "
-                f"set dataset.features.dim={size[1]} (model.video_dim follows it)"
-            )
+            other = "false" if self.transpose else "true"
+            fix = f"they have {size[0]} rows, so they look stored (V, N): set dataset.features.transpose={other}"
+            if size[0] != self.dim:
+                fix = (
+                    f"if the pack is the right one, set dataset.features.dim={size[1]} (model.video_dim follows it), "
+                    f"or, if {size[0]} is the width, dataset.features.transpose={other}"
+                )
+            raise DataError(f"{self.path}: features of {name!r} are {size[1]} wide, not {self.dim}; {fix}")
         return size
 
 
