@@ -28,7 +28,7 @@ FOREIGN = {
     ),
     "torch": ("one file of torch", "torch", 'torch.load("{path}", weights_only=True).items()', "array.float()"),
     "lmdb": (
-        "an LMDB database, whose values may have any format; for values in .npz format with an array 'features'",
+        "an LMDB database, here taken to have values in .npz format with an array 'features'",
         "io, lmdb",
         'lmdb.open("{path}", readonly=True, lock=False, subdir={folder}).begin().cursor()',
         'numpy.load(io.BytesIO(array))["features"]',

@@ -77,8 +77,8 @@ class FolderFeatures(FeatureSource):
         file = self.path / f"{name}{self.suffix}"
         if name in self._dead:
             raise DataError(
-                f"{file} is a dead link to {file.readlink()}, as are {len(self._dead)} of {len(self)} files; restore "
-                "their targets, or remove the links"
+                f"{file} is a link to {file.readlink()}, which does not exist ({len(self._dead)} of {len(self)} files "
+                "are dead links); restore the targets, or remove the links"
             )
         return file
 

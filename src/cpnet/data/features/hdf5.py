@@ -103,9 +103,11 @@ class Hdf5Features(FeatureSource):
     def _holds_videos(self, names: Sequence[str]) -> bool:
         """Return whether groups hold videos, from the first two: groups, or datasets without common names."""
         first, *others = [set(self._entries(self._find(name))) for name in names if self._is_group(name)]
+        if self.key in first:
+            return False
         if any(self._is_group(f"{names[0]}/{name}") for name in sorted(first)[:1]):
             return True
-        return len(first) > 1 and self.key not in first and not any(first & other for other in others)
+        return len(first) > 1 and not any(first & other for other in others)
 
     def _is_group(self, name: str) -> bool:
         try:

@@ -103,9 +103,10 @@ class Inspection:
     def warnings(self) -> list[str]:
         """Return one line for each sign of wrong features that does not prevent training, with its fix."""
         needed = self._needed()
-        seconds = {name: needed[name].rows / rate for name, rate in self.rates.items()}
+        seconds = {name: needed[name].rows / rate for name, rate in self.rates.items() if name in needed}
         large = None if suspicious.overflow(needed) else suspicious.large(needed)
-        return [*filter(None, [large]), *suspicious.unfit_lengths(needed, seconds)]
+        lengths = [] if self._wrong_width() else suspicious.unfit_lengths(needed, seconds)
+        return [*filter(None, [large]), *lengths]
 
     def _needed(self) -> dict[str, VideoStatistics]:
         surplus = set(self.surplus)
@@ -120,8 +121,8 @@ class Inspection:
         if len(wrong) == len(needed) and (rows == {self.dim} or (len(rows) == 1 and len(widths) > 1)):
             (width,) = rows
             return (
-                f"{len(wrong)} of {len(needed)} videos have {width} rows, whatever their number of columns "
-                f"({min(widths)} to {max(widths)}), so that the arrays look stored (V, N): {quote(wrong)}; set "
+                f"{len(wrong)} of {len(needed)} videos have {width} rows and {min(widths)} to {max(widths)} columns, so"
+                f" they look stored (V, N): {quote(wrong)}; set "
                 f"dataset.features.transpose=true{'' if width == self.dim else f' dataset.features.dim={width}'}"
             )
         wide = ", ".join(f"{count} of {len(needed)} videos are {width} wide" for width, count in widths.items())

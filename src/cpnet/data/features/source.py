@@ -85,9 +85,9 @@ class FeatureSource(ABC):
         ends = [(normalise_id(name.rpartition("/")[2]), name) for name in self._names.values() if "/" in name]
         counts = Counter(end for end, _ in ends)
         self._ends = {end: name for end, name in ends if counts[end] == 1}
-        self.sampled, shape = self._sample()
-        self.dim = dim if dim is not None else shape[-1]
-        self._size(self.sampled, shape)
+        self.sampled, (count, width) = self._sample()
+        self.dim = width if dim is None else dim
+        self._check_width(self.sampled, count, width)
 
     @abstractmethod
     def _shape(self, name: str) -> tuple[int, ...]:
@@ -138,7 +138,9 @@ class FeatureSource(ABC):
             DataError: the video is missing, has no rows, or its width differs from ``dim``.
         """
         name = self._name(video)
-        return self._size(name, self._shape(name))[0]
+        count, width = self._matrix(name, self._shape(name))
+        self._check_width(name, count, width)
+        return count
 
     def rows(self, video: str) -> NDArray[np.floating]:
         """Read the features of a video.
@@ -151,7 +153,7 @@ class FeatureSource(ABC):
         """
         name = self._name(video)
         stored = self.stored(video)
-        self._size(name, stored.shape)
+        self._check_width(name, *stored.shape)
         dtype = np.float16 if stored.dtype.itemsize == 2 else np.float32
         with np.errstate(over="ignore", invalid="ignore"):  # NaN and values beyond 32 bits are found below
             rows = np.ascontiguousarray(stored, dtype=dtype)
@@ -188,14 +190,12 @@ class FeatureSource(ABC):
             )
         return name
 
-    def _sample(self) -> tuple[str, tuple[int, ...]]:
-        """Return the first readable video and its shape, skipping a few damaged videos."""
+    def _sample(self) -> tuple[str, tuple[int, int]]:
+        """Return the first readable video, and its N and V, skipping a few damaged videos."""
         errors = []
         for name in islice(self._names.values(), TRIED):
             try:
-                shape = self._shape(name)
-                self._matrix(name, shape)
-                return name, shape
+                return name, self._matrix(name, self._shape(name))
             except DataError as error:  # noqa: PERF203
                 errors.append(error)
         raise errors[0]
@@ -231,18 +231,18 @@ class FeatureSource(ABC):
         if dtype.kind != "f":
             raise DataError(f"{self.path}: features of {name!r} are {dtype}, not floats; convert them to float32")
 
-    def _size(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
-        size = self._matrix(name, shape)
-        if size[1] != self.dim:
-            other = "false" if self.transpose else "true"
-            fix = f"they have {size[0]} rows, so they look stored (V, N): set dataset.features.transpose={other}"
-            if size[0] != self.dim:
-                fix = (
-                    f"if the pack is the right one, set dataset.features.dim={size[1]} (model.video_dim follows it), "
-                    f"or, if {size[0]} is the width, dataset.features.transpose={other}"
-                )
-            raise DataError(f"{self.path}: features of {name!r} are {size[1]} wide, not {self.dim}; {fix}")
-        return size
+    def _check_width(self, name: str, count: int, width: int) -> None:
+        if width == self.dim:
+            return
+        fix = f"dataset.features.transpose={str(not self.transpose).lower()}"
+        if count == self.dim:
+            fix = f"they have {count} rows, so they look stored (V, N): set {fix}"
+        else:
+            fix = (
+                f"if the pack is the right one, set dataset.features.dim={width} (model.video_dim follows it), or, if "
+                f"{count} is the width, {fix}"
+            )
+        raise DataError(f"{self.path}: features of {name!r} are {width} wide, not {self.dim}; {fix}")
 
 
 def _all_finite(rows: NDArray[np.floating]) -> bool:

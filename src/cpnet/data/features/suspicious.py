@@ -10,8 +10,8 @@ from cpnet.data.features.source import quote
 from cpnet.data.features.statistics import VideoStatistics
 
 MANY = 3  # videos; fewer may be alike by chance
-LARGE = 1e4  # published features stay below 1000, and float16 ends at 65504
-FLOAT32 = 3.4e38  # largest number
+LARGE = 1e4  # the gradients of an untrained CPNet are 0 there
+OVERFLOW = 1e9  # attention over fused features sums fourth powers, and float32 ends at 3.4e38
 TOLERANCE = 0.05  # relative deviation of a video's rows from its duration
 
 Videos = Mapping[str, VideoStatistics]
@@ -19,23 +19,22 @@ Seconds = Mapping[str, float]
 
 
 def overflow(videos: Videos) -> str | None:
-    """Describe videos in which the sum of a row's squares may exceed float32: predictions would be NaN."""
-    return _beyond(videos, {name: (FLOAT32 / video.dim) ** 0.5 for name, video in videos.items()})
+    """Describe videos whose values are so large that predictions would be NaN."""
+    return _beyond(videos, OVERFLOW, "predictions would be NaN")
 
 
 def large(videos: Videos) -> str | None:
-    """Describe videos whose values are far larger than those of any published features."""
-    return _beyond(videos, dict.fromkeys(videos, LARGE))
+    """Describe videos whose values are so large that a model hardly learns."""
+    return _beyond(videos, LARGE, "a model hardly learns from them")
 
 
-def _beyond(videos: Videos, limits: Mapping[str, float]) -> str | None:
-    reached = {name: max(-video.least, video.most) for name, video in videos.items()}
-    if not (names := [name for name, value in reached.items() if value > limits[name]]):
+def _beyond(videos: Videos, limit: float, effect: str) -> str | None:
+    reached = {name: top for name, video in videos.items() if (top := max(-video.least, video.most)) > limit}
+    if not reached:
         return None
     return (
-        f"values of {len(names)} of {len(videos)} videos reach {max(reached[name] for name in names):.3g}, beyond "
-        f"{min(limits[name] for name in names):.2g}: {quote(names)}; set dataset.features.normalise=true, or extract "
-        "them again"
+        f"values of {len(reached)} of {len(videos)} videos reach {max(reached.values()):.3g}, and beyond {limit:.0e} "
+        f"{effect}: {quote(reached)}; set dataset.features.normalise=true, or extract them again"
     )
 
 
