@@ -204,13 +204,19 @@ def cut(most: int, length: int = 0) -> list[NDArray[Any]]:
         (cut(80), []),
         (cut(70), []),  # one video may be as long as the longest by chance
         # Of 20 + 30 + 40 s, 3 * 15 s have rows.
-        (cut(30), ["3 of 4 videos stop at exactly 30 rows, which leaves 50% of their durations without rows, at the 2"]),
+        (
+            cut(30),
+            ["3 of 4 videos stop at exactly 30 rows, which leaves 50% of their durations without rows, at the 2"],
+        ),
         # 4 * 10 of 100 s have rows, if a video of 10 s has 20.
         (cut(20), ["4 of 4 videos stop at exactly 20 rows, though they last 10 to 40 s; .* at least 60% of the durat"]),
         # 60 + 40 + 20 of 3 * 80 rows
-        (cut(80, 80), ["3 of 4 videos are padded with zero rows to 80 rows, 50% of their rows: 'a', 'b', 'c'; remove"]),
+        (cut(80, 80), ["3 of 4 videos are padded with zero rows to 80 rows, 50% of their rows: 'a', 'b', 'c'; "]),
         # 40 + 3 * 30 of 4 * 60 rows
-        (cut(30, 60), ["4 of 4 videos are padded .* to 60 rows, 54% of", "3 of 4 videos stop at exactly 30 rows, .*50%"]),
+        (
+            cut(30, 60),
+            ["4 of 4 videos are padded .* to 60 rows, 54% of", "3 of 4 videos stop at exactly 30 rows, .*50%"],
+        ),
         (cut(30, 30), ["4 of 4 videos stop at exactly 30 rows"]),  # one video ends in zero rows, as others may
         ([array * 3e4 for array in cut(80)], ["values of 4 of 4 videos reach .*normalise=true"]),
     ],

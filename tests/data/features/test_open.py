@@ -209,7 +209,7 @@ def save_pickles(path: Path) -> None:
 FOREIGN: dict[str, tuple[str, Callable[[Path], object]]] = {
     "pack.pkl": ("a pickle, which can run any program", lambda path: path.write_bytes(pickle.dumps(ARRAYS))),
     "pickles": ("a folder of files, each a pickle, which can", save_pickles),
-    "pack.npy": ("a single .npy; if it holds a dictionary", lambda path: np.save(path, ARRAYS)),  # type: ignore[arg-type]
+    "pack.npy": ("one .npy; of a dictionary it is a pickle", lambda path: np.save(path, ARRAYS)),  # type: ignore[arg-type]
     "pack.pt": (
         "one file of torch",
         lambda path: torch.save({name: torch.from_numpy(each) for name, each in ARRAYS.items()}, path),

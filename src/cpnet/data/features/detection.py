@@ -10,29 +10,32 @@ from cpnet.data.features.packed import is_packed
 from cpnet.errors import DataError
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
-PICKLE = "a pickle, which can run any program when it is loaded (load it only if you trust its author)"
-# What a file is, by kind; modules to import, the pairs of id and array, and the array, in the lines that convert it
+RISK = "a pickle, which can run any program when it is loaded"
+# Files that are not read, by kind: what they are, and in the lines that convert them the modules and pairs
 FOREIGN = {
-    "pickle": (PICKLE, "pickle", 'pickle.load(open("{path}", "rb")).items()', "array"),
+    "pickle": (RISK, "pickle", 'pickle.load(open("{path}", "rb")).items()'),
     "pickles": (
-        f"a folder of files, each {PICKLE}",
+        f"a folder of files, each {RISK}",
         "pickle",
         '((file.stem, pickle.load(file.open("rb"))) for file in pathlib.Path("{path}").glob("*.p*k*"))',
-        "array",
     ),
-    "npy": (
-        "a single .npy; if it holds a dictionary of the videos, it is a pickle, which can run any program",
-        "numpy",
-        'numpy.load("{path}", allow_pickle=True).item().items()',
-        "array",
+    "npy": (f"one .npy; of a dictionary it is {RISK}", "io", 'numpy.load("{path}", allow_pickle=True)[()].items()'),
+    "torch": (
+        "one file of torch",
+        "torch",
+        '((key, tensor.float()) for key, tensor in torch.load("{path}", weights_only=True).items())',
     ),
-    "torch": ("one file of torch", "torch", 'torch.load("{path}", weights_only=True).items()', "array.float()"),
     "lmdb": (
         "an LMDB database, here taken to have values in .npz format with an array 'features'",
         "io, lmdb",
-        'lmdb.open("{path}", readonly=True, lock=False, subdir={folder}).begin().cursor()',
-        'numpy.load(io.BytesIO(array))["features"]',
+        '((key.decode(), numpy.load(io.BytesIO(value))["features"]) for key, value in '
+        'lmdb.open("{path}", readonly=True, lock=False, subdir={folder}).begin().cursor())',
     ),
+}
+SUFFIXES = {
+    **dict.fromkeys((".pkl", ".pickle", ".pk"), "pickle"),
+    **dict.fromkeys((".pt", ".pth"), "torch"),
+    **dict.fromkeys((".lmdb", ".mdb"), "lmdb"),
 }
 
 
@@ -40,19 +43,18 @@ def detect_layout(path: Path) -> str:
     """Detect the layout of a file or folder, as ``dataset.features.layout`` spells it.
 
     Raises:
-        DataError: the files have no layout or several; they are of a kind that must be converted.
+        DataError: the files have no layout or several, or are of a kind that must be converted.
     """
     if is_packed(path):
         return "packed"
-    if (kind := _foreign(path)) is not None:
-        what, modules, pairs, array = FOREIGN[kind]
-        name = "name.decode()" if kind == "lmdb" else "name"
+    if kind := _foreign(path):
+        what, modules, pairs = FOREIGN[kind]
         raise DataError(
             f"{path} is {what}. Convert it, and set dataset.features.path=features:\n"
-            f"  import {', '.join(dict.fromkeys([*modules.split(', '), 'numpy', 'pathlib']))}\n"
+            f"  import {modules}, numpy, pathlib\n"
             '  pathlib.Path("features").mkdir()\n'
             f"  for name, array in {pairs.format(path=path, folder=path.is_dir())}:\n"
-            f'      numpy.save(f"features/{{{name}}}.npy", numpy.asarray({array}, "float32"))'
+            f'      numpy.save(f"features/{{name}}.npy", numpy.asarray(array, "float32"))'
         )
     return detect_folder(path) if path.is_dir() else "npz" if is_archive(path) else "hdf5"
 
@@ -63,21 +65,12 @@ def is_archive(path: Path) -> bool:
 
 
 def _foreign(path: Path) -> str | None:
-    """Return the kind of a file or folder that is not read."""
     if path.is_dir():
-        suffixes = {file.suffix for file in path.iterdir()}
-        kinds = {"lmdb": (path / "data.mdb").is_file(), "pickles": suffixes <= {".pkl", ".pickle", ".pk"} and suffixes}
-        return next((kind for kind, found in kinds.items() if found), None)
-    first, suffix = _first_bytes(path), path.suffix.lower()
-    if first == HDF5:
-        return None
-    if suffix in (".pt", ".pth"):
-        return "torch"
-    if suffix in (".lmdb", ".mdb"):
-        return "lmdb"
-    if first.startswith(b"\x93NUMPY"):
-        return "npy"
-    return "pickle" if suffix in (".pkl", ".pickle", ".pk") or first[:1] == b"\x80" else None
+        kinds = {SUFFIXES.get(file.suffix) for file in path.iterdir()}
+        return "lmdb" if (path / "data.mdb").is_file() else "pickles" if kinds == {"pickle"} else None
+    first = _first_bytes(path)
+    by_content = {b"\x93": "npy", b"\x80": "pickle"}.get(first[:1])
+    return None if first == HDF5 else SUFFIXES.get(path.suffix.lower(), by_content)
 
 
 def _first_bytes(path: Path) -> bytes:
