@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from cpnet.config import CONFIG_DIR, given
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import ConfigError, DataError, cut
 
 USER_ERRORS = (ConfigError, DataError, HydraException, OmegaConfBaseException)
 DISK_FULL = (errno.EDQUOT, errno.ENOSPC)
@@ -55,7 +55,7 @@ def explain(error: BaseException, config_name: str) -> str:
             return str(cause)
     for cause in causes:
         if isinstance(cause, ValidationError):
-            return f"{getattr(cause, 'full_key', None)}: {str(cause).splitlines()[0]}"
+            return f"{getattr(cause, 'full_key', None)}: {cut(str(cause).splitlines()[0])}"
         if isinstance(cause, ConfigAttributeError | ConfigKeyError) and getattr(cause, "full_key", None):
             return _unknown_key(str(cause.full_key), config_name)
         if isinstance(cause, MissingConfigException) and cause.options is not None:

@@ -51,7 +51,7 @@ class Inspection:
     surplus: tuple[str, ...]  # videos of the pack that are in no split
     shared: dict[str, tuple[str, ...]]  # videos that are in two splits, by the names of both
     annotations: tuple[CleaningReport, ...]  # defects of each annotation file
-    on_defect: str  # policy on reversed and empty pairs of evaluation splits
+    on_defect: str  # policy on reversed and empty windows of evaluation splits
     fingerprint: str | None  # None if a video cannot be read, or widths differ
     looks_like: tuple[str, ...]  # published packs that agree in all known properties
     but: tuple[str, ...]  # published packs of the same corpus and width, with their differences
@@ -93,7 +93,7 @@ class Inspection:
         found += filter(None, (self._wrong_width(), suspicious.overflow(self._needed())))
         defective = [report for report in self.annotations if report.dropped and report.split != "train"]
         found += [
-            f"{len(report.dropped)} pairs of split {report.split} are reversed or empty: "
+            f"{len(report.dropped)} windows of split {report.split} are reversed or empty: "
             f"{quote(qid for qid, _ in report.dropped)}; correct them, or set dataset.on_defect=drop"
             for report in defective
             if self.on_defect == "error"
@@ -152,7 +152,7 @@ def inspect(
         dataset: name of the corpus
         dim: width that the corpus expects
         annotations: defects of the corpus's annotation files
-        on_defect: policy on reversed and empty pairs of evaluation splits
+        on_defect: policy on reversed and empty windows of evaluation splits
         progress: wraps the ids while they are read
     """
     annotated = {moment.video: moment.duration_sec for split in splits.values() for moment in split}

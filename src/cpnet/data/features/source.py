@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.moment import normalise_id
-from cpnet.errors import DataError
+from cpnet.errors import DataError, shown
 
 TRIED = 10  # maximum number of videos whose shape is read to find a matrix
 SHOWN = 10  # maximum number of names that an error quotes before "..."
@@ -47,15 +47,14 @@ def quote(names: Iterable[str]) -> str:
     "'rgb', 'flow'"
     """
     names = list(names)
-    return ", ".join(repr(name) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return ", ".join(shown(name, 60) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 class FeatureSource(ABC):
     """Features of videos in one pack. Subclasses read a layout; this class handles ids, widths and defects.
 
-    Ids match by ``normalise_id``. An id with slashes, such as the path of a file in subfolders, also matches its last
-    part, if no other id ends in it. A subclass sets its own fields before it calls ``super().__init__``, which reads
-    the shape of the first video that has a matrix.
+    Ids match as ``find`` says. A subclass sets its own fields before it calls ``super().__init__``, which reads the
+    shape of the first video that has a matrix.
 
     Attributes:
         layout: the layout, as ``dataset.features.layout`` spells it
@@ -79,12 +78,16 @@ class FeatureSource(ABC):
         for name in sorted(names):
             known = self._names.setdefault(normalise_id(name), name)
             if known != name:
-                raise DataError(f"{path}: {known!r} and {name!r} are ids of the same video; remove one of them")
+                raise DataError(
+                    f"{path}: {shown(known)} and {shown(name)} are ids of the same video; remove one of them"
+                )
+        counts = Counter(map(_without_case, self._names))
+        self._by_case = {key: name for each, name in self._names.items() if counts[key := _without_case(each)] == 1}
         if not self._names:
             raise DataError(f"{path} holds no video features; set dataset.features.path to another pack")
         ends = [(normalise_id(name.rpartition("/")[2]), name) for name in self._names.values() if "/" in name]
-        counts = Counter(end for end, _ in ends)
-        self._ends = {end: name for end, name in ends if counts[end] == 1}
+        times = Counter(end for end, _ in ends)
+        self._ends = {end: name for end, name in ends if times[end] == 1}
         self.sampled, (count, width) = self._sample()
         self.dim = width if dim is None else dim
         self._check_width(self.sampled, count, width)
@@ -117,15 +120,20 @@ class FeatureSource(ABC):
         """Return the ids of the videos as spelled on disk."""
         return self._names.values()
 
-    def find(self, video: str) -> str | None:
-        """Return the id of a video as spelled on disk; None if the pack lacks the video."""
-        return self._names.get(identity := normalise_id(video)) or self._ends.get(identity)
-
     def __contains__(self, video: str) -> bool:
         return self.find(video) is not None
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def find(self, video: str) -> str | None:
+        """Return the id of a video as spelled on disk, or None.
+
+        If no id matches, the last part of ids with slashes, such as paths in subfolders, and then ids in any case match
+        if they leave one id.
+        """
+        identity = normalise_id(video)
+        return self._names.get(identity) or self._ends.get(identity) or self._by_case.get(_without_case(video))
 
     def missing(self, videos: Iterable[str]) -> list[str]:
         """Return the videos without features, each once, in the order of ``videos``."""
@@ -160,8 +168,8 @@ class FeatureSource(ABC):
         if not _all_finite(rows):
             bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
             raise DataError(
-                f"{self.path}: features of {name!r} hold NaN or infinity in {len(bad)} of {len(rows)} rows, first in "
-                f"row {bad[0]}; extract them again"
+                f"{self.path}: features of {shown(name)} hold NaN or infinity in {len(bad)} of {len(rows)} rows, first "
+                f"in row {bad[0]}; extract them again"
             )
         return rows
 
@@ -184,9 +192,10 @@ class FeatureSource(ABC):
     def _name(self, video: str) -> str:
         name = self.find(video)
         if name is None:
+            first = shown(next(iter(self.ids())))
             raise DataError(
-                f"{self.path} has no features of video {video!r} (its ids look like {next(iter(self.ids()))!r}); "
-                "set dataset.features.path to a pack that has them"
+                f"{self.path} has no features of video {shown(video)} (its ids look like {first}); set "
+                "dataset.features.path to a pack that has them"
             )
         return name
 
@@ -206,13 +215,13 @@ class FeatureSource(ABC):
 
     def _axes(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
         """Return the axes of N and V; all others have size 1, as in (1, N, V), (N, 1, 1, V) or (1, V, N, 1, 1)."""
-        told = f"{self.path}: features of {name!r} have shape {shape}"
+        told = f"{self.path}: features of {shown(name)} have shape {shape}"
         long = [axis for axis, size in enumerate(shape) if size != 1]
         if len(shape) < 2 or len(long) > 2:
             fix = "; average the axis of crops, or take one crop, array.mean(1) or array[:, 0], and save that"
             raise DataError(f"{told}, not (N, V) or (N, 1, ..., V){fix if len(long) > 2 else ''}")
         if 0 in shape:
-            raise DataError(f"{self.path}: features of {name!r} are empty, shape {shape}; extract them again")
+            raise DataError(f"{self.path}: features of {shown(name)} are empty, shape {shape}; extract them again")
         if len(long) < 2:  # a single row
             columns = long[0] if long and (long[0] or self.transpose) else len(shape) - 1
             return int(columns == 0), columns
@@ -229,7 +238,7 @@ class FeatureSource(ABC):
 
     def _check_floats(self, name: str, dtype: np.dtype[Any]) -> None:
         if dtype.kind != "f":
-            raise DataError(f"{self.path}: features of {name!r} are {dtype}, not floats; convert them to float32")
+            raise DataError(f"{self.path}: features of {shown(name)} are {dtype}, not floats; convert them to float32")
 
     def _check_width(self, name: str, count: int, width: int) -> None:
         if width == self.dim:
@@ -242,7 +251,11 @@ class FeatureSource(ABC):
                 f"if the pack is the right one, set dataset.features.dim={width} (model.video_dim follows it), or, if "
                 f"{count} is the width, {fix}"
             )
-        raise DataError(f"{self.path}: features of {name!r} are {width} wide, not {self.dim}; {fix}")
+        raise DataError(f"{self.path}: features of {shown(name)} are {width} wide, not {self.dim}; {fix}")
+
+
+def _without_case(video: str) -> str:
+    return normalise_id(video.casefold())
 
 
 def _all_finite(rows: NDArray[np.floating]) -> bool:
