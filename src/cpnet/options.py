@@ -17,11 +17,12 @@ MISSING: Any = "???"  # OmegaConf: the configuration must set it
 class SourceOptions:
     """One file or folder of video features."""
 
-    path: str = MISSING  # an HDF5 file or a folder
+    path: Any = MISSING  # an HDF5 file, an .npz of all videos, or a folder; a list of them is read as one pack
     layout: str = "auto"  # hdf5 | hdf5_flat | hdf5_group | npy | npz | pt | windows | packed
     key: str | None = None  # inner dataset of each group of an HDF5 file, or array of each .npz
     window: int = 64  # length in frames of the windows to read; for layout=windows
     normalise: bool = False  # divide each row by its L2 norm
+    transpose: bool = False  # the arrays are stored (V, N)
 
 
 @dataclass

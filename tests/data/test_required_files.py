@@ -65,6 +65,22 @@ def test_subset_of_words_and_packed_store_replace_the_whole_files(
     check_files("tiny", needed_files(dataset))
 
 
+def test_each_path_of_a_list_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    dataset = tiny(tmp_path)
+    alone = default_store(dataset["features"])
+    dataset["features"]["path"] = ["~/pack", f"{tmp_path}/other"]
+    files = [(file.path, file.key) for file in needed_files(dataset)]
+    assert files[3:5] == [(tmp_path / name, "dataset.features.path") for name in ("pack", "other")]
+    store = default_store(dataset["features"])
+    assert store != alone
+    assert store.parent == tmp_path
+    for wrong in (None, [], [None], 7, ""):
+        dataset["features"]["path"] = wrong
+        with pytest.raises(DataError, match=r"dataset\.features\.path must be a path or a list of paths; got"):
+            needed_files(dataset)
+
+
 def test_error_lists_only_missing_files(tmp_path: Path) -> None:
     for name in ("train.txt", "test.json", "glove.txt", "flow"):
         (tmp_path / name).touch()

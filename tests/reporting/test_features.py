@@ -23,7 +23,7 @@ ODD = ("[bold]x[/]", "[/nonsense]", ":car:", "a\\", "[link=b]")
 
 
 def video(**changes: Any) -> VideoStatistics:
-    counts = dict.fromkeys(("not_finite", "zero", "constant", "repeated"), 0)
+    counts = dict.fromkeys(("not_finite", "zero", "constant", "repeated", "padding"), 0)
     values = {"rows": 10, "dim": 4, "dtype": "float32", "least": -1.0, "most": 2.0, "norm": 3.0}
     return VideoStatistics(**{**counts, **values, **changes})
 
@@ -118,7 +118,8 @@ def test_inspect_json_holds_all_findings(tmp_path: Path) -> None:
         "rows": 15,
         "widths": {"4": 3, "5": 1},
         "dtypes": {"float32": 3, "float16": 1},
-        # Percentiles of 1, 2, 2, 5 and of 1, 2, 4, linear between them.
+        # Percentiles of 1, 3, 5, 6, of 1, 2, 2, 5 and of 1, 2, 4, linear between them.
+        "rows_per_video": pytest.approx({"least": 1.0, "p5": 1.3, "median": 4.0, "p95": 5.85, "most": 6.0}),
         "rows_per_second": pytest.approx({"least": 1.0, "p5": 1.15, "median": 2.0, "p95": 4.55, "most": 5.0}),
         "norm": pytest.approx({"least": 1.0, "p5": 1.1, "median": 2.0, "p95": 3.8, "most": 4.0}),
         "least_value": -7.5,
@@ -131,8 +132,9 @@ def test_inspect_json_holds_all_findings(tmp_path: Path) -> None:
         "unreadable": {"e": "/data/pack.hdf5: features of 'e' are int32, not floats; convert them to float32"},
         "unusual_rates": {"a": 1.0, "d": 5.0},
         "short": {"a": 1},
-        "counts": {"not_finite": {"b": 3}, "zero": {"c": 2}, "constant": {"c": 1}, "repeated": {"c": 4}},
+        "counts": {"not_finite": {"b": 3}, "zero": {"c": 2}, "constant": {"c": 1}, "repeated": {"c": 4}, "padding": {}},
         "shared": {"train and test": ["c"]},
+        "warnings": [],
     }
 
 
@@ -175,6 +177,14 @@ def test_table_of_a_pack_without_a_problem(tmp_path: Path) -> None:
     assert "no problem: every video of every split has finite features of the right width" in text
     assert "problem: " not in text.replace("no problem: ", "")
     assert rows(text)["looks like"] == "one pack"
+
+
+def test_pack_with_a_warning_is_not_called_sound(tmp_path: Path) -> None:
+    text = publish(inspection(videos={"a": video(most=2e5), "b": video(rows=30)}), tmp_path)
+    (line,) = [line for line in text.splitlines() if line.startswith("warning: ")]
+    assert written(tmp_path)["warnings"] == [line.removeprefix("warning: ")]
+    assert written(tmp_path)["problems"] == []
+    assert "no problem" not in text
 
 
 def test_names_are_printed_without_markup(tmp_path: Path) -> None:

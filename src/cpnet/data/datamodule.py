@@ -17,12 +17,15 @@ from cpnet.data.dataset import Blind, GroundingDataset, Order
 from cpnet.data.features import split_by_features
 from cpnet.data.features.feature_pack import FeaturePack
 from cpnet.data.features.placement import place_features
+from cpnet.data.features.suspicious import equal_lengths
 from cpnet.data.loader import GroundingLoader, ShardSampler, TrainingSampler
 from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.sampling import Sampling
 from cpnet.data.vocabulary import Words
 from cpnet.errors import ConfigError
 from cpnet.terminal import Progress, silent
+
+COMPARED = 100  # videos whose numbers of rows are compared before training
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +103,12 @@ class GroundingDataModule(LightningDataModule):
         annotated = {moment.video: None for split in moments.values() for moment in split}
         source = self.features.open(annotated, skip_missing=on_missing == "drop", progress=self.progress)
         moments, self.missing = split_by_features(source, moments, on_missing=on_missing)
-        spellings = {normalise_id(moment.video): moment.video for split in moments.values() for moment in split}
+        seconds = {moment.video: moment.duration_sec for split in moments.values() for moment in split}
+        spellings = {normalise_id(video): video for video in seconds}
         videos = [*spellings.values()]
         log.info("features: %s", source.describe())
+        if doubt := equal_lengths({video: source.length(video) for video in videos[:COMPARED]}, seconds):
+            log.warning("features: %s", doubt)
         placement, gpu = self.features.options.placement, self.features.gpu
         placed = place_features(source, videos, placement=placement, gpu=gpu, progress=self.progress)
         self._datasets = {

@@ -18,17 +18,31 @@ def default_store(features: Mapping[str, Any]) -> Path:
     >>> default_store({"path": "data/i3d.hdf5"}).name, default_store({"path": "data/i3d.hdf5", "normalise": True}).name
     ('i3d.hdf5.packed', 'i3d.hdf5.36689c67.packed')
     """
-    path = _path(features["path"])
+    path, *others = paths_of(features["path"])
     default = SourceOptions()
     changed = {
         key: features[key]
-        for key in ("key", "window", "normalise", "concat")
+        for key in ("key", "window", "normalise", "transpose", "concat")
         if features.get(key) and features[key] != getattr(default, key, None)
     }
     if "concat" in changed:
         changed["concat"] = [sorted(asdict(SourceOptions(**part)).items()) for part in features["concat"]]
+    if others:
+        changed["path"] = [str(other) for other in others]
     mark = f".{hashlib.sha256(repr(changed).encode()).hexdigest()[:8]}" if changed else ""
     return path.with_name(f"{path.name}{mark}.packed")
+
+
+def paths_of(path: object) -> list[Path]:
+    """Return the paths of ``dataset.features.path``, which may be a list, with ``~`` expanded.
+
+    Raises:
+        DataError: it is empty, or neither text nor a list of texts
+    """
+    paths = path if isinstance(path, list | tuple) else [path]
+    if not paths or not all(isinstance(each, str | Path) and str(each) for each in paths):
+        raise DataError(f"dataset.features.path must be a path or a list of paths; got {path!r}")
+    return [_path(each) for each in paths]
 
 
 def exists(path: Path) -> bool:
@@ -72,12 +86,12 @@ def needed_files(dataset: Mapping[str, Any], *, words_known: bool = False) -> li
     ]
     store = _path(features["packed"]) if features["packed"] else default_store(features)
     holds = features["holds"] or f"video features, {features['dim']} wide"
-    files.append(NeededFile(_path(features["path"]), "dataset.features.path", holds, features["published"], store))
+    key, published = "dataset.features.path", features["published"]
+    files += [NeededFile(path, key, holds, published, store) for path in paths_of(features["path"])]
     for place, part in enumerate(features.get("concat", [])):
         key = f"dataset.features.concat.{place}.path"
-        files.append(
-            NeededFile(_path(part["path"]), key, "further video features", "see dataset.features.concat", store)
-        )
+        holds, published = "further video features", "see dataset.features.concat"
+        files += [NeededFile(path, key, holds, published, store) for path in paths_of(part["path"])]
     if not words_known:
         holds = f"word vectors, {words['dim']} wide, in GloVe's text format"
         subset = _path(words["subset"]) if words["subset"] else None

@@ -13,7 +13,7 @@ from cpnet.errors import ConfigError
 from cpnet.reporting.gather import Gathered, Run
 from cpnet.reporting.statistics import interval, over_seeds, resampled_means
 from cpnet.reporting.tables import Difference, Estimate, Report, Row, Table, conditions, references, short_commit
-from cpnet.reporting.variants import method, name_runs, portable
+from cpnet.reporting.variants import file_names, method, name_runs
 
 Protocol = tuple[tuple[str, Hashable], ...]  # conditions of a table by name, and the hash of its pairs
 Groups = dict[str, list[Run]]  # runs of each row, by its name
@@ -101,7 +101,7 @@ def _table(groups: Groups, notes: Sequence[str], baseline: str | None, resamples
     if baseline not in (None, chosen):
         notes = [*notes, f"this table has no row {baseline}: differences refer to {chosen}"]
     return Table(
-        protocol=replace(protocol, features=portable(protocol.features).rpartition("/")[2]),
+        protocol=replace(protocol, features=file_names(protocol.features)),
         keys=keys,
         rows=tuple(_rows(groups, keys, chosen, resamples)),
         baseline=chosen,

@@ -20,7 +20,7 @@ from cpnet.files import replacing, write_json
 from cpnet.terminal import printable
 
 SHOWN = 5  # names in a cell of the table; inspect.json has all
-COUNTED = ("not_finite", "zero", "constant", "repeated")  # counts of rows, attributes of VideoStatistics
+COUNTED = ("not_finite", "zero", "constant", "repeated", "padding")  # counts of rows, attributes of VideoStatistics
 
 
 def publish(inspection: Inspection, folder: Path, *, console: Console | None = None) -> None:
@@ -35,9 +35,10 @@ def publish(inspection: Inspection, folder: Path, *, console: Console | None = N
     for name, value in _table_rows(inspection, report):
         table.add_row(name, Text(printable(_as_text(value))))
     console.print(table)
-    for problem in report["problems"]:
-        console.print(Text.assemble(("problem:", "bold red"), f" {printable(problem)}"), soft_wrap=True)
-    if not report["problems"]:
+    for kind, style in (("problem", "bold red"), ("warning", "bold yellow")):
+        for line in report[f"{kind}s"]:
+            console.print(Text.assemble((f"{kind}:", style), f" {printable(line)}"), soft_wrap=True)
+    if not report["problems"] and not report["warnings"]:
         some = any(covered.missing_videos for covered in inspection.coverage.values())
         but = ", but for those without features (on_missing=drop)" if some else ""
         console.print(f"no problem: every video of every split has finite features of the right width{but}")
@@ -57,6 +58,7 @@ def as_json(inspection: Inspection) -> dict[str, Any]:
         "rows": sum(video.rows for video in videos),
         "widths": {str(width): count for width, count in inspection.counts("dim").items()},
         "dtypes": inspection.counts("dtype"),
+        "rows_per_video": _spread(video.rows for video in videos),
         "rows_per_second": _spread(inspection.rates.values()),
         "norm": _spread(video.norm for video in videos),
         "least_value": _spread(video.least for video in videos)["least"],
@@ -70,13 +72,14 @@ def as_json(inspection: Inspection) -> dict[str, Any]:
         "shared": inspection.shared,
         "annotations": [asdict(report) for report in inspection.annotations],
         "problems": inspection.problems(),
+        "warnings": inspection.warnings(),
     }
     return {key: _as_text(value) for key, value in report.items()}
 
 
 def _table_rows(inspection: Inspection, report: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     for key, value in report.items():
-        if key not in ("counts", "coverage", "annotations", "problems"):
+        if key not in ("counts", "coverage", "annotations", "problems", "warnings"):
             yield key.replace("_", " "), _shown(value)
     for key, value in report["counts"].items():
         yield f"{key.replace('_', ' ')} rows", _shown(value)

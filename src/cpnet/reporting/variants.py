@@ -62,7 +62,16 @@ def method(config: Mapping[str, Any]) -> dict[str, str]:
     {'epochs': '3', 'model.cam.scale': 'true'}
     """
     texts = {key: _text(value) for key, value in flatten(config).items() if changes_method(key)}
-    return texts | {key: texts[key].rpartition("/")[2] for key in FILES if key in texts}
+    return texts | {key: file_names(texts[key]) for key in FILES if key in texts}
+
+
+def file_names(paths: str) -> str:
+    """Return the file name of a path, or of each path of a list.
+
+    >>> file_names("data/pack.hdf5"), file_names("[data/train, data/val]")
+    ('pack.hdf5', 'train, val')
+    """
+    return ", ".join(path.rpartition("/")[2] for path in paths.strip("[]").split(", "))
 
 
 def portable(path: str) -> str:

@@ -125,7 +125,7 @@ def protocol(cfg: DictConfig, split: str, *, missing: Mapping[str, int]) -> Prot
         on_defect=dataset.on_defect,
         missing=missing,
         blind=dataset.blind,
-        features=dataset.features.path,
+        features=path if isinstance(path := dataset.features.path, str) else ", ".join(path),
         sampling=containers(cfg.sampling),
     )
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from cpnet.data.features import FolderFeatures, open_features
+from cpnet.data.features.pack import pack
 from cpnet.errors import DataError
 from packs import WRITERS, random
 
@@ -17,13 +18,18 @@ ROWS = random(3, 4)
 
 
 @pytest.mark.parametrize("layout", ["npy", "npz", "pt"])
-def test_subfolders_hidden_and_other_files_are_ignored(tmp_path: Path, layout: str) -> None:
-    WRITERS[layout](tmp_path, {"a": ROWS, "._a": ROWS})
+def test_ids_are_paths_and_hidden_and_other_files_are_ignored(tmp_path: Path, layout: str) -> None:
+    for folder, names in {"": ["a", "._a"], "part/0": ["b"], "x": ["c", "d"], "y": ["c"], ".old": ["e"]}.items():
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        WRITERS[layout](tmp_path / folder, dict.fromkeys(names, ROWS + len(folder)))
     (tmp_path / "list.txt").touch()
-    (tmp_path / "rgb").mkdir()
-    WRITERS[layout](tmp_path / "rgb", {"b": ROWS})
-    assert list(FolderFeatures(path=tmp_path, layout=layout).ids()) == ["a"]
-    assert list(open_features(path=tmp_path).ids()) == ["a"]
+    (tmp_path / "x" / "up").symlink_to(tmp_path)
+    pack(open_features(path=tmp_path), tmp_path / "store", videos="a")
+    for source in (FolderFeatures(path=tmp_path, layout=layout), open_features(path=tmp_path)):
+        assert list(source.ids()) == ["a", "part/0/b", "x/c", "x/d", "y/c"]
+        for video in ("b", "part/0/b", "d.mp4"):
+            np.testing.assert_array_equal(source.rows(video), ROWS + (1 if "d" in video else 6))
+        assert source.missing(["c", "x/c", "0/b", "e"]) == ["c", "0/b", "e"]  # c may be either
 
 
 @pytest.mark.parametrize("layout", ["npy", "npz", "pt"])

@@ -42,6 +42,29 @@ def test_key_cannot_leave_its_group(tmp_path: Path) -> None:
             Hdf5Features(path=path, key=key)
 
 
+@pytest.mark.parametrize(
+    ("entries", "ids", "key"),
+    [
+        (["a__b__v1", "a__b__v2"], ["a/b/v1", "a/b/v2"], None),
+        (["train__v1", "train__v2", "val__v3"], ["train/v1", "train/v2", "val/v3"], None),
+        (["a__v1__c3d", "a__v2__c3d"], ["a/v1", "a/v2"], None),
+        (["a__v1__c3d", "a__v1__i3d", "a__v2__c3d", "a__v2__i3d"], ["a/v1", "a/v2"], "i3d"),
+        (["v1__c3d", "v2__c3d"], ["v1", "v2"], None),
+        (["v1__c3d"], ["v1"], None),
+        (["a__v1", "a__v2", "text"], ["a/v1", "a/v2", "text"], None),
+    ],
+)
+def test_videos_are_found_below_groups(tmp_path: Path, entries: list[str], ids: list[str], key: str | None) -> None:
+    path = write(tmp_path, **{entry: ROWS + number for number, entry in enumerate(entries)})
+    source = Hdf5Features(path=path, key=key)
+    assert list(source.ids()) == ids
+    assert ("/" in ids[0]) == (f"ids like {ids[0]}" in source.describe())
+    chosen = [number for number, entry in enumerate(entries) if entry.endswith(key or "")]
+    for number, video in zip(chosen, ids, strict=True):
+        np.testing.assert_array_equal(source.rows(video), ROWS + number)
+        np.testing.assert_array_equal(source.rows(video.rpartition("/")[2]), ROWS + number)
+
+
 def test_wrong_layout_or_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "flat").mkdir()
     flat, grouped = write(tmp_path / "flat", a=ROWS), write(tmp_path, a__c3d=ROWS)

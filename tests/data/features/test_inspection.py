@@ -177,8 +177,83 @@ def test_problem_of_another_width_names_the_key_to_set(tmp_path: Path) -> None:
     path = write_flat(tmp_path, {name: scene(number) for number, name in enumerate("abc")})
     assert look_at(open_features(path=path), splits, dim=500).problems() == [
         "3 of 3 videos are 16 wide, but dataset.features.dim=500: 'a', 'b', 'c'; use another pack, or set "
-        "dataset.features.dim=16"
+        "dataset.features.dim=16 (or, if the arrays are stored (V, N), dataset.features.transpose=true and dim=20)"
     ]
+
+
+SECONDS_EACH = (10.0, 20.0, 30.0, 40.0)
+
+
+def suspected(folder: Path, arrays: Iterable[NDArray[Any]], **how: Any) -> tuple[list[str], list[str]]:
+    """Return problems and warnings of videos of 10, 20, 30 and 40 s."""
+    videos = dict(zip("abcd", arrays, strict=True))
+    splits = {"train": [moment(n, n, (0, 5), duration_sec=s) for n, s in zip(videos, SECONDS_EACH, strict=True)]}
+    videos["unused"] = np.full_like(videos["a"], 1e30)
+    found = look_at(open_features(path=write_npy(folder, videos), **how), splits)
+    return found.problems(), found.warnings()
+
+
+def cut(most: int, length: int = 0) -> list[NDArray[Any]]:
+    """Return two rows a second, at most ``most``, and zeros up to ``length`` rows."""
+    arrays = [scene(number, rows=int(2 * second))[:most] for number, second in enumerate(SECONDS_EACH)]
+    return [np.pad(array, ((0, max(0, length - len(array))), (0, 0))) for array in arrays]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        (cut(80), []),
+        (cut(70), []),  # one video may be as long as the longest by chance
+        # Of 20 + 30 + 40 s, 3 * 15 s have rows.
+        (
+            cut(30),
+            ["3 of 4 videos stop at exactly 30 rows, which leaves 50% of their durations without rows, at the 2"],
+        ),
+        # 4 * 10 of 100 s have rows, if a video of 10 s has 20.
+        (cut(20), ["4 of 4 videos stop at exactly 20 rows, though they last 10 to 40 s; .* at least 60% of the durat"]),
+        # 60 + 40 + 20 of 3 * 80 rows
+        (cut(80, 80), ["3 of 4 videos are padded with zero rows to 80 rows, 50% of their rows: 'a', 'b', 'c'; "]),
+        # 40 + 3 * 30 of 4 * 60 rows
+        (
+            cut(30, 60),
+            ["4 of 4 videos are padded .* to 60 rows, 54% of", "3 of 4 videos stop at exactly 30 rows, .*50%"],
+        ),
+        (cut(30, 30), ["4 of 4 videos stop at exactly 30 rows"]),  # one video ends in zero rows, as others may
+        ([array * 3e4 for array in cut(80)], ["values of 4 of 4 videos reach .*normalise=true"]),
+    ],
+)
+def test_suspicious_lengths_and_values_are_warnings(
+    arrays: list[NDArray[Any]], expected: list[str], tmp_path: Path
+) -> None:
+    problems, warnings = suspected(tmp_path, arrays)
+    assert problems == []
+    for warning, start in zip(warnings, expected, strict=True):
+        assert re.match(start, warning)
+
+
+def test_huge_values_are_a_problem_unless_normalised(tmp_path: Path) -> None:
+    arrays = [array * 1e12 for array in cut(80)]
+    (problem,), warnings = suspected(tmp_path, arrays)
+    assert re.match(r"values of 4 of 4 videos reach .*e\+12, and beyond 1e\+09 predictions would be NaN: 'a'", problem)
+    assert warnings == []
+    assert suspected(tmp_path, arrays, normalise=True) == ([], [])
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_transposed_arrays_are_named(same: bool, tmp_path: Path) -> None:
+    """Arrays of one length are named by the width that is expected, others by their constant number of rows too."""
+    arrays = [array.T for array in (cut(20) if same else cut(80))]
+    (problem,), warnings = suspected(tmp_path, arrays)
+    columns = "20 to 20" if same else "20 to 80"
+    assert problem == (
+        f"4 of 4 videos have 16 rows and {columns} columns, so they look stored (V, N): 'a', 'b', 'c', 'd'; set "
+        "dataset.features.transpose=true"
+    )
+    assert warnings == []
+    assert suspected(tmp_path, arrays, transpose=True)[0] == []
+    splits = one_each(train="abcd")
+    (problem,) = look_at(open_features(path=tmp_path), splits, dim=500).problems()
+    assert re.search("transpose=true (and dim=16|dataset.features.dim=16)", problem)
 
 
 def readable() -> Arrays:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import pickle
+import textwrap
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from cpnet.data.features import check_coverage, open_features
@@ -124,7 +128,126 @@ def test_unexpected_width_is_refused_on_opening(write_rows: Writer, tmp_path: Pa
         open_features(path=write_rows(tmp_path, {"a": random(2, 4)}), layout="auto", dim=1024)
 
 
+@pytest.mark.parametrize(
+    ("shape", "order", "transpose"),
+    [
+        ((1, 5, 4), "nv", False),
+        ((1, 5, 1, 4), "nv", False),
+        ((5, 4, 1, 1), "nv", False),
+        ((1, 5, 4, 1), "nv", False),
+        ((1, 4, 5, 1, 1), "vn", False),
+        ((1, 4, 5, 1, 1), "vn", True),
+        ((4, 5), "vn", True),
+        ((1, 4, 5), "vn", True),
+        ((1, 4, 1, 1, 1), "vn", True),
+        ((4, 1), "vn", True),
+    ],
+)
+def test_axes_of_rows_and_columns_are_found(
+    write: Writer, tmp_path: Path, shape: tuple[int, ...], order: str, transpose: bool
+) -> None:
+    rows = random(int(np.prod(shape)) // 4, 4)
+    path = write(tmp_path, {"a": (rows if order == "nv" else rows.T).reshape(shape)})
+    source = open_features(path=path, dim=4, transpose=transpose)
+    np.testing.assert_array_equal(source.rows("a"), rows)
+    assert source.length("a") == len(rows)
+    if transpose:
+        assert source.stamp() != open_features(path=path, dim=None if shape[0] != shape[-1] else 4).stamp()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dim", "message"),
+    [
+        ((4, 64), 4, r"64 wide, not 4; they have 4 rows, so they look stored \(V, N\): set .*transpose=true"),
+        ((4, 64), 9, r"set dataset\.features\.dim=64 .*, or, if 4 is the width, dataset\.features\.transpose=true"),
+        ((1, 4, 4, 1, 1), 4, r"\(1, 4, 4, 1, 1\), in which the width cannot be told .*transpose=true for \(1, V, N"),
+        ((1, 4, 5, 1, 1), None, "set dataset.features.dim to the width"),
+        ((5, 10, 4), 4, r"\(5, 10, 4\), not \(N, V\) .*; average the axis of crops.* array\.mean\(1\)"),
+    ],
+)
+def test_error_of_other_axes_names_the_way_out(
+    tmp_path: Path, shape: tuple[int, ...], dim: int | None, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        open_features(path=write_npy(tmp_path, {"a": random(*shape)}), dim=dim)
+
+
+# Several paths
+
+
+def test_several_paths_are_one_pack(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    paths = [write_npy(tmp_path / "train", {"a": random(2, 4)}), write_flat(tmp_path, {"b": random(3, 4)})]
+    source = open_features(path=paths, dim=4)
+    assert (list(source.ids()), source.layout) == (["a", "b"], "npy and hdf5_flat")
+    np.testing.assert_array_equal(source.rows("a"), random(2, 4))
+    np.testing.assert_array_equal(source.rows("b"), random(3, 4))
+    assert source.stamp() != open_features(path=paths[:1]).stamp()
+    assert source.describe() == f"{paths[0]}, {paths[1]} (layout npy and hdf5_flat, 2 videos, 4 wide)"
+    (tmp_path / "more").mkdir()
+    more = write_npy(tmp_path / "more", {"v": random(2, 5)})
+    for others, message in (([more], "'v' are 5 wide, not 4"), ([paths[0]], ""), ([], "")):
+        if message or not others:
+            with pytest.raises(DataError, match=message or "must be a path or a list of paths; got"):
+                open_features(path=[*paths, *others] if others else [])
+    write_npy(more, {"v": random(2, 4), "a.mp4": random(2, 4)})
+    with pytest.raises(DataError, match=r"'a' and 'a\.mp4' are ids of the same video"):
+        open_features(path=[*paths, more])
+    (more / "a.mp4.npy").rename(more / "a.npy")
+    with pytest.raises(DataError, match=r"train and .*more both hold 'a'; remove one of the two"):
+        open_features(path=[*paths, more])
+
+
 # Recognition of layouts
+
+
+def test_archive_of_all_videos_is_read(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "pack.npz", allow_pickle=False, **ARRAYS)
+    for layout in ("auto", "npz"):
+        source = open_features(path=tmp_path / "pack.npz", layout=layout, dim=4)
+        assert source.describe().endswith("pack.npz (layout npz of all videos, 3 videos, 4 wide)")
+        for name, array in ARRAYS.items():
+            np.testing.assert_array_equal(source.rows(name), array)
+    refused(tmp_path / "pack.npz", "no named arrays such as 'a'; set dataset.features.key=null", key="a")
+
+
+def save_pickles(path: Path) -> None:
+    path.mkdir()
+    for name, array in ARRAYS.items():
+        (path / f"{name}.pkl").write_bytes(pickle.dumps(array))
+
+
+FOREIGN: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "pack.pkl": ("a pickle, which can run any program", lambda path: path.write_bytes(pickle.dumps(ARRAYS))),
+    "pickles": ("a folder of files, each a pickle, which can", save_pickles),
+    "pack.npy": ("one .npy; of a dictionary it is a pickle", lambda path: np.save(path, ARRAYS)),  # type: ignore[arg-type]
+    "pack.pt": (
+        "one file of torch",
+        lambda path: torch.save({name: torch.from_numpy(each) for name, each in ARRAYS.items()}, path),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_lines_that_convert_a_pickle_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    what, save = FOREIGN[name]
+    save(Path(name))
+    with pytest.raises(DataError, match=rf"^{name} is {what}") as caught:
+        open_features(path=name)
+    lines = str(caught.value).splitlines()[1:]
+    assert len(lines) == 4
+    exec(textwrap.dedent("\n".join(lines)), {})
+    source = open_features(path="features")
+    for video, array in ARRAYS.items():
+        np.testing.assert_array_equal(source.rows(video), array)
+
+
+def test_lmdb_is_named(tmp_path: Path) -> None:
+    (tmp_path / "data.mdb").touch()
+    with pytest.raises(DataError, match="is an LMDB database") as caught:
+        open_features(path=tmp_path)
+    compile(textwrap.dedent("\n".join(str(caught.value).splitlines()[1:])), "lines", "exec")
 
 
 @pytest.mark.parametrize("layout", ROW_WRITERS)
@@ -150,8 +273,10 @@ def test_names_ending_in_numbers_are_videos_unless_all_are_windows(tmp_path: Pat
     (tmp_path / "clip_2.npy").rename(tmp_path / "clip_65_1.npy")  # ends before it starts
     assert open_features(path=tmp_path).layout == "npy"
     (tmp_path / "clip_65_1.npy").unlink()
-    with pytest.raises(DataError, match=r"clip_1_65\.npy has shape \(2, 4\) .*not one row"):
-        open_features(path=tmp_path).rows("clip")
+    source = open_features(path=tmp_path)  # a window has one row
+    assert (source.layout, list(source.ids())) == ("npy", ["clip_1_65"])
+    write_npy(tmp_path, {"clip_1_65": random(4)})
+    assert open_features(path=tmp_path).layout == "windows"
 
 
 def refused(path: Path, message: str, **how: Any) -> None:
@@ -168,14 +293,14 @@ def test_folder_of_several_layouts_is_refused(tmp_path: Path) -> None:
     assert open_features(path=tmp_path, layout="npy").layout == "npy"
 
 
-def test_error_names_the_folders_of_a_folder(tmp_path: Path) -> None:
+def test_videos_in_several_folders_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("rgb", "flow"):
         (tmp_path / name).mkdir()
         write_npy(tmp_path / name, ARRAYS)
-    (tmp_path / "readme.txt").touch()
-    refused(
-        tmp_path, r"holds 2 folders, 1 \.txt, .*set dataset\.features\.path to one of its folders \('flow', 'rgb'\)"
-    )
+    assert open_features(path=tmp_path).missing(["a", "rgb/a"]) == ["a"]
+    (message,) = caplog.messages
+    assert "3 videos are in several folders" in message
+    assert "'flow/a', 'rgb/a'; set dataset.features.path to one of them" in message
 
 
 def test_wrong_path_layout_or_key_is_refused(tmp_path: Path) -> None:
@@ -234,6 +359,7 @@ def test_stamp_depends_on_how_a_pack_is_read(tmp_path: Path) -> None:
         open_features(path=tmp_path, window=128),
         open_features(path=tmp_path, layout="npy"),
         open_features(path=tmp_path, normalise=True),
+        open_features(path=tmp_path, layout="npy", transpose=True),
         open_features(path=tmp_path, concat=[{"path": tmp_path}]),
         open_features(path=tmp_path, concat=[{"path": tmp_path, "normalise": True}]),
     ]

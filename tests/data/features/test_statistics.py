@@ -32,11 +32,12 @@ def videos(draw: st.DrawFn) -> NDArray[Any]:
 def slow(stored: NDArray[Any]) -> dict[str, Any]:
     with np.errstate(over="ignore"):
         rows = [[float(np.float32(value)) for value in row] for row in stored.tolist()]
-    counts = dict.fromkeys(("not_finite", "zero", "constant", "repeated"), 0)
+    counts = dict.fromkeys(("not_finite", "zero", "constant", "repeated", "padding"), 0)
     values: list[float] = []
     norms: list[float] = []
     before: list[float] | None = None
     for row in rows:
+        counts["padding"] = counts["padding"] + 1 if all(value == 0 for value in row) else 0
         if not all(math.isfinite(value) for value in row):
             counts["not_finite"] += 1
             before = None

@@ -6,7 +6,7 @@ import math
 import stat
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,12 +23,13 @@ SUFFIXES = (".npy", ".npz", ".pt")
 DEFLATE_RATIO = 1032  # maximum compression ratio of deflate, which numpy's archives use
 
 
-def read_array(path: Path, *, key: str | None = None) -> NDArray[Any]:
+def read_array(path: Path, *, key: str | None = None, archive: zipfile.ZipFile | None = None) -> NDArray[Any]:
     """Read the array of a file as it is stored; bfloat16 tensors, which numpy lacks, become float32.
 
     Args:
         path: a file with one of ``SUFFIXES``
         key: name of the array in an ``.npz``; None if it holds exactly one
+        archive: the ``.npz``, if it is open
 
     Raises:
         DataError: the file cannot be read, does not hold numbers, or lacks the key.
@@ -37,7 +38,7 @@ def read_array(path: Path, *, key: str | None = None) -> NDArray[Any]:
         if path.suffix == ".pt":
             tensor = _tensor(path, mmap=False)
             return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-        with _stream(path, key) as (stream, size):
+        with _stream(path, key, archive) as (stream, size):
             shape, dtype = _header(stream)
             # Check the size first, because numpy allocates as much memory as the header states.
             needed = stream.tell() + dtype.itemsize * math.prod(shape)
@@ -48,7 +49,7 @@ def read_array(path: Path, *, key: str | None = None) -> NDArray[Any]:
             return array
 
 
-def array_shape(path: Path, *, key: str | None = None) -> Shape:
+def array_shape(path: Path, *, key: str | None = None, archive: zipfile.ZipFile | None = None) -> Shape:
     """Read the shape of the array of a file, without its values if the format allows.
 
     Raises:
@@ -58,8 +59,18 @@ def array_shape(path: Path, *, key: str | None = None) -> Shape:
         if path.suffix == ".pt":
             # Only the zip format of torch >= 1.6 can be mapped.
             return tuple(_tensor(path, mmap=zipfile.is_zipfile(path)).shape)
-        with _stream(path, key) as (stream, _):
+        with _stream(path, key, archive) as (stream, _):
             return _header(stream)[0]
+
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """Open an ``.npz``.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with _reading(path):
+        return zipfile.ZipFile(path)
 
 
 @contextmanager
@@ -76,22 +87,21 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _stream(path: Path, key: str | None) -> Iterator[tuple[IO[bytes], int]]:
+def _stream(path: Path, key: str | None, archive: zipfile.ZipFile | None) -> Iterator[tuple[IO[bytes], int]]:
     """Open the array of an ``.npy`` or ``.npz``, and yield it with an upper bound of its size."""
     if path.suffix == ".npy":
         with path.open("rb") as stream:
             yield stream, path.stat().st_size
         return
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
-        if key not in members and (key is not None or len(members) != 1):
+    with zipfile.ZipFile(path) if archive is None else nullcontext(archive) as members:
+        infos = members.NameToInfo
+        names = [f"{key}.npy", key] if key is not None else [*infos] if len(infos) == 1 else []
+        member = next((infos[name] for name in names if name in infos), None)
+        if member is None:
+            held = quote(name.removesuffix(".npy") for name in infos) or "nothing"
             wanted = "one array" if key is None else repr(key)
-            raise DataError(
-                f"{path} holds {quote(members) or 'nothing'}, not {wanted}; set dataset.features.key to the name of "
-                "the features"
-            )
-        member = members[key] if key is not None else next(iter(members.values()))
-        with archive.open(member) as stream:
+            raise DataError(f"{path} holds {held}, not {wanted}; set dataset.features.key to the name of the features")
+        with members.open(member) as stream:
             # The archive may state a wrong size of its members.
             yield stream, min(member.file_size, DEFLATE_RATIO * path.stat().st_size)
 

@@ -10,21 +10,23 @@ from typing import Any, cast, get_args
 
 import numpy as np
 
-from cpnet.data.features.folder import FolderFeatures, WindowFeatures, describe_folder, detect_folder
+from cpnet.data.features.archive import ArchiveFeatures
+from cpnet.data.features.detection import detect_layout, is_archive
+from cpnet.data.features.folder import FolderFeatures, WindowFeatures, describe_folder
 from cpnet.data.features.hdf5 import Hdf5Features
-from cpnet.data.features.joined import JoinedFeatures
+from cpnet.data.features.joined import JoinedFeatures, UnitedFeatures
 from cpnet.data.features.pack import Precision, pack
-from cpnet.data.features.packed import PackedFeatures, is_packed
+from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.placement import Placement
 from cpnet.data.features.source import FeatureSource, quote
 from cpnet.data.moment import Moment, normalise_id
-from cpnet.data.required_files import default_store, exists
+from cpnet.data.required_files import default_store, exists, paths_of
 from cpnet.errors import ConfigError, DataError
 from cpnet.options import FeatureOptions, SourceOptions
 from cpnet.terminal import Progress, silent
 
 LAYOUTS = ("auto", "hdf5", "hdf5_flat", "hdf5_group", "npy", "npz", "pt", "windows", "packed")
-READ_BY = ("path", "layout", "key", "window", "normalise", "concat", "dim")  # options for reading the pack
+READ_BY = ("path", "layout", "key", "window", "normalise", "transpose", "concat", "dim")  # options for reading the pack
 SMALL = 64 << 20  # bytes; smaller packs are read in less than a second and need no packed store
 
 log = logging.getLogger(__name__)
@@ -62,8 +64,8 @@ class FeaturePack:
 
     def has_only_store(self) -> bool:
         """Return whether the packed store exists and all paths of the pack are missing."""
-        paths = [self.options.path, *(part.path for part in self.options.concat)]
-        return exists(self.store_path()) and not any(exists(Path(path).expanduser()) for path in paths)
+        paths = [path for part in (self.options, *self.options.concat) for path in paths_of(part.path)]
+        return exists(self.store_path()) and not any(map(exists, paths))
 
     def open(self, videos: Iterable[str], *, skip_missing: bool = False, progress: Progress = silent) -> FeatureSource:
         """Open the packed store, writing it first if it is not current, or else open the pack as delivered.
@@ -122,7 +124,8 @@ def open_features(*, concat: Sequence[Mapping[str, Any]] = (), dim: int | None =
     Args:
         concat: further sources, each with fields of ``SourceOptions``; their columns are appended
         dim: the expected width V of all sources together; None takes the width of the first video
-        source: fields of ``SourceOptions``: ``path`` and optionally ``layout``, ``key``, ``window``, ``normalise``
+        source: fields of ``SourceOptions``: ``path`` and optionally ``layout``, ``key``, ``window``, ``normalise``,
+            ``transpose``
 
     Raises:
         DataError: a path does not exist, or does not match layout, key and dim.
@@ -130,8 +133,9 @@ def open_features(*, concat: Sequence[Mapping[str, Any]] = (), dim: int | None =
     parts = [SourceOptions(**part) for part in (source, *concat)]
     try:
         if len(parts) == 1 and not parts[0].normalise:
-            return _open_one(parts[0], dim)
-        return JoinedFeatures([(_open_one(part, None), part.normalise) for part in parts], dim=dim)
+            return _open_all(parts[0], dim)
+        width = dim if len(parts) == 1 else None
+        return JoinedFeatures([(_open_all(part, width), part.normalise) for part in parts], dim=dim)
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read ({error.strerror}); set dataset.features.path") from error
 
@@ -144,7 +148,8 @@ def check_coverage(source: FeatureSource, *, split: str, videos: Iterable[str]) 
     """
     distinct = list(dict.fromkeys(videos))
     found = {video: source.find(video) for video in distinct}
-    if other := [video for video, name in found.items() if name and normalise_id(name) != normalise_id(video)]:
+    ends = {video: name.rpartition("/")[2] if "/" not in video else name for video, name in found.items() if name}
+    if other := [video for video, end in ends.items() if normalise_id(end) != normalise_id(video)]:
         log.warning("features: %d videos of split %s match in another case: %s", len(other), split, quote(other))
     missing = source.missing(distinct)
     if missing:
@@ -181,8 +186,30 @@ def split_by_features(
     return found, missing
 
 
-def _open_one(source: SourceOptions, dim: int | None) -> FeatureSource:
-    path, layout, key = Path(source.path).expanduser(), source.layout, source.key
+def _open_all(source: SourceOptions, dim: int | None) -> FeatureSource:
+    parts: list[FeatureSource] = []
+    for path in paths_of(source.path):
+        parts.append(_open_one(path, source, dim))
+        dim = parts[0].dim
+    return parts[0] if len(parts) == 1 else UnitedFeatures(parts, dim=dim)
+
+
+def _open_one(path: Path, source: SourceOptions, dim: int | None) -> FeatureSource:
+    layout, key, transpose = _layout(path, source), source.key, source.transpose
+    if layout.startswith("hdf5"):
+        return Hdf5Features(path=path, layout=layout, key=key, dim=dim, transpose=transpose)
+    if layout == "packed":
+        return PackedFeatures(path=path, dim=dim)
+    if layout == "windows":
+        return WindowFeatures(path=path, window=source.window, dim=dim)
+    if path.is_file():
+        return ArchiveFeatures(path=path, dim=dim, transpose=transpose)
+    return FolderFeatures(path=path, layout=layout, key=key, dim=dim, transpose=transpose)
+
+
+def _layout(path: Path, source: SourceOptions) -> str:
+    """Return the layout of a path, after checks that it exists and that the options fit it."""
+    layout, key = source.layout, source.key
     if not path.exists():
         raise DataError(
             f"no feature pack at {path}; set dataset.features.path, or the path in dataset.features.concat, to the "
@@ -193,19 +220,15 @@ def _open_one(source: SourceOptions, dim: int | None) -> FeatureSource:
     if layout not in LAYOUTS:
         raise DataError(f"dataset.features.layout={layout} is none of {', '.join(LAYOUTS)}; {_describe(path)}")
     if layout == "auto":
-        layout = "packed" if is_packed(path) else detect_folder(path) if path.is_dir() else "hdf5"
-    hdf5 = layout.startswith("hdf5")
-    if hdf5 == path.is_dir():
+        layout = detect_layout(path)
+    hdf5, archive = layout.startswith("hdf5"), layout == "npz" and is_archive(path)
+    if (hdf5 or archive) == path.is_dir():
         raise DataError(f"dataset.features.layout={layout} does not match: {_describe(path)}; set it to auto")
-    if key is not None and not hdf5 and layout != "npz":
+    if key is not None and not hdf5 and (layout != "npz" or archive):
         raise DataError(f"{path}: layout {layout} has no named arrays such as {key!r}; set dataset.features.key=null")
-    if hdf5:
-        return Hdf5Features(path=path, layout=layout, key=key, dim=dim)
-    if layout == "packed":
-        return PackedFeatures(path=path, dim=dim)
-    if layout == "windows":
-        return WindowFeatures(path=path, window=source.window, dim=dim)
-    return FolderFeatures(path=path, layout=layout, key=key, dim=dim)
+    if source.transpose and layout in ("packed", "windows"):
+        raise DataError(f"{path}: layout {layout} stores rows; set dataset.features.transpose=false")
+    return layout
 
 
 def _describe(path: Path) -> str:

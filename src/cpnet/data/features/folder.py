@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.features.arrays import SUFFIXES, Shape, array_shape, read_array
+from cpnet.data.features.packed import is_packed
 from cpnet.data.features.source import FeatureSource, quote, stamp_of
 from cpnet.errors import DataError
 
@@ -22,34 +25,62 @@ WINDOW = re.compile(r"(?P<video>.+)_(?P<start>\d+)_(?P<end>\d+)")
 
 
 class FolderFeatures(FeatureSource):
-    """Features of a folder with one array file per video; subfolders and hidden files are ignored.
+    """Features of a folder with one array file per video, by their paths below the folder; hidden files are ignored.
 
     Args:
         path: the folder
         layout: ``npy``, ``npz`` or ``pt``, which is also the suffix of the files
         key: name of the array in each ``.npz``; None if it holds exactly one
         dim: the expected width V; None takes the width of the first video
+        transpose: whether the arrays are stored as (V, N)
 
     Raises:
         DataError: the folder has no file of this layout; see also ``FeatureSource``.
     """
 
-    def __init__(self, *, path: Path, layout: str = "npy", key: str | None = None, dim: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        path: Path,
+        layout: str = "npy",
+        key: str | None = None,
+        dim: int | None = None,
+        transpose: bool = False,
+    ) -> None:
         self.layout, self.key, self.suffix = layout, key, f".{layout}"
-        super().__init__(path=path, names=(Path(file.name).stem for file in _files(path, self.suffix)), dim=dim)
+        files = {name.removesuffix(self.suffix): file for name, file in _files(path, self.suffix).items()}
+        self._dead = {name for name, file in files.items() if file.is_symlink() and not Path(file).exists()}
+        counts = Counter(name.rpartition("/")[2] for name in files)
+        if several := [name for name, count in counts.items() if count > 1]:
+            log.warning(
+                "features: %d videos are in several folders of %s, such as %s; set dataset.features.path to one of "
+                "them, unless the annotations name videos by FOLDER/VIDEO",
+                *(len(several), path, quote(name for name in files if name.rpartition("/")[2] == several[0])),
+            )
+        super().__init__(path=path, names=files, dim=dim, transpose=transpose)
 
     def stamp(self) -> str:
         """See ``FeatureSource``."""
-        return stamp_of(_files(self.path, self.suffix), self.path.name, self.layout, self.key)
+        files = _files(self.path, self.suffix).values()
+        return stamp_of(files, self.path.name, self.layout, self.key, *["transpose"] * self.transpose)
 
     def _detail(self) -> str:
         return f", key {self.key or 'the only one'}" if self.layout == "npz" else ""
 
     def _shape(self, name: str) -> Shape:
-        return array_shape(self.path / f"{name}{self.suffix}", key=self.key)
+        return array_shape(self._file(name), key=self.key)
 
     def _read(self, name: str) -> NDArray[Any]:
-        return read_array(self.path / f"{name}{self.suffix}", key=self.key)
+        return read_array(self._file(name), key=self.key)
+
+    def _file(self, name: str) -> Path:
+        file = self.path / f"{name}{self.suffix}"
+        if name in self._dead:
+            raise DataError(
+                f"{file} is a link to {file.readlink()}, which does not exist ({len(self._dead)} of {len(self)} files "
+                "are dead links); restore the targets, or remove the links"
+            )
+        return file
 
 
 class WindowFeatures(FeatureSource):
@@ -73,8 +104,8 @@ class WindowFeatures(FeatureSource):
         self.window = window
         self._windows: dict[str, dict[int, Path]] = {}  # files of each video by their start
         lengths: Counter[int] = Counter()
-        for file in _files(path, ".npy"):
-            if match := WINDOW.fullmatch(file.name.removesuffix(".npy")):
+        for name, file in _files(path, ".npy").items():
+            if match := WINDOW.fullmatch(name.removesuffix(".npy")):
                 start, end = int(match["start"]), int(match["end"])
                 lengths[end - start] += 1
                 if end - start == window:
@@ -100,7 +131,7 @@ class WindowFeatures(FeatureSource):
 
     def stamp(self) -> str:
         """See ``FeatureSource``."""
-        return stamp_of(_files(self.path, ".npy"), self.path.name, self.layout, self.window)
+        return stamp_of(_files(self.path, ".npy").values(), self.path.name, self.layout, self.window)
 
     def _detail(self) -> str:
         return f" of {self.window} frames"
@@ -121,11 +152,27 @@ class WindowFeatures(FeatureSource):
         return np.stack([row.reshape(-1) for row in rows])
 
 
-def _files(path: Path, suffix: str) -> list[os.DirEntry[str]]:
-    files = [entry for entry in os.scandir(path) if entry.name.endswith(suffix) and not entry.name.startswith(".")]
+def _files(path: Path, suffix: str) -> dict[str, os.DirEntry[str]]:
+    files = {name: entry for name, entry in _entries(path) if name.endswith(suffix)}
     if not files:
         raise DataError(f"{path} holds no {suffix} file ({describe_folder(path)}); set dataset.features.path")
     return files
+
+
+def _entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield what a folder and its subfolders hold by the path below it, except hidden files and packed stores."""
+    folders, seen = [os.fspath(path)], {(path.stat().st_dev, path.stat().st_ino)}
+    prefix = os.fspath(path / "_").removesuffix("_")
+    for folder in folders:
+        for entry in os.scandir(folder):
+            if entry.name.startswith("."):
+                continue
+            yield entry.path.removeprefix(prefix), entry
+            if entry.is_dir() and not is_packed(Path(entry)):
+                status = entry.stat()  # a link may lead to a folder above it
+                if (status.st_dev, status.st_ino) not in seen:
+                    seen.add((status.st_dev, status.st_ino))
+                    folders.append(entry.path)
 
 
 def describe_folder(path: Path) -> str:
@@ -145,22 +192,30 @@ def detect_folder(path: Path) -> str:
     Raises:
         DataError: no layout matches, or several do.
     """
-    names = [entry.name for entry in os.scandir(path) if not entry.name.startswith(".")]
-    found = [suffix for suffix in SUFFIXES if any(name.endswith(suffix) for name in names)]
+    names = [name for name, _ in _entries(path)]
+    for among in ([name for name in names if "/" not in name], names):  # files of the folder itself come first
+        if found := [suffix for suffix in SUFFIXES if any(name.endswith(suffix) for name in among)]:
+            break
     if len(found) != 1:
-        folders = [entry.name for entry in os.scandir(path) if entry.is_dir()]
-        hint = f"one of its folders ({quote(sorted(folders))})" if folders and not found else "a folder of one layout"
         raise DataError(
             f"{path} holds {describe_folder(path)}, not .npy, .npz or .pt files of one layout; set "
-            f"dataset.features.path to {hint}, or dataset.features.layout to choose among the files"
+            "dataset.features.path to a folder of one layout, or dataset.features.layout to choose among the files"
         )
-    arrays = [name.removesuffix(".npy") for name in names if name.endswith(".npy")]
-    # A video id may also end in two increasing numbers, but hardly all ids do.
-    if arrays and all(_is_window(name) for name in arrays):
+    arrays = [name for name in names if name.endswith(".npy")]
+    # Ids of videos may also end in two increasing numbers, but a window holds one row.
+    if arrays and all(_is_window(name) for name in arrays) and _holds_one_row(path / min(arrays)):
         return "windows"
     return found[0].removeprefix(".")
 
 
 def _is_window(name: str) -> bool:
-    match = WINDOW.fullmatch(name)
+    match = WINDOW.fullmatch(name.removesuffix(".npy"))
     return match is not None and int(match["start"]) < int(match["end"])
+
+
+def _holds_one_row(path: Path) -> bool:
+    try:
+        shape = array_shape(path)
+    except DataError:  # reading it reports the damage
+        return True
+    return math.prod(shape) == math.prod(shape[-1:])

@@ -1,9 +1,12 @@
-"""HDF5 layouts: ``hdf5_flat`` with one dataset per video, and ``hdf5_group`` with one group per video."""
+"""HDF5 layouts: ``hdf5_flat`` with one dataset per video, and ``hdf5_group`` with one group per video.
+
+Either may lie in groups, ``a/b/VIDEO``; the id is then the path.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,36 +21,45 @@ from cpnet.errors import DataError, cut, shown
 class Hdf5Features(FeatureSource):
     """Features of an HDF5 file, which stays open.
 
-    Only data of the file itself is read: links, virtual datasets and external storage are rejected.
+    Only data of the file itself is read: links, virtual datasets and external storage are rejected. The first entries
+    show how deep the videos are: a group holds videos if it has several entries which the next group lacks.
 
     Args:
         path: the file
         layout: ``hdf5_flat``, ``hdf5_group``, or ``hdf5`` for either
         key: name of the dataset in each group; None if each group holds exactly one
         dim: the expected width V; None takes the width of the first video
+        transpose: whether the arrays are stored as (V, N)
 
     Raises:
         DataError: the file is not a complete HDF5 file, or layout or key do not match; see also ``FeatureSource``.
     """
 
-    def __init__(self, *, path: Path, layout: str = "hdf5", key: str | None = None, dim: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        path: Path,
+        layout: str = "hdf5",
+        key: str | None = None,
+        dim: int | None = None,
+        transpose: bool = False,
+    ) -> None:
         self.path, self.key = path, key
         with self._reading("the file"):
             # No lock: the file is only read, and locks fail on many network file systems.
             self._file = h5py.File(path, "r", locking=False)
-            names = self._entries(self._file)
-            self._grouped = bool(names) and isinstance(self._item(self._file, names[0]), h5py.Group)
+            names = self._videos()
             self.layout = found = "hdf5_group" if self._grouped else "hdf5_flat"
             if names and (layout not in ("hdf5", found) or (key is not None and not self._grouped)):
                 raise DataError(
                     f"{path} has layout {found} (its entries: {quote(names)}), not layout {layout} with key {key}; set "
                     f"dataset.features.layout=auto{'' if self._grouped else ', key=null'}"
                 )
-        super().__init__(path=path, names=names, dim=dim)
+        super().__init__(path=path, names=names, dim=dim, transpose=transpose)
 
     def stamp(self) -> str:
         """See ``FeatureSource``."""
-        return stamp_of([self.path], self.layout, self.key)
+        return stamp_of([self.path], self.layout, self.key, *["transpose"] * self.transpose)
 
     def inner_key(self) -> str | None:
         """Return the name of the dataset that is read in each group; None for ``hdf5_flat``."""
@@ -55,7 +67,8 @@ class Hdf5Features(FeatureSource):
             return self._dataset(self.sampled).name.rpartition("/")[2] if self._grouped else None
 
     def _detail(self) -> str:
-        return f", key {self.inner_key()}" if self._grouped else ""
+        nested = f", ids like {self.sampled}" if "/" in self.sampled else ""
+        return nested + (f", key {self.inner_key()}" if self._grouped else "")
 
     def _shape(self, name: str) -> tuple[int, ...]:
         with self._reading(name):
@@ -68,8 +81,48 @@ class Hdf5Features(FeatureSource):
             self._check_floats(name, dataset.dtype)  # before reading: strings are in a heap that may be damaged
             return np.asarray(dataset[()])
 
+    def _videos(self) -> list[str]:
+        """Find the paths of the videos, and whether each is a group."""
+        names, seen = self._entries(self._file), {_address(self._file)}
+        self._grouped = bool(names) and isinstance(self._find(names[0]), h5py.Group)
+        while self._grouped and self._holds_videos(names[:2]):
+            deeper = []
+            for name in names:
+                if not self._is_group(name):
+                    deeper.append(name)
+                    continue
+                group = self._find(name)
+                if _address(group) in seen:
+                    raise DataError(f"{self.path}: group {name!r} is in the file twice; write the file again")
+                seen.add(_address(group))
+                deeper += [f"{name}/{each}" for each in self._entries(group)]
+            names = deeper
+            self._grouped = self._is_group(names[0])
+        return names
+
+    def _holds_videos(self, names: Sequence[str]) -> bool:
+        """Return whether groups hold videos, from the first two: groups, or datasets without common names."""
+        first, *others = [set(self._entries(self._find(name))) for name in names if self._is_group(name)]
+        if self.key in first:
+            return False
+        if any(self._is_group(f"{names[0]}/{name}") for name in sorted(first)[:1]):
+            return True
+        return len(first) > 1 and not any(first & other for other in others)
+
+    def _is_group(self, name: str) -> bool:
+        try:
+            return isinstance(self._find(name), h5py.Group)
+        except DataError:  # a link
+            return False
+
+    def _find(self, name: str) -> h5py.Group | h5py.Dataset:
+        item = self._file
+        for part in name.split("/"):
+            item = self._item(item, part)
+        return item
+
     def _dataset(self, name: str) -> h5py.Dataset:
-        item = self._item(self._file, name)
+        item = self._find(name)
         if self._grouped and isinstance(item, h5py.Group):
             inner = self._entries(item)
             if self.key not in inner and (self.key is not None or len(inner) != 1):
@@ -121,6 +174,10 @@ class Hdf5Features(FeatureSource):
                 f"{self.path}: cannot read {cut(name)} ({cut(str(error))}); the file is not an HDF5 file or is "
                 "damaged, download it again"
             ) from error
+
+
+def _address(group: h5py.Group) -> int:
+    return int(h5py.h5o.get_info(group.id).addr)
 
 
 def _is_written(dataset: h5py.Dataset, file_size: int) -> bool:

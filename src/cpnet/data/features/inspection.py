@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cpnet.data.cleaning import CleaningReport
+from cpnet.data.features import suspicious
 from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.hdf5 import Hdf5Features
 from cpnet.data.features.published import resembles
@@ -91,13 +92,7 @@ class Inspection:
             found.append(
                 f"{len(bad)} videos hold NaN or infinity, in {sum(bad.values())} rows: {quote(bad)}; extract them again"
             )
-        needed = {name: video for name, video in self.videos.items() if name not in surplus}
-        if wrong := {name: video.dim for name, video in needed.items() if video.dim != self.dim}:
-            widths = Counter(wrong.values())
-            wide = ", ".join(f"{count} of {len(needed)} videos are {width} wide" for width, count in widths.items())
-            alike = len(self.counts("dim")) == 1
-            fix = f"set dataset.features.dim={max(widths)}" if alike else "extract them again, all with one model"
-            found.append(f"{wide}, but dataset.features.dim={self.dim}: {quote(wrong)}; use another pack, or {fix}")
+        found += filter(None, (self._wrong_width(), suspicious.overflow(self._needed())))
         defective = [report for report in self.annotations if report.dropped and report.split != "train"]
         found += [
             f"{len(report.dropped)} windows of split {report.split} are reversed or empty: "
@@ -106,6 +101,39 @@ class Inspection:
             if self.on_defect == "error"
         ]
         return found
+
+    def warnings(self) -> list[str]:
+        """Return one line for each sign of wrong features that does not prevent training, with its fix."""
+        needed = self._needed()
+        seconds = {name: needed[name].rows / rate for name, rate in self.rates.items() if name in needed}
+        large = None if suspicious.overflow(needed) else suspicious.large(needed)
+        lengths = [] if self._wrong_width() else suspicious.unfit_lengths(needed, seconds)
+        return [*filter(None, [large]), *lengths]
+
+    def _needed(self) -> dict[str, VideoStatistics]:
+        surplus = set(self.surplus)
+        return {name: video for name, video in self.videos.items() if name not in surplus}
+
+    def _wrong_width(self) -> str | None:
+        needed = self._needed()
+        wrong = {name: video.dim for name, video in needed.items() if video.dim != self.dim}
+        if not wrong:
+            return None
+        rows, widths = {video.rows for video in needed.values()}, Counter(wrong.values())
+        if len(wrong) == len(needed) and (rows == {self.dim} or (len(rows) == 1 and len(widths) > 1)):
+            (width,) = rows
+            return (
+                f"{len(wrong)} of {len(needed)} videos have {width} rows and {min(widths)} to {max(widths)} columns, so"
+                f" they look stored (V, N): {quote(wrong)}; set "
+                f"dataset.features.transpose=true{'' if width == self.dim else f' dataset.features.dim={width}'}"
+            )
+        wide = ", ".join(f"{count} of {len(needed)} videos are {width} wide" for width, count in widths.items())
+        fix = "extract them again, all with one model"
+        if len(self.counts("dim")) == 1:
+            fix = f"set dataset.features.dim={max(widths)}"
+            if len(rows) == 1 and len(needed) > 1:
+                fix += f" (or, if the arrays are stored (V, N), dataset.features.transpose=true and dim={rows.pop()})"
+        return f"{wide}, but dataset.features.dim={self.dim}: {quote(wrong)}; use another pack, or {fix}"
 
 
 def inspect(
@@ -131,7 +159,8 @@ def inspect(
         on_missing: policy on pairs whose videos have no features
         progress: wraps the ids while they are read
     """
-    durations = {source.find(moment.video): moment.duration_sec for split in splits.values() for moment in split}
+    annotated = {moment.video: moment.duration_sec for split in splits.values() for moment in split}
+    durations = {name: second for video, second in annotated.items() if (name := source.find(video)) is not None}
     videos: dict[str, VideoStatistics] = {}
     unreadable: dict[str, str] = {}
     for name in progress(list(source.ids()), "inspecting"):
@@ -139,8 +168,7 @@ def inspect(
             videos[name] = examine(source.stored(name))
         except DataError as error:  # noqa: PERF203
             unreadable[name] = str(error)
-    seconds = {name: durations[name] for name in videos if name in durations}
-    rates = {name: videos[name].rows / second for name, second in seconds.items()}
+    rates = {name: video.rows / durations[name] for name, video in videos.items() if name in durations}
     widths = Counter(video.dim for video in videos.values())
     looks_like, but = resembles(
         dataset=dataset,

@@ -1,4 +1,4 @@
-"""Several sources side by side, such as RGB and optical flow."""
+"""Several sources as one: side by side, such as RGB and optical flow, or of different videos."""
 
 from __future__ import annotations
 
@@ -58,6 +58,38 @@ class JoinedFeatures(FeatureSource):
                 "frame rate"
             )
         return min(lengths)
+
+
+class UnitedFeatures(FeatureSource):
+    """Videos of several sources of one width, such as those of training and of validation.
+
+    Args:
+        parts: the sources
+        dim: the expected width V
+
+    Raises:
+        DataError: two sources have the same video; see also ``FeatureSource``.
+    """
+
+    def __init__(self, parts: Sequence[FeatureSource], *, dim: int | None = None) -> None:
+        self.parts = list(parts)
+        self.layout = " and ".join(dict.fromkeys(source.layout for source in self.parts))
+        self._part: dict[str, FeatureSource] = {}
+        for part in self.parts:
+            for name in part.ids():
+                if (other := self._part.setdefault(name, part)) is not part:
+                    raise DataError(f"{other.path} and {part.path} both hold {name!r}; remove one of the two")
+        super().__init__(path=Path(", ".join(str(part.path) for part in self.parts)), names=self._part, dim=dim)
+
+    def stamp(self) -> str:
+        """See ``FeatureSource``."""
+        return stamp_of([], *(part.stamp() for part in self.parts))
+
+    def _shape(self, name: str) -> tuple[int, int]:
+        return self._part[name].length(name), self._part[name].dim
+
+    def _read(self, name: str) -> NDArray[Any]:
+        return self._part[name].stored(name)
 
 
 def _normalise(rows: NDArray[np.floating]) -> NDArray[np.float32]:

@@ -31,7 +31,7 @@ def stamp_of(files: Iterable[os.DirEntry[str] | Path], *how: object) -> str:
     True
     """
     digest = hashlib.sha256(repr(how).encode())
-    for file in sorted(files, key=lambda file: file.name):
+    for file in sorted(files, key=os.fspath):
         try:
             status = file.stat()
         except OSError as error:
@@ -64,6 +64,7 @@ class FeatureSource(ABC):
         path: the file or folder
         names: ids of the videos as spelled on disk
         dim: the expected width V; None takes the width of the first video that has a matrix
+        transpose: whether the arrays are stored as (V, N)
 
     Raises:
         DataError: the pack has no video, two names for one video, or a width other than ``dim``.
@@ -71,8 +72,8 @@ class FeatureSource(ABC):
 
     layout: str
 
-    def __init__(self, *, path: Path, names: Iterable[str], dim: int | None) -> None:
-        self.path = path
+    def __init__(self, *, path: Path, names: Iterable[str], dim: int | None, transpose: bool = False) -> None:
+        self.path, self.transpose, self._expected = path, transpose, dim
         self._names: dict[str, str] = {}
         for name in sorted(names):
             known = self._names.setdefault(normalise_id(name), name)
@@ -84,9 +85,12 @@ class FeatureSource(ABC):
         self._by_case = {key: name for each, name in self._names.items() if counts[key := _without_case(each)] == 1}
         if not self._names:
             raise DataError(f"{path} holds no video features; set dataset.features.path to another pack")
-        self.sampled, shape = self._sample()
-        self.dim = dim if dim is not None else shape[-1]
-        self._size(self.sampled, shape)
+        ends = [(normalise_id(name.rpartition("/")[2]), name) for name in self._names.values() if "/" in name]
+        times = Counter(end for end, _ in ends)
+        self._ends = {end: name for end, name in ends if times[end] == 1}
+        self.sampled, (count, width) = self._sample()
+        self.dim = width if dim is None else dim
+        self._check_width(self.sampled, count, width)
 
     @abstractmethod
     def _shape(self, name: str) -> tuple[int, ...]:
@@ -123,8 +127,13 @@ class FeatureSource(ABC):
         return len(self._names)
 
     def find(self, video: str) -> str | None:
-        """Return the id of a video as spelled on disk, or None. If no id matches, case is ignored if one id is left."""
-        return self._names.get(normalise_id(video)) or self._by_case.get(_without_case(video))
+        """Return the id of a video as spelled on disk, or None.
+
+        If no id matches, the last part of ids with slashes, such as paths in subfolders, and then ids in any case match
+        if they leave one id.
+        """
+        identity = normalise_id(video)
+        return self._names.get(identity) or self._ends.get(identity) or self._by_case.get(_without_case(video))
 
     def missing(self, videos: Iterable[str]) -> list[str]:
         """Return the videos without features, each once, in the order of ``videos``."""
@@ -137,7 +146,9 @@ class FeatureSource(ABC):
             DataError: the video is missing, has no rows, or its width differs from ``dim``.
         """
         name = self._name(video)
-        return self._size(name, self._shape(name))[0]
+        count, width = self._matrix(name, self._shape(name))
+        self._check_width(name, count, width)
+        return count
 
     def rows(self, video: str) -> NDArray[np.floating]:
         """Read the features of a video.
@@ -150,7 +161,7 @@ class FeatureSource(ABC):
         """
         name = self._name(video)
         stored = self.stored(video)
-        self._size(name, stored.shape)
+        self._check_width(name, *stored.shape)
         dtype = np.float16 if stored.dtype.itemsize == 2 else np.float32
         with np.errstate(over="ignore", invalid="ignore"):  # NaN and values beyond 32 bits are found below
             rows = np.ascontiguousarray(stored, dtype=dtype)
@@ -172,10 +183,11 @@ class FeatureSource(ABC):
         """
         name = self._name(video)
         array: NDArray[Any] = self._read(name)
-        size = self._matrix(name, array.shape)
+        rows, columns = self._axes(name, array.shape)
         self._check_floats(name, array.dtype)
-        matrix: NDArray[np.floating] = array.reshape(size)
-        return matrix
+        first, second = sorted((rows, columns))
+        matrix: NDArray[np.floating] = array.reshape(array.shape[first], array.shape[second])
+        return matrix if rows < columns else matrix.T
 
     def _name(self, video: str) -> str:
         name = self.find(video)
@@ -187,38 +199,59 @@ class FeatureSource(ABC):
             )
         return name
 
-    def _sample(self) -> tuple[str, tuple[int, ...]]:
-        """Return the first readable video and its shape, skipping a few damaged videos."""
+    def _sample(self) -> tuple[str, tuple[int, int]]:
+        """Return the first readable video, and its N and V, skipping a few damaged videos."""
         errors = []
         for name in islice(self._names.values(), TRIED):
             try:
-                shape = self._shape(name)
-                self._matrix(name, shape)
-                return name, shape
+                return name, self._matrix(name, self._shape(name))
             except DataError as error:  # noqa: PERF203
                 errors.append(error)
         raise errors[0]
 
     def _matrix(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return the shape without the singleton dimensions between N and V, as in (N, 1, 1, V)."""
-        if len(shape) < 2 or any(between != 1 for between in shape[1:-1]):
-            raise DataError(f"{self.path}: features of {shown(name)} have shape {shape}, not (N, V) or (N, 1, ..., V)")
-        if shape[0] == 0 or shape[-1] == 0:
+        rows, columns = self._axes(name, shape)
+        return shape[rows], shape[columns]
+
+    def _axes(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the axes of N and V; all others have size 1, as in (1, N, V), (N, 1, 1, V) or (1, V, N, 1, 1)."""
+        told = f"{self.path}: features of {shown(name)} have shape {shape}"
+        long = [axis for axis, size in enumerate(shape) if size != 1]
+        if len(shape) < 2 or len(long) > 2:
+            fix = "; average the axis of crops, or take one crop, array.mean(1) or array[:, 0], and save that"
+            raise DataError(f"{told}, not (N, V) or (N, 1, ..., V){fix if len(long) > 2 else ''}")
+        if 0 in shape:
             raise DataError(f"{self.path}: features of {shown(name)} are empty, shape {shape}; extract them again")
-        return shape[0], shape[-1]
+        if len(long) < 2:  # a single row
+            columns = long[0] if long and (long[0] or self.transpose) else len(shape) - 1
+            return int(columns == 0), columns
+        rows, columns = long
+        swapped = self.transpose
+        if shape[0] == shape[-1] == 1 and not swapped:  # a network's (1, V, N, 1, 1), or (1, N, V, 1)
+            swapped = shape[rows] == self._expected
+            if swapped == (shape[columns] == self._expected):
+                raise DataError(
+                    f"{told}, in which the width cannot be told from the rows; set dataset.features.dim to the width, "
+                    "and dataset.features.transpose=true for (1, V, N, 1, 1)"
+                )
+        return (columns, rows) if swapped else (rows, columns)
 
     def _check_floats(self, name: str, dtype: np.dtype[Any]) -> None:
         if dtype.kind != "f":
             raise DataError(f"{self.path}: features of {shown(name)} are {dtype}, not floats; convert them to float32")
 
-    def _size(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
-        size = self._matrix(name, shape)
-        if size[1] != self.dim:
-            raise DataError(
-                f"{self.path}: features of {shown(name)} are {size[1]} wide, not {self.dim}; if the pack is the right "
-                f"one, set dataset.features.dim={size[1]} (model.video_dim follows it)"
+    def _check_width(self, name: str, count: int, width: int) -> None:
+        if width == self.dim:
+            return
+        fix = f"dataset.features.transpose={str(not self.transpose).lower()}"
+        if count == self.dim:
+            fix = f"they have {count} rows, so they look stored (V, N): set {fix}"
+        else:
+            fix = (
+                f"if the pack is the right one, set dataset.features.dim={width} (model.video_dim follows it), or, if "
+                f"{count} is the width, {fix}"
             )
-        return size
+        raise DataError(f"{self.path}: features of {shown(name)} are {width} wide, not {self.dim}; {fix}")
 
 
 def _without_case(video: str) -> str:

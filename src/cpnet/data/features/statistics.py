@@ -20,6 +20,7 @@ class VideoStatistics:
     zero: int  # rows of zeros
     constant: int  # other rows whose values are all the same
     repeated: int  # finite rows that equal the row before them
+    padding: int  # rows of zeros at the end
     least: float  # smallest value
     most: float  # largest value
     norm: float  # mean L2 norm of a row
@@ -40,6 +41,7 @@ def examine(stored: NDArray[np.floating]) -> VideoStatistics:
     good = rows if finite.all() else rows[finite]
     least, most = good.min(axis=1), good.max(axis=1)
     zero, same = (least == 0) & (most == 0), least == most
+    filled = np.flatnonzero(rows.any(axis=1))
     norms = np.sqrt(np.einsum("nv,nv->n", good, good, dtype=np.float64))
     return VideoStatistics(
         rows=len(rows),
@@ -50,6 +52,7 @@ def examine(stored: NDArray[np.floating]) -> VideoStatistics:
         # A single column cannot vary within a row.
         constant=int((same & ~zero).sum()) if rows.shape[1] > 1 else 0,
         repeated=int(again.sum()),
+        padding=len(rows) - 1 - int(filled[-1]) if len(filled) else len(rows),
         least=float(least.min()) if len(good) else math.nan,
         most=float(most.max()) if len(good) else math.nan,
         norm=float(norms.mean()) if len(good) else math.nan,
