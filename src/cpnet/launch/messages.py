@@ -6,16 +6,24 @@ import difflib
 import errno
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    UnsupportedValueType,
+    ValidationError,
+)
 
-from cpnet.config import CONFIG_DIR, given
+from cpnet.config import CONFIG_DIR, for_shell, given
 from cpnet.errors import ConfigError, DataError
 
 USER_ERRORS = (ConfigError, DataError, HydraException, OmegaConfBaseException)
@@ -23,6 +31,10 @@ DISK_FULL = (errno.EDQUOT, errno.ENOSPC)
 NOT_WRITABLE = (
     *DISK_FULL,
     *(errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS),
+)
+NOT_MERGED = (
+    "a key below a mapping that has no value here, or that has other keys, cannot be set on the command line;"
+    "\n  write the whole mapping in a yaml of your own and add its folder: --config-dir FOLDER"
 )
 
 
@@ -32,6 +44,9 @@ def message_for(error: Exception, config_name: str) -> str | None:
         return explain(error, config_name)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "a group needs a name, not null; --help lists the names, such as logger=none"
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, AttributeError | AssertionError) and any("config_loader" in each.filename for each in frames):
+        return f"{', '.join(each for each in sys.argv[1:] if '.' in each.partition('=')[0])}: {NOT_MERGED}"
     return _output_folder_error(error) if isinstance(error, OSError) else None
 
 
@@ -54,8 +69,13 @@ def explain(error: BaseException, config_name: str) -> str:
         if isinstance(cause, ConfigError | DataError):
             return str(cause)
     for cause in causes:
+        if isinstance(cause, OverrideParseException):
+            return _unreadable(cause.override, str(cause))
+        if isinstance(cause, UnsupportedValueType | MissingMandatoryValue) and "merging override" in str(error):
+            return f"{str(error).splitlines()[0].partition('override ')[2]}: {NOT_MERGED}"
         if isinstance(cause, ValidationError):
-            return f"{getattr(cause, 'full_key', None)}: {str(cause).splitlines()[0]}"
+            key, message = str(getattr(cause, "full_key", None)), str(cause).splitlines()[0]
+            return f"{key}: {message}{_as_text(key, given(sys.argv[1:], key)) if 'to string' in message else ''}"
         if isinstance(cause, ConfigAttributeError | ConfigKeyError) and getattr(cause, "full_key", None):
             return _unknown_key(str(cause.full_key), config_name)
         if isinstance(cause, MissingConfigException) and cause.options is not None:
@@ -63,6 +83,8 @@ def explain(error: BaseException, config_name: str) -> str:
     text = str(error)
     if text.startswith("recipe appears more than once"):
         return "size=... and model=cpnet_small both set the model's recipe: remove one of them"
+    if match := re.match(r"Ambiguous value for argument '(.*?)'\n1\. ", text, re.DOTALL):
+        return f"{match[1]}: one value, or several? To run one job a value, add -m.{_as_text(*_split(match[1]))}"
     match = re.search(r"Could not override '([^']+)'", text)
     return _unknown_key(match[1], config_name) if match else text
 
@@ -71,6 +93,28 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _unreadable(override: str, error: str) -> str:
+    """Return that Hydra cannot read an override, and how to quote its value."""
+    hint = _as_text(*_split(override))
+    if not hint:
+        return f"{override}: an override is KEY=VALUE, such as epochs=3 or dataset=tacos"
+    reason = re.search(r"while evaluating .*: (.*)", error)  # a wrong function
+    return f"{override}: Hydra cannot read the value{f' ({reason[1]})' if reason else ''}.{hint}"
+
+
+def _split(override: str) -> tuple[str, str]:
+    """Return key and value of an override; the value without quotes around it."""
+    key, _, value = override.partition("=")
+    return key, value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+
+
+def _as_text(key: str, value: str) -> str:
+    """Return how to write a value with characters of Hydra's syntax, such as a path, or nothing for a wrong key."""
+    if not value or not re.fullmatch(r"\+{0,2}[\w./@]+", key, re.ASCII):
+        return ""
+    return f"\n  If it is a path or text, quote it, also for the shell: {for_shell(key, value)}"
 
 
 def _unknown_choice(name: str, options: list[str]) -> str:
