@@ -44,6 +44,8 @@ def message_for(error: Exception, config_name: str) -> str | None:
         return explain(error, config_name)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "a group needs a name, not null; --help lists the names, such as logger=none"
+    if type(error).__module__.startswith("yaml."):
+        return f"a file is not valid yaml: {error}"
     frames = traceback.extract_tb(error.__traceback__)
     if isinstance(error, AttributeError | AssertionError) and any("config_loader" in each.filename for each in frames):
         return f"{', '.join(each for each in sys.argv[1:] if '.' in each.partition('=')[0])}: {NOT_MERGED}"
@@ -69,13 +71,8 @@ def explain(error: BaseException, config_name: str) -> str:
         if isinstance(cause, ConfigError | DataError):
             return str(cause)
     for cause in causes:
-        if isinstance(cause, OverrideParseException):
-            return _unreadable(cause.override, str(cause))
-        if isinstance(cause, UnsupportedValueType | MissingMandatoryValue) and "merging override" in str(error):
-            return f"{str(error).splitlines()[0].partition('override ')[2]}: {NOT_MERGED}"
-        if isinstance(cause, ValidationError):
-            key, message = str(getattr(cause, "full_key", None)), str(cause).splitlines()[0]
-            return f"{key}: {message}{_as_text(key, given(sys.argv[1:], key)) if 'to string' in message else ''}"
+        if message := _wrong_value(cause, str(error)):
+            return message
         if isinstance(cause, ConfigAttributeError | ConfigKeyError) and getattr(cause, "full_key", None):
             return _unknown_key(str(cause.full_key), config_name)
         if isinstance(cause, MissingConfigException) and cause.options is not None:
@@ -87,6 +84,21 @@ def explain(error: BaseException, config_name: str) -> str:
         return f"{match[1]}: one value, or several? To run one job a value, add -m.{_as_text(*_split(match[1]))}"
     match = re.search(r"Could not override '([^']+)'", text)
     return _unknown_key(match[1], config_name) if match else text
+
+
+def _wrong_value(cause: BaseException, text: str) -> str | None:
+    """Return what is wrong with a value, or None if the cause is another one; ``text`` is Hydra's error."""
+    key = str(getattr(cause, "full_key", None))
+    if isinstance(cause, OverrideParseException):
+        return _unreadable(cause.override, str(cause))
+    if isinstance(cause, UnsupportedValueType | MissingMandatoryValue) and text.startswith("Error merging override "):
+        return f"{text.splitlines()[0].removeprefix('Error merging override ')}: {NOT_MERGED}"
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{key} has no value; set it in the yaml, or on the command line: {key}=VALUE"
+    if isinstance(cause, ValidationError):
+        message = str(cause).splitlines()[0]
+        return f"{key}: {message}{_as_text(key, given(sys.argv[1:], key)) if 'to string' in message else ''}"
+    return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from cpnet.config import make_later
+from cpnet.config import check_call, make_later
 from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule, Loading
 from cpnet.data.features.feature_pack import FeaturePack
@@ -24,12 +24,13 @@ def build_annotations(dataset: DictConfig) -> Annotations:
         ConfigError: a value is invalid
     """
     policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth")
+    with config_errors("dataset.reader"):
+        reader = make_later(dataset.reader)
+    splits = containers(dataset.splits)
+    for split, arguments in splits.items():
+        check_call(reader, arguments, f"dataset.splits.{split}")
     with config_errors("dataset"):
-        return Annotations(
-            reader=make_later(dataset.reader),
-            splits=containers(dataset.splits),
-            **{key: dataset[key] for key in policy},
-        )
+        return Annotations(reader=reader, splits=splits, **{key: dataset[key] for key in policy})
 
 
 def build_features(features: DictConfig, *, gpu: bool = False) -> FeaturePack:
