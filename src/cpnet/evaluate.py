@@ -6,19 +6,11 @@ The checkpoint contains the run's configuration and vocabulary. Annotations and 
 
 from __future__ import annotations
 
-import logging
 import sys
-from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from cpnet.errors import ConfigError
 from cpnet.launch import command, from_checkpoint, processes
-
-if TYPE_CHECKING:
-    from cpnet.runs.checkpoint import Checkpoint
-
-log = logging.getLogger(__name__)
 
 
 def main(cfg: DictConfig) -> None:
@@ -41,7 +33,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from cpnet.grounder import Grounder
     from cpnet.options import MetricsOptions
     from cpnet.runs import predictions
-    from cpnet.runs.checkpoint import load_checkpoint
+    from cpnet.runs.checkpoint import is_other_corpus, load_checkpoint
     from cpnet.training.build import make_trainer
     from cpnet.training.callbacks.predictions import PredictionWriter
     from cpnet.training.instantiate import config_errors, containers
@@ -65,28 +57,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trainer = make_trainer(cfg.trainer, callbacks=[writer], batch_size=cfg.batch_size, enable_checkpointing=False)
     results = measure(cfg, trainer, module, datamodule, writer)
     return dict(results.metrics)
-
-
-def is_other_corpus(cfg: DictConfig, checkpoint: Checkpoint) -> bool:
-    """Return whether the model was trained on another corpus, after checking that it fits this one.
-
-    Raises:
-        ConfigError: features or word vectors have another width
-    """
-    trained, measured = OmegaConf.create(checkpoint.config).dataset, cfg.dataset
-    vectors = checkpoint.vocabulary.vectors.shape[1]
-    for key, width, advice in (
-        ("features", trained.features.dim, f"use the same backbone, or train with init_from={cfg.checkpoint}"),
-        ("word_vectors", vectors, "set path and dim to such a file of vectors"),
-    ):
-        if measured[key].dim != width:
-            wrong = f"dataset.{key}.dim={measured[key].dim}, but the model was trained on {trained.name}"
-            raise ConfigError(f"{wrong} with {key} {width} wide; {advice}")
-    if measured.features.normalise != trained.features.normalise:
-        log.warning("the model was trained with dataset.features.normalise=%s", trained.features.normalise)
-    if measured.name != trained.name:
-        log.info("the model was trained on %s and is measured on %s", trained.name, measured.name)
-    return bool(measured.name != trained.name)
 
 
 if __name__ == "__main__":
