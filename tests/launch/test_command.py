@@ -105,7 +105,6 @@ def test_data_dir_is_set_by_override_or_environment(tmp_path: Path) -> None:
         ("model.pyramid_levels=abc", r"model\.pyramid_levels: Value 'abc' of type 'str' .* Integer"),
         ("model.context_aware=maybe", r"model\.context_aware: Value 'maybe' is not a valid bool"),
         ("epochs", r"epochs: an override is KEY=VALUE"),
-        ("++dataset.paper.x={a: 1}", r"dataset\.paper\.x\.a: |dataset\.paper\.x=\{a: 1\}: "),
         ("data_dir=runs/lr=1", r"data_dir=runs/lr=1: Hydra cannot read .*\n.*: 'data_dir=\"runs/lr=1\"'\n"),
         ("data_dir=a#b", r": 'data_dir=\"a#b\"'\n"),
         ("data_dir=[x]/ü", r": 'data_dir=\"\[x\]/ü\"'\n"),
@@ -158,7 +157,7 @@ def test_impossible_value(
 
 
 def test_mapping_without_a_value_cannot_be_set_in_parts(tmp_path: Path) -> None:
-    for override in ("dataset.generate.videos=3", "dataset.generate={videos: 3}", "dataset.paper.cpnet={mIoU@1: 3.5}"):
+    for override in ("dataset.generate.videos=3", "dataset.generate={videos: 3}", "dataset.paper.cpnet={R1@0.5: 3.5}"):
         message = message_of(call("train", "dataset=tacos", override, folder=tmp_path))
         assert message.startswith(f"{override}: a key below a mapping that has no value here")
         assert "--config-dir FOLDER" in message
@@ -236,7 +235,6 @@ CHECKPOINT = "checkpoint=run/checkpoints/best.ckpt"
     [
         ("dataset.features.path=x.hdf5", r"no feature pack at x\.hdf5; set dataset\.features\.path"),
         ("dataset.feature.path=x", r"dataset\.feature: there is no such key\. Did you mean dataset\.features\b"),
-        ("dataset=tacos", r"5 of the 5 files|4 of the 4 files that dataset=tacos needs"),
         ("dataset=taco", r"dataset=taco: there is no such dataset\. Did you mean tacos"),
         ("batch_size=big", r"batch_size: Value 'big' of type 'str' .* Integer"),
         ("batch_size=0", r"batch_size must be 1 or more; got 0"),

@@ -14,7 +14,7 @@ import runpy, sys, types
 from datetime import datetime
 import hydra.core.utils
 hydra.core.utils.datetime = types.SimpleNamespace(now=lambda: datetime.strptime("{NOW}", "%Y-%m-%d_%H-%M-%S"))
-runpy.run_module(f"cpnet.{{sys.argv[1]}}", run_name="__main__", alter_sys=True)
+runpy.run_module(f"cpnet.{{sys.argv.pop(1)}}", run_name="__main__", alter_sys=True)
 """
 RACE = """
 from pathlib import Path
