@@ -81,7 +81,7 @@ def explain(error: BaseException, config_name: str) -> str:
     if text.startswith("recipe appears more than once"):
         return "size=... and model=cpnet_small both set the model's recipe: remove one of them"
     if match := re.match(r"Ambiguous value for argument '(.*?)'\n1\. ", text, re.DOTALL):
-        return f"{match[1]}: one value, or several? To run one job a value, add -m.{_as_text(*_split(match[1]))}"
+        return f"{match[1]}: one value, or several? To run one job a value, add -m.{_as_text(match[1])}"
     match = re.search(r"Could not override '([^']+)'", text)
     return _unknown_key(match[1], config_name) if match else text
 
@@ -90,14 +90,17 @@ def _wrong_value(cause: BaseException, text: str) -> str | None:
     """Return what is wrong with a value, or None if the cause is another one; ``text`` is Hydra's error."""
     key = str(getattr(cause, "full_key", None))
     if isinstance(cause, OverrideParseException):
-        return _unreadable(cause.override, str(cause))
+        reason = re.search(r"while evaluating .*: (.*)", str(cause))  # a wrong function
+        hint = _as_text(cause.override)
+        said = f"Hydra cannot read the value{f' ({reason[1]})' if reason else ''}.{hint}"
+        return f"{cause.override}: {said if hint else 'an override is KEY=VALUE, such as epochs=3 or dataset=tacos'}"
     if isinstance(cause, UnsupportedValueType | MissingMandatoryValue) and text.startswith("Error merging override "):
         return f"{text.splitlines()[0].removeprefix('Error merging override ')}: {NOT_MERGED}"
     if isinstance(cause, MissingMandatoryValue):
         return f"{key} has no value; set it in the yaml, or on the command line: {key}=VALUE"
     if isinstance(cause, ValidationError):
         message = str(cause).splitlines()[0]
-        return f"{key}: {message}{_as_text(key, given(sys.argv[1:], key)) if 'to string' in message else ''}"
+        return f"{key}: {message}{_as_text(f'{key}={given(sys.argv[1:], key)}') if 'to string' in message else ''}"
     return None
 
 
@@ -107,25 +110,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _unreadable(override: str, error: str) -> str:
-    """Return that Hydra cannot read an override, and how to quote its value."""
-    hint = _as_text(*_split(override))
-    if not hint:
-        return f"{override}: an override is KEY=VALUE, such as epochs=3 or dataset=tacos"
-    reason = re.search(r"while evaluating .*: (.*)", error)  # a wrong function
-    return f"{override}: Hydra cannot read the value{f' ({reason[1]})' if reason else ''}.{hint}"
-
-
-def _split(override: str) -> tuple[str, str]:
-    """Return key and value of an override; the value without quotes around it."""
-    key, _, value = override.partition("=")
-    return key, value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
-
-
-def _as_text(key: str, value: str) -> str:
+def _as_text(override: str) -> str:
     """Return how to write a value with characters of Hydra's syntax, such as a path, or nothing for a wrong key."""
+    key, _, value = override.partition("=")
     if not value or not re.fullmatch(r"\+{0,2}[\w./@]+", key, re.ASCII):
         return ""
+    value = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
     return f"\n  If it is a path or text, quote it, also for the shell: {for_shell(key, value)}"
 
 
