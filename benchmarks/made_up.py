@@ -68,8 +68,7 @@ def read_pairs(*, split: str, pairs: Mapping[str, int], videos: int, rows: int) 
             qid=f"{split}:{pair}",
             video=name(pair % videos),
             query=" ".join(words[: 5 + pair % 13]),
-            start_sec=0.0,
-            end_sec=float(durations[pair % videos]) / 2,
+            windows_sec=((0.0, float(durations[pair % videos]) / 2),),
             duration_sec=float(durations[pair % videos]),
         )
         for pair in range(pairs[split])
@@ -111,6 +110,7 @@ def datamodule(
             holdout_seed=0,
             on_defect="error",
             ground_truth="clipped",
+            time_unit=None,
         ),
         features=FeaturePack(options=FeatureOptions(path=str(path), dim=width, placement=placement)),
         words=Words(options=WordOptions(), max_words=50, known=Vocabulary(SPECIAL, torch.zeros(2, 300))),

@@ -57,14 +57,14 @@ class Setup:
         words = torch.randint(4, LONGEST_QUERY + 1, (count,), generator=generator)
         words[0] = LONGEST_QUERY
         query_mask = torch.arange(LONGEST_QUERY) < words[:, None]
-        span = torch.rand(count, 2, generator=generator).sort(dim=1).values
+        windows = torch.rand(count, 1, 2, generator=generator).sort(dim=-1).values
         return GroundingBatch(
             video=torch.randn(videos or count, self.clips, self.video_dim, generator=generator),
             video_mask=torch.ones(videos or count, self.clips, dtype=torch.bool),
             query=torch.randint(2, WORDS, (count, LONGEST_QUERY), generator=generator) * query_mask,
             query_mask=query_mask,
-            span=span,
-            span_sec=span.double() * 30,
+            windows=windows,
+            windows_sec=windows.double() * 30,
             duration_sec=torch.full((count,), 30.0, dtype=torch.float64),
             index=torch.arange(count),
             video_index=torch.arange(count) % videos if videos else None,

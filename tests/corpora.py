@@ -38,13 +38,11 @@ UNKNOWN_WORD = "zyzzyva"
 def moment(
     qid: str,
     video: str,
-    span_sec: tuple[float, float],
-    *,
+    *windows_sec: tuple[float, float],
     query: str = "open the door",
     duration_sec: float = 10.0,
 ) -> Moment:
-    start_sec, end_sec = span_sec
-    return Moment(qid=qid, video=video, query=query, start_sec=start_sec, end_sec=end_sec, duration_sec=duration_sec)
+    return Moment(qid=qid, video=video, query=query, windows_sec=windows_sec, duration_sec=duration_sec)
 
 
 # Two pairs of each of ten videos.
@@ -86,7 +84,7 @@ def write_jsonl(path: Path, moments: Sequence[Moment]) -> None:
                 "vid": each.video,
                 "query": each.query,
                 "duration": each.duration_sec,
-                "relevant_windows": [[each.start_sec, each.end_sec]],
+                "relevant_windows": each.windows_sec or None,
             }
         )
         for each in moments
@@ -147,7 +145,7 @@ def make(arguments: Mapping[str, Any]) -> GroundingDataModule:
 
 def make_annotations(**arguments: Any) -> Annotations:
     """Make ``Annotations`` with the default policy."""
-    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth")
+    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth", "time_unit")
     return Annotations(**{key: getattr(DatasetOptions(), key) for key in policy} | arguments)
 
 

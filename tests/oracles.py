@@ -226,10 +226,13 @@ def cpnet(video: Array, query: list[int], w: Weights, *, heads: int, knobs: Knob
     return regression(z, part(w, "regression"))
 
 
-def clip_target(span: tuple[float, float], clips: int) -> list[bool]:
-    first = min(math.floor(span[0] * clips), clips - 1)
-    behind = max(math.ceil(span[1] * clips), first + 1)
-    return [first <= clip < behind for clip in range(clips)]
+def clip_target(windows: list[tuple[float, float]], clips: int) -> list[bool]:
+    on = [False] * clips
+    for start, end in windows:
+        first = min(math.floor(start * clips), clips - 1)
+        for clip in range(first, max(math.ceil(end * clips), first + 1)):
+            on[clip] = True
+    return on
 
 
 def attention_loss(log_a: list[list[float]], target: list[list[bool]], *, normalizer: str) -> float:
@@ -242,11 +245,13 @@ def attention_loss(log_a: list[list[float]], target: list[list[bool]], *, normal
     return total / len(log_a)
 
 
-def regression_loss(span: list[list[float]], target: list[list[float]]) -> float:
-    """Eq. 16 with smooth L1 of Girshick (2015): quadratic below 1, linear above; mean over the pairs."""
+def regression_loss(span: list[list[float]], target: list[list[tuple[float, float]]]) -> float:
+    """Eq. 16 with smooth L1 of Girshick (2015): quadratic below 1, linear above; least of all windows; mean."""
     total = 0.0
-    for ends, true_ends in zip(span, target, strict=True):
-        for end, true_end in zip(ends, true_ends, strict=True):
-            distance = abs(end - true_end)
-            total += 0.5 * distance**2 if distance < 1 else distance - 0.5
+    for ends, windows in zip(span, target, strict=True):
+        losses = []
+        for window in windows:
+            distances = [abs(end - true_end) for end, true_end in zip(ends, window, strict=True)]
+            losses.append(sum(0.5 * each**2 if each < 1 else each - 0.5 for each in distances))
+        total += min(losses)
     return total / len(span)

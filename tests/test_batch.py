@@ -17,8 +17,8 @@ def batch() -> GroundingBatch:
         video_mask=torch.ones(2, 4, dtype=torch.bool),
         query=torch.ones(2, 5, dtype=torch.int64),
         query_mask=torch.ones(2, 5, dtype=torch.bool),
-        span=torch.rand(2, 2),
-        span_sec=torch.rand(2, 2, dtype=torch.float64),
+        windows=torch.rand(2, 1, 2),
+        windows_sec=torch.rand(2, 1, 2, dtype=torch.float64),
         duration_sec=torch.rand(2, dtype=torch.float64),
         index=torch.arange(2),
     )

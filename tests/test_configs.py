@@ -239,8 +239,8 @@ def test_every_model_learns_from_a_batch(name: str) -> None:
         video_mask=torch.arange(12)[None] < 9,
         query=torch.tensor([[2, 1, 3]]),
         query_mask=torch.ones(1, 3, dtype=torch.bool),
-        span=torch.tensor([[0.2, 0.6]]),
-        span_sec=torch.tensor([[2.0, 6.0]], dtype=torch.float64),
+        windows=torch.tensor([[[0.2, 0.6]]]),
+        windows_sec=torch.tensor([[[2.0, 6.0]]], dtype=torch.float64),
         duration_sec=torch.tensor([10.0], dtype=torch.float64),
         index=torch.tensor([0]),
     )

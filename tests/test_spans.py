@@ -87,16 +87,17 @@ def test_length_is_end_minus_start_and_never_negative(span: tuple[float, float])
     assert spans.length(torch.tensor(span)).item() == expected
 
 
-@given(st.tuples(FRACTION | GRID, FRACTION | GRID), st.integers(1, 24), st.integers(0, 4))
-def test_clip_target_is_the_loop(ends: tuple[float, float], real: int, padded: int) -> None:
-    start, end = sorted(ends)
-    target = spans.clip_target(torch.tensor([[start, end]]), mask(real, padded))
-    assert target[0].tolist() == loop_clips(start, end, real, padded)
+@given(st.lists(st.tuples(FRACTION | GRID, FRACTION | GRID), min_size=1), st.integers(1, 24), st.integers(0, 4))
+def test_clip_target_is_the_loop(ends: list[tuple[float, float]], real: int, padded: int) -> None:
+    windows = [(min(each), max(each)) for each in ends]
+    target = spans.clip_target(torch.tensor([windows]), mask(real, padded))
+    expected = np.any([loop_clips(*each, real, padded) for each in windows], axis=0)
+    assert target[0].tolist() == expected.tolist()
 
 
 def test_clip_target_counts_the_real_clips_of_each_pair() -> None:
-    span = torch.tensor([[0.5, 1.0], [0.5, 1.0], [1.0, 1.0]])
-    target = spans.clip_target(span, torch.cat([mask(4, 0), mask(2, 2), mask(3, 1)]))
+    windows = torch.tensor([[[0.5, 1.0]], [[0.5, 1.0]], [[1.0, 1.0]]])
+    target = spans.clip_target(windows, torch.cat([mask(4, 0), mask(2, 2), mask(3, 1)]))
     assert target.int().tolist() == [[0, 0, 1, 1], [0, 1, 0, 0], [0, 0, 1, 0]]
 
 
@@ -104,6 +105,6 @@ def test_clip_target_counts_the_real_clips_of_each_pair() -> None:
 def test_clip_target_marks_a_real_clip_and_never_a_padded_one(
     ends: tuple[float, float], real: int, padded: int
 ) -> None:
-    target = spans.clip_target(torch.tensor([sorted(ends)]), mask(real, padded))[0]
+    target = spans.clip_target(torch.tensor([[sorted(ends)]]), mask(real, padded))[0]
     assert target[:real].any()
     assert not target[real:].any()

@@ -48,3 +48,14 @@ def test_log_record_is_escaped() -> None:
     record = PrintableRecord("cpnet", logging.WARNING, __file__, 1, "other values of %s", (EVIL,), None)
     logging.StreamHandler(stream).handle(record)
     assert stream.getvalue() == "other values of \\x1b]0;pwned\\x07\\x9b31m\\u202ex\n"
+
+
+def test_long_value_is_cut_in_the_log_and_in_errors(tmp_path_factory: pytest.TempPathFactory) -> None:
+    record = PrintableRecord("cpnet", logging.WARNING, __file__, 1, "line\n%s\nend", ("x" * 10**6,), None)
+    first, long, last = record.getMessage().split("\n")
+    assert (first, last) == ("line", "end")
+    assert len(long) < 2100
+    for value in (f"epochs={'x' * 10**5}", f"dataset={'x' * 10**5}"):
+        ended = call("train", value, folder=tmp_path_factory.mktemp("here"))
+        assert ended.code == 1
+        assert len(ended.err) < 2100

@@ -14,10 +14,11 @@ W      width of a word vector                         300
 P      levels of the pyramid, level 0 the finest      3
 H      heads of an attention                          8
 N      ranked predictions per pair, best first        1
+K      true windows of a query, at most               1
 ====== ============================================== =========
 
 Tensors are batch-first, time before channels. Masks are bool and **True = real**. A ``span`` is (start, end) in
-fractions of its video, a ``span_sec`` is in seconds.
+fractions of its video, a ``span_sec`` is in seconds. ``windows`` are the true spans of a query: it may have several.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ class GroundingBatch:
         - video_mask: (B, T) bool, True = real clip; real clips come first
         - query: (B, L) int64 rows of the vocabulary's word vectors, 0 where padded
         - query_mask: (B, L) bool, True = real word; real words come first
-        - span: (B, 2) true (start, end) in fractions of the video
-        - span_sec: (B, 2) float64, the same in seconds
+        - windows: (B, K, 2) all true (start, end) of each query in fractions of the video; a pair with fewer repeats
+          its first, which changes neither a maximum nor a union over K; K = 0 if the split has no true windows
+        - windows_sec: (B, K, 2) float64, the same in seconds
         - duration_sec: (B,) float64 length of each video
         - index: (B,) int64 position of each pair in its split
         - video_index: None, or (B,) int64 if pairs share videos: ``video`` and ``video_mask`` then hold each video
@@ -52,8 +54,8 @@ class GroundingBatch:
     video_mask: Tensor
     query: Tensor
     query_mask: Tensor
-    span: Tensor
-    span_sec: Tensor
+    windows: Tensor
+    windows_sec: Tensor
     duration_sec: Tensor
     index: Tensor
     video_index: Tensor | None = None

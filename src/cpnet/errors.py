@@ -9,3 +9,17 @@ class ConfigError(ValueError):
 
 class DataError(ValueError):
     """A user's file is missing or malformed. The message names the file, the place and the fix."""
+
+
+def cut(text: str, most: int = 200) -> str:
+    """Cut the middle out of a text that a message quotes; a damaged file can be one line of millions of characters.
+
+    >>> cut("0123456789" * 3, most=12)
+    '012345678 ... 789'
+    """
+    return text if len(text) <= most else f"{text[: most - most // 4]} ... {text[-(most // 4) :]}"
+
+
+def shown(value: object, most: int = 200) -> str:
+    """Return the repr of a value of a file, cut for a message."""
+    return cut(repr(value), most)

@@ -81,8 +81,9 @@ class DatasetOptions:
     validation: str = "holdout"  # file | holdout | test
     holdout_fraction: float = 0.1
     holdout_seed: int = 0  # not the run's seed: runs of several seeds share one split
-    on_defect: str = "error"  # error | drop; what to do with reversed and empty pairs of evaluation splits
-    ground_truth: str = "clipped"  # clipped | raw; whether true spans of evaluation splits are clipped to the video
+    on_defect: str = "error"  # error | drop; what to do with reversed and empty windows of evaluation splits
+    ground_truth: str = "clipped"  # clipped | raw; whether true windows of evaluation splits are clipped to the video
+    time_unit: str | None = None  # seconds | milliseconds | percent | fractions; null: seconds, if they look like it
     blind: str = "none"  # none | video | query; input that is hidden from the model
     max_words: int = 50  # longer queries are cut
     features: FeatureOptions = field(default_factory=FeatureOptions)
@@ -248,7 +249,7 @@ class TrainerOptions:
 class MetricsOptions:
     """Options of ``cpnet.evaluation.metrics.grounding_metrics``."""
 
-    recall_at: list[int] = field(default_factory=lambda: [1])  # every n of R@n,IoU=m
+    recall_at: list[int] = field(default_factory=lambda: [1])  # every n of R@n,IoU=m; no more than the model ranks
     thresholds: list[float] = field(default_factory=lambda: [0.3, 0.5, 0.7])  # every m, in (0, 1]
     strict: bool = False  # IoU > m instead of >= m
     discounted: bool = True  # also compute dR@n,IoU@m

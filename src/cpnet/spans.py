@@ -39,20 +39,21 @@ def iou(predicted: Tensor, target: Tensor) -> Tensor:
     return torch.where(union > 0, intersection / union.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
 
 
-def clip_target(span: Tensor, video_mask: Tensor) -> Tensor:
-    """Return the clips of each true span: s to e - 1 with s = min(floor(start n), n - 1), e = max(ceil(end n), s + 1).
+def clip_target(windows: Tensor, video_mask: Tensor) -> Tensor:
+    """Return the union of the clips of each pair's true windows.
 
-    n is the number of real clips. At least one clip is set, also for a span shorter than a clip. Spans are clipped to
-    the video, so padded clips are never set.
+    The clips of a window are s to e - 1 with s = min(floor(start n), n - 1), e = max(ceil(end n), s + 1), where n is
+    the number of real clips. A window has at least one clip, also if it is shorter than one. Windows are clipped to the
+    video, so padded clips are never set.
 
-    Shape: span (B, 2) in fractions, video_mask (B, T) bool, True = real -> (B, T) bool
+    Shape: windows (B, K, 2) in fractions, video_mask (B, T) bool, True = real -> (B, T) bool
 
     >>> mask = torch.tensor([[True, True, True, True, False]])
-    >>> clip_target(torch.tensor([[0.5, 0.51]]), mask).int().tolist()
-    [[0, 0, 1, 0, 0]]
+    >>> clip_target(torch.tensor([[[0.5, 0.51], [0.0, 0.25]]]), mask).int().tolist()
+    [[1, 0, 1, 0, 0]]
     """
-    clips, span = video_mask.sum(dim=1), span.clamp(0, 1)
-    first = torch.minimum((span[:, 0] * clips).floor(), clips - 1)
-    behind = torch.maximum((span[:, 1] * clips).ceil(), first + 1)
-    t = torch.arange(video_mask.shape[1], device=span.device)
-    return (t >= first[:, None]) & (t < behind[:, None])
+    clips, windows = video_mask.sum(dim=1)[:, None], windows.clamp(0, 1)
+    first = torch.minimum((windows[..., 0] * clips).floor(), clips - 1)
+    behind = torch.maximum((windows[..., 1] * clips).ceil(), first + 1)
+    t = torch.arange(video_mask.shape[1], device=windows.device)
+    return ((t >= first[..., None]) & (t < behind[..., None])).any(dim=1)

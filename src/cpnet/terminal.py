@@ -6,9 +6,12 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Sequence
 
+from cpnet.errors import cut
+
 # Wraps a sequence of names and shows a bar labelled with the second argument.
 Progress = Callable[[Sequence[str], str], Iterable[str]]
 
+LONGEST = 2000  # characters of a line of a message
 SHOWN_FROM = 500  # items; shorter work finishes before a bar can be read
 # Control characters except line ends and tabs, characters that change the text direction, and lone surrogates
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -23,12 +26,17 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def brief(text: str) -> str:
+    """Cut each line that is far longer than any message needs to be: it quotes a file or a value at length."""
+    return "\n".join(cut(line, LONGEST) for line in text.split("\n"))
+
+
 class PrintableRecord(logging.LogRecord):
-    """Log record whose message is escaped, because names and values may come from untrusted files."""
+    """Log record whose message is escaped and cut, because names and values may come from untrusted files."""
 
     def getMessage(self) -> str:  # noqa: N802  # the standard library's name
-        """Return the escaped message."""
-        return printable(super().getMessage())
+        """Return the escaped and cut message."""
+        return printable(brief(super().getMessage()))
 
 
 def silent(names: Sequence[str], what: str) -> Iterable[str]:

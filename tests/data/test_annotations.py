@@ -17,7 +17,7 @@ from cpnet.errors import DataError
 
 def moments_of(videos: list[str]) -> list[Moment]:
     return [
-        Moment(qid=str(index), video=video, query="a word", start_sec=0.0, end_sec=1.0, duration_sec=2.0)
+        Moment(qid=str(index), video=video, query="a word", windows_sec=((0.0, 1.0),), duration_sec=2.0)
         for index, video in enumerate(videos)
     ]
 
@@ -63,6 +63,15 @@ def test_hold_out_takes_the_videos_with_the_lowest_digests() -> None:
 def test_hold_out_refuses_an_impossible_fraction(videos: str, fraction: float, message: str) -> None:
     with pytest.raises(DataError, match=message):
         hold_out(moments_of([*videos]), fraction=fraction, seed=0)
+
+
+def test_selection_on_a_test_split_without_true_windows_is_refused() -> None:
+    splits = {"train": [moment("1", "v", (0, 5))], "test": [moment("2", "v")]}
+    annotations = make_annotations(
+        reader=lambda name: splits[name], validation="test", splits={k: {"name": k} for k in splits}
+    )
+    with pytest.raises(DataError, match=r"no true windows; set dataset\.validation=holdout"):
+        annotations.read()
 
 
 def test_videos_with_different_durations_are_logged(caplog: pytest.LogCaptureFixture) -> None:

@@ -34,14 +34,14 @@ class Ladder(PlacedFeatures):
 def pairs_of(
     queries: list[list[int]],
     videos: list[int],
-    spans_sec: list[tuple[float, float]] | None = None,
+    windows_sec: list[list[tuple[float, float]]] | None = None,
     durations_sec: list[float] | None = None,
 ) -> Pairs:
-    spans_sec = spans_sec or [(1.0, 4.0)] * len(queries)
+    windows_sec = windows_sec or [[(1.0, 4.0)]] * len(queries)
     durations_sec = durations_sec or [10.0] * len(queries)
     moments = [
-        moment(str(number), "v", span_sec, duration_sec=duration_sec)
-        for number, (span_sec, duration_sec) in enumerate(zip(spans_sec, durations_sec, strict=True))
+        moment(str(number), "v", *windows, duration_sec=duration_sec)
+        for number, (windows, duration_sec) in enumerate(zip(windows_sec, durations_sec, strict=True))
     ]
     return Pairs.of(moments, queries=queries, videos=videos)
 
@@ -54,7 +54,7 @@ def test_every_field_of_a_batch_by_hand() -> None:
     pairs = pairs_of(
         [[5], [9] * 7, [4, 1, 6], [2, 2]],
         [1, 3, 2, 0],
-        [(2.5, 7.5), (0.0, 1.0), (0.0, 1.0), (6.0, 9.0)],
+        [[(2.5, 7.5)], [(0.0, 1.0)], [(0.0, 1.0), (3.0, 4.0)], [(6.0, 9.0)]],
         [10.0, 1.0, 4.0, 6.5],
     )
     batch = collate(pairs, select(0, 2, 3, words=3), features=Ladder(4), sampling=Pick(clips=CLIPS))
@@ -67,19 +67,21 @@ def test_every_field_of_a_batch_by_hand() -> None:
     assert batch.video_mask.tolist() == [[True, True, False], [True, True, True], [True, False, False]]
     assert batch.query.tolist() == [[5, 0, 0], [4, 1, 6], [2, 2, 0]]
     assert batch.query_mask.tolist() == [[True, False, False], [True, True, True], [True, True, False]]
-    assert batch.span_sec.tolist() == [[2.5, 7.5], [0.0, 1.0], [6.0, 9.0]]
+    # A pair with fewer windows repeats its first.
+    assert batch.windows_sec.tolist() == [[[2.5, 7.5]] * 2, [[0.0, 1.0], [3.0, 4.0]], [[6.0, 9.0]] * 2]
     assert batch.duration_sec.tolist() == [10.0, 4.0, 6.5]
     assert batch.index.tolist() == [0, 2, 3]
     assert batch.video_index is None
     # The last one ends after its video: cut in fractions, as annotated in seconds.
-    assert batch.span.flatten().tolist() == pytest.approx([0.25, 0.75, 0.0, 0.25, 6 / 6.5, 1.0])
+    expected = [*[0.25, 0.75] * 2, *(0.0, 0.25, 0.75, 1.0), *[6 / 6.5, 1.0] * 2]
+    assert batch.windows.flatten().tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_types_of_a_batch(dtype: torch.dtype) -> None:
     batch = collate(pairs_of([[3]], [0]), select(0, words=1), features=Ladder(1, dtype), sampling=Pick(clips=CLIPS))
-    assert (batch.video.dtype, batch.span.dtype) == (dtype, torch.float32)
-    assert (batch.span_sec.dtype, batch.duration_sec.dtype) == (torch.float64, torch.float64)
+    assert (batch.video.dtype, batch.windows.dtype) == (dtype, torch.float32)
+    assert (batch.windows_sec.dtype, batch.duration_sec.dtype) == (torch.float64, torch.float64)
     assert (batch.video_mask.dtype, batch.query_mask.dtype) == (torch.bool, torch.bool)
     assert (batch.query.dtype, batch.index.dtype) == (torch.int64, torch.int64)
     assert batch.to("cpu").video.dtype == torch.float32

@@ -98,9 +98,9 @@ def test_ground_truth_of_evaluation(ground_truth: str, end_sec: float, arguments
     annotate(arguments, "train", [moment("long", "t00", (8.0, 11.0)), *TRAIN])
     datamodule = ready(arguments | {"ground_truth": ground_truth})
     batch = next(iter(datamodule.test_dataloader()))
-    assert batch.span_sec[1].tolist() == [5.0, end_sec]  # of 10 s
-    assert batch.span[1].tolist() == [0.5, 1.0]
-    assert datamodule.dataset("train").moments[0].end_sec == 10.0
+    assert batch.windows_sec[1].tolist() == [[5.0, end_sec]]  # of 10 s
+    assert batch.windows[1].tolist() == [[0.5, 1.0]]
+    assert datamodule.dataset("train").moments[0].windows_sec[0][1] == 10.0
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
@@ -108,7 +108,7 @@ def test_defect_is_dropped_in_training_and_an_error_elsewhere(split: str, argume
     kept = {"train": TRAIN, "val": VAL, "test": TEST}[split]
     annotate(arguments, split, [*kept, moment("broken", "v00", (5.0, 2.0))])
     if split != "train":
-        with pytest.raises(DataError, match=rf"{split}: 1 pairs .* broken \(reversed: 5.00 to 2.00 of 10.00 s\)"):
+        with pytest.raises(DataError, match=rf"{split}: 1 windows .* broken \(reversed: 5.00 to 2.00 of 10.00 s\)"):
             ready(arguments)
     dropped = ready(arguments | {"on_defect": "error" if split == "train" else "drop"})
     assert [each.qid for each in dropped.dataset(split).moments] == [each.qid for each in kept]
@@ -243,7 +243,7 @@ def test_batch_of_evaluation_by_hand(arguments: dict[str, Any]) -> None:
     assert second.query_mask.tolist() == [[True] * 4, [True, False, False, False], [True, False, False, False]]
     assert first.video.shape == (3, CLIPS, DIM)
     assert first.video_mask.sum(dim=1).tolist() == [2, 2, CLIPS]
-    assert third.span_sec.tolist() == [[2.5, 5.0]]
+    assert third.windows_sec.tolist() == [[[2.5, 5.0]]]
 
 
 def test_batches_in_the_order_of_videos_hold_each_video_once(arguments: dict[str, Any]) -> None:
@@ -257,7 +257,7 @@ def test_batches_in_the_order_of_videos_hold_each_video_once(arguments: dict[str
         for row, index in enumerate(batch.index.tolist()):
             other = plain[index]
             place = other.index.tolist().index(index)
-            for name in ("video", "video_mask", "span_sec"):
+            for name in ("video", "video_mask", "windows_sec"):
                 assert torch.equal(vars(pairwise)[name][row], vars(other)[name][place])
     videos_of = [[TEST[order[i]].video for i in batch.index.tolist()] for batch in found]
     assert videos_of == [["e02", "e02", "e02", "e00"], ["e00", "e01", "e01"]]

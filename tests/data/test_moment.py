@@ -20,6 +20,7 @@ from cpnet.data.moment import normalise_id
         ("v_QOlSCBRmfWY", "QOlSCBRmfWY"),
         ("QOlSCBRmfWY", "QOlSCBRmfWY"),
         ("v_0bosp4-pyTM.WEBM", "0bosp4-pyTM"),
+        *((f"a.{suffix}", "a") for suffix in ("3gp", "MOV", "wmv", "mpg", "mpeg", "m4v", "flv", "ts", "ogv")),
         ("v_123456789", "v_123456789"),
         ("v_v_123456789", "v_123456789"),
         ("v_123456789012", "v_123456789012"),

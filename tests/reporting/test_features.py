@@ -30,7 +30,7 @@ def video(**changes: Any) -> VideoStatistics:
 
 def report(split: str, **changes: Any) -> CleaningReport:
     clipped = ("clipped_start", "clipped_end", "clipped_end_over_1s")
-    counts = dict.fromkeys(("read", "videos", *clipped, "reversed", "empty", "kept"), 0)
+    counts = dict.fromkeys(("read", "videos", "windows", *clipped, "reversed", "empty", "kept"), 0)
     return CleaningReport(**{"split": split, "dropped": (), **counts, **changes})
 
 
@@ -73,7 +73,7 @@ def defective() -> Inspection:
         coverage={"train": covered(videos=4), "test": covered(videos=3, pairs=8, missing=("x", "y"), missing_pairs=5)},
         surplus=("s", "t"),
         shared={"train and test": ("c",)},
-        annotations=(report("train", read=5, kept=4, reversed=1, dropped=(("q1", "reversed"),)),),
+        annotations=(report("train", read=5, windows=5, kept=4, reversed=1, dropped=(("q1", "reversed"),)),),
         fingerprint=None,
         looks_like=(),
         but=("one pack, but: 5.00 rows per second, not 1 to 2",),
@@ -164,7 +164,7 @@ def test_table_names_the_defects(tmp_path: Path) -> None:
     }
     table = rows(text)
     assert {name: table[name] for name in expected} == expected
-    assert "dropped 1 (1 reversed, 0 empty)" in table["annotations"]
+    assert "dropped 1 windows (1 reversed, 0 empty)" in table["annotations"]
     assert [line.split()[1] for line in text.splitlines() if line.startswith("problem: ")] == ["2", "1", "1", "1"]
     assert f"outputs: {tmp_path}\n" in text
 

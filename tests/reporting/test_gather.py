@@ -25,8 +25,19 @@ def test_a_run_is_read_with_its_scores(tmp_path: Path) -> None:
     assert run.scores["mIoU"].tolist() == pytest.approx([0.6, 1 / 3])
     assert run.scores["R1@0.5"].tolist() == [1.0, 0.0]
     assert run.scores["dR1@0.5"].tolist() == pytest.approx([0.6, 0.0])
-    np.testing.assert_allclose(run.true, true / 10)
+    np.testing.assert_allclose(run.windows, true[:, None] / 10)
     assert run.curves == {"train/loss": {0: 3.0, 1: 2.0}, "val/mIoU": {0: 10.0, 1: 20.0}}
+
+
+def test_several_windows_are_padded_and_the_best_one_counts(tmp_path: Path) -> None:
+    folder = write_run(
+        tmp_path / "a", true=np.array([[[2.0, 4.0], [0.0, 6.0]]] * 2), predicted=np.array([[0.0, 5.0]] * 2)
+    )
+    path = folder / "predictions.jsonl"
+    path.write_text(path.read_text().replace('"true": [[2.0, 4.0], [0.0, 6.0]]', '"true": [[0.0, 6.0]]', 1))
+    (run,) = read(tmp_path).runs
+    assert run.windows.tolist() == [[[0.0, 0.6]] * 2, [[0.2, 0.4], [0.0, 0.6]]]
+    assert run.scores["mIoU"].tolist() == pytest.approx([5 / 6] * 2)
 
 
 def test_the_hash_depends_on_the_pairs_but_not_on_their_order(tmp_path: Path) -> None:
@@ -68,6 +79,10 @@ def _off_by(points: float) -> Callable[[Path], None]:
     return change
 
 
+def _without_metrics(folder: Path) -> None:
+    replace(Results.read(folder), metrics={}).write(folder)
+
+
 def _extra_span(folder: Path) -> None:
     path = folder / "predictions.jsonl"
     first, *others = path.read_text().splitlines()
@@ -82,6 +97,7 @@ def _extra_span(folder: Path) -> None:
         (_drop("config.yaml"), "config.yaml is missing; reports show only runs of cpnet.train"),
         (_drop("predictions.jsonl"), "predictions.jsonl cannot be read"),
         (_write("results.json", '{"metrics": {'), "results.json cannot be read"),
+        (_without_metrics, "its test split has no true windows, so it has predictions but no metrics"),
         (_write("results.json", "{}"), "results.json cannot be read (it has no experiment, model, metrics"),
         (_write("config.yaml", "a: [1"), "config.yaml cannot be read"),
         (_write("config.yaml", "a: 1"), "config.yaml has no metrics"),

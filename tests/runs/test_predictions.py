@@ -23,14 +23,14 @@ ROWS = st.builds(
     query=TEXT,
     duration=st.floats(1e-3, 1e6),
     predicted=st.lists(SPANS, min_size=1, max_size=3).map(tuple),
-    true=SPANS,
+    true=st.lists(SPANS, min_size=1, max_size=3).map(tuple),
     iou=st.floats(0, 1),
 )
 
 
 def row(**changes: Any) -> dict[str, Any]:
     content = {"qid": "q", "video": "v", "query": "a “café” opens", "duration": 10, "iou": 0.5}
-    return content | {"predicted": [[0, 5.0], [1, 2]], "true": [0, 10]} | changes
+    return content | {"predicted": [[0, 5.0], [1, 2]], "true": [[0, 10]]} | changes
 
 
 def file_of(folder: Path, *lines: object) -> Path:
@@ -51,7 +51,7 @@ def test_file_is_readable_json(tmp_path: Path) -> None:
     path = file_of(tmp_path, row(), b"", row(extra=1))
     (first, second) = read_predictions(path)
     assert first == second
-    assert (first.duration, first.predicted, first.true) == (10.0, ((0.0, 5.0), (1.0, 2.0)), (0.0, 10.0))
+    assert (first.duration, first.predicted, first.true) == (10.0, ((0.0, 5.0), (1.0, 2.0)), ((0.0, 10.0),))
     write_predictions(path, [first])
     assert json.loads(path.read_text(encoding="utf-8")) == row()
     assert "“café”" in path.read_text(encoding="utf-8")
@@ -93,9 +93,11 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         (row(duration=10**400), "duration must be a number"),
         (row(iou=True), "iou must be a number; got True"),
         (row(iou=float("nan")), "numbers must be finite"),
-        (row(true=[0, float("inf")]), "numbers must be finite"),
-        (row(true=[0, 1, 2]), "true must be 2 values"),
-        (row(true="01"), "true must be 2 values"),
+        (row(true=[[0, float("inf")]]), "numbers must be finite"),
+        (row(true=[[0, 1, 2]]), "true must be 2 values"),
+        (row(true=[]), "iou must be null if true is empty"),
+        (row(iou=None), "iou must be null if true is empty"),
+        (row(true="01"), "true must be a list of values"),
         (row(predicted=[]), "predicted must be a list"),
         (row(predicted=[0, 1]), "predicted must be 2 values; got 0"),
         (row(predicted={"0": [0, 1]}), "predicted must be a list"),
@@ -108,4 +110,4 @@ def test_malformed_line_is_refused_with_its_number(line: object, message: str, t
     next(rows)
     with pytest.raises(DataError, match=rf"predictions\.jsonl, line 2: .*{message}") as caught:
         next(rows)
-    assert len(str(caught.value)) < len(str(path)) + 200
+    assert len(str(caught.value)) < len(str(path)) + 300

@@ -66,8 +66,11 @@ def test_new_query_has_an_answer(folder: Path) -> None:
     (row,) = (folder / "outputs/new/predictions.jsonl").read_text(encoding="utf-8").splitlines()
     answer = json.loads(row)
     ((start, end),) = answer["predicted"]
-    assert (answer["qid"], answer["video"]) == ("new", "video_00001")
+    assert (answer["qid"], answer["video"], answer["true"], answer["iou"]) == ("new", "video_00001", [], None)
     assert 0 <= start < end <= 30
+    submitted = json.loads((folder / "outputs/new/submission.jsonl").read_text(encoding="utf-8"))
+    assert submitted["pred_relevant_windows"] == [[start, end, 1.0]]
+    assert json.loads((folder / "outputs/new/results.json").read_text(encoding="utf-8"))["metrics"] == {}
 
 
 def test_example_line_can_be_read(tmp_path: Path) -> None:
@@ -76,7 +79,7 @@ def test_example_line_can_be_read(tmp_path: Path) -> None:
     (line,) = re.findall(r"^ +(\{.*\})$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     (tmp_path / "one.jsonl").write_text(line, encoding="utf-8")
     (moment,) = read_jsonl(annotations=tmp_path / "one.jsonl")
-    assert (moment.video, moment.start_sec, moment.end_sec) == ("kitchen_07", 4.0, 9.5)
+    assert (moment.video, moment.windows_sec) == ("kitchen_07", ((4.0, 9.5),))
 
 
 def test_yaml_is_short() -> None:

@@ -105,7 +105,7 @@ def test_reversed_pair_of_the_test_split_is_a_problem(place: Path) -> None:
     path.write_text("\n".join([f"{video} {end} {start}##{query}", *others]), encoding="utf-8")
     ended = prepare(place)
     assert ended.code == 1
-    assert "1 pairs of split test are reversed or empty: " in ended.out
+    assert "1 windows of split test are reversed or empty: " in ended.out
     report = {each["split"]: each for each in found(place)["annotations"]}["test"]
     assert (report["read"], report["kept"], report["reversed"]) == (12, 11, 1)
     assert "(1 reversed, 0 empty)" in ended.out

@@ -137,8 +137,8 @@ def test_summary_names_metrics_by_split_and_omits_missing_values() -> None:
     assert not {"metrics/mIoU", "reversed", "experiment", "git_commit", "paper"} & set(logged)
 
 
-def logged(folder: Path, **changed: Any) -> OfflineRun:
-    """A run whose 300 pairs have the IoUs 0 to 299 thousandths, in mixed order."""
+def logged(folder: Path, *, known: bool = True, **changed: Any) -> OfflineRun:
+    """A run whose 300 pairs have the IoUs 0 to 299 thousandths, in mixed order; or no true windows."""
     rows = [
         PredictionRow(
             qid=str(n),
@@ -146,8 +146,8 @@ def logged(folder: Path, **changed: Any) -> OfflineRun:
             query=f"query {n}",
             duration=10.0,
             predicted=((n / 100, 10.0), (0.0, 1.0)),
-            true=(0.0, 3.0),
-            iou=n / 1000,
+            true=((0.0, 0.001), (0.0, 3.0)) if known else (),
+            iou=n / 1000 if known else None,
         )
         for n in sorted(range(300), key=lambda n: n * 7 % 300)
     ]
@@ -161,8 +161,8 @@ def logged(folder: Path, **changed: Any) -> OfflineRun:
 
 
 def test_offline_run_has_results_predictions_and_checkpoint(tmp_path: Path) -> None:
-    changed = {"entity": "team", "group": "table1", "tags": ["a", "x" * 70, "a"], "checkpoint": True, "predictions": 4}
-    run = logged(tmp_path, **changed)
+    changed: dict[str, Any] = {"entity": "team", "group": "table1", "tags": ["a", "x" * 70, "a"], "checkpoint": True}
+    run = logged(tmp_path, predictions=4, **changed)
     start = {"display_name": "n", "entity": "team", "project": "p", "run_group": "table1", "tags": ["a", "x" * 64]}
     assert {key: run.start.get(key) for key in start} == start
     assert {key: run.summary[key] for key in SUMMARY} == SUMMARY
@@ -188,6 +188,12 @@ def test_offline_run_has_results_predictions_and_checkpoint(tmp_path: Path) -> N
     waiting = [Path(each["local_path"]) for each in table["manifest"]["contents"]]
     assert all((tmp_path / "wandb") in path.parents and path.is_file() for path in waiting)
     assert "WANDB_DATA_DIR" not in os.environ
+
+
+def test_predictions_without_true_windows_are_not_logged(tmp_path: Path) -> None:
+    run = logged(tmp_path, known=False)
+    assert (run.tables, set(run.pictures)) == ({}, set())
+    assert run.exit_code == 0
 
 
 def test_zero_predictions_log_no_table(tmp_path: Path) -> None:

@@ -13,23 +13,25 @@ from torch import Tensor
 
 import oracles
 from cpnet.batch import GroundingBatch, GroundingOutput
+from cpnet.data.collate import pad_windows
 from cpnet.options import LossOptions
 from cpnet.training.losses import GroundingLoss, attention_loss, regression_loss
 
 NORMALIZERS = ("target", "literal")
 FRACTION = st.floats(0, 1)
+WINDOWS = st.lists(st.tuples(FRACTION, FRACTION).map(lambda ends: (min(ends), max(ends))), min_size=1, max_size=3)
 LOGITS = st.lists(st.floats(-20, 20), min_size=4, max_size=4)
 
 
-def batch_of(spans: list[tuple[float, float]], clips: list[int]) -> GroundingBatch:
-    pairs, most = len(spans), max(clips)
+def batch_of(windows: list[list[tuple[float, float]]], clips: list[int]) -> GroundingBatch:
+    pairs, most = len(windows), max(clips)
     return GroundingBatch(
         video=torch.zeros(pairs, most, 1),
         video_mask=torch.arange(most) < torch.tensor(clips)[:, None],
         query=torch.zeros(pairs, 1, dtype=torch.int64),
         query_mask=torch.ones(pairs, 1, dtype=torch.bool),
-        span=torch.tensor(spans, dtype=torch.float64),
-        span_sec=torch.tensor(spans, dtype=torch.float64),
+        windows=pad_windows([*map(tuple, windows)]),
+        windows_sec=pad_windows([*map(tuple, windows)]),
         duration_sec=torch.ones(pairs, dtype=torch.float64),
         index=torch.arange(pairs),
     )
@@ -53,38 +55,38 @@ def test_attention_loss_equals_loop(normalizer: str, pairs: list[tuple[list[floa
     assert answer.item() == pytest.approx(expected, abs=1e-9)
 
 
-@given(st.lists(st.tuples(*[st.floats(-3, 3)] * 4), min_size=1, max_size=5))
-def test_regression_loss_equals_loop(pairs: list[tuple[float, float, float, float]]) -> None:
-    span, target = [list(four[:2]) for four in pairs], [list(four[2:]) for four in pairs]
+@given(st.lists(st.tuples(*[st.floats(-3, 3)] * 6), min_size=1, max_size=5))
+def test_regression_loss_equals_loop(pairs: list[tuple[float, ...]]) -> None:
+    span, target = [list(six[:2]) for six in pairs], [[(six[2], six[3]), (six[4], six[5])] for six in pairs]
     answer = regression_loss(torch.tensor(span, dtype=torch.float64), torch.tensor(target, dtype=torch.float64))
     assert answer.item() == pytest.approx(oracles.regression_loss(span, target), abs=1e-12)
 
 
 @pytest.mark.parametrize("normalizer", NORMALIZERS)
 @given(
-    pairs=st.lists(st.tuples(st.integers(1, 9), FRACTION, FRACTION, FRACTION, FRACTION), min_size=1, max_size=4),
+    pairs=st.lists(st.tuples(st.integers(1, 9), WINDOWS, FRACTION, FRACTION), min_size=1, max_size=4),
     attention_weight=st.floats(0, 3),
     regression_weight=st.floats(0, 3),
 )
 def test_loss_equals_loop_over_real_clips(
     normalizer: str,
-    pairs: list[tuple[int, float, float, float, float]],
+    pairs: list[tuple[int, list[tuple[float, float]], float, float]],
     attention_weight: float,
     regression_weight: float,
 ) -> None:
     clips = [pair[0] for pair in pairs]
-    true = [(min(pair[1:3]), max(pair[1:3])) for pair in pairs]
+    true = [pair[1] for pair in pairs]
     batch = batch_of(true, clips)
     torch.manual_seed(0)
     logits = torch.randn(batch.video_mask.shape, dtype=torch.float64).masked_fill(~batch.video_mask, -1e30)
-    span = torch.tensor([pair[3:] for pair in pairs], dtype=torch.float64)
+    span = torch.tensor([pair[2:] for pair in pairs], dtype=torch.float64)
     output = output_of(span, logits.log_softmax(dim=1))
 
     assert output.log_attention is not None
     real = [row[:n] for row, n in zip(output.log_attention.tolist(), clips, strict=True)]
     target = [oracles.clip_target(one, n) for one, n in zip(true, clips, strict=True)]
     attention = oracles.attention_loss(real, target, normalizer=normalizer)
-    regression = oracles.regression_loss(span.tolist(), [list(one) for one in true])
+    regression = oracles.regression_loss(span.tolist(), true)
     options = LossOptions(
         attention_weight=attention_weight, regression_weight=regression_weight, attention_normalizer=normalizer
     )
@@ -96,7 +98,7 @@ def test_loss_equals_loop_over_real_clips(
 
 
 def test_weights_default_to_one() -> None:
-    batch = batch_of([(0.2, 0.6)], [5])
+    batch = batch_of([[(0.2, 0.6)]], [5])
     output = output_of(torch.tensor([[0.3, 0.9]], dtype=torch.float64), torch.full((1, 5), math.log(0.2)).double())
     losses = GroundingLoss()(output, batch)
     assert set(losses) == {"loss", "attention", "regression"}
@@ -107,7 +109,7 @@ def test_weights_default_to_one() -> None:
 
 def test_padding_adds_no_loss_and_no_nan() -> None:
     """Logs of masked attention are the lowest number of their type."""
-    batch = batch_of([(0.0, 1.0), (0.9, 0.9)], [1, 3])
+    batch = batch_of([[(0.0, 1.0)], [(0.9, 0.9)]], [1, 3])
     logits = torch.zeros(2, 3).masked_fill(~batch.video_mask, torch.finfo(torch.float32).min).requires_grad_()
     span = torch.tensor([[0.0, 1.0], [0.9, 0.9]], dtype=torch.float64)
     losses = GroundingLoss()(output_of(span, logits.log_softmax(dim=1)), batch)
@@ -133,4 +135,4 @@ def test_unknown_normalizer_is_refused_by_key() -> None:
 def test_missing_attention_is_refused() -> None:
     span = torch.tensor([[0.3, 0.9]])
     with pytest.raises(ValueError, match=r"the model returns no log_attention; implement its method loss"):
-        GroundingLoss()(GroundingOutput(span=span, ranked=span[:, None]), batch_of([(0.2, 0.6)], [5]))
+        GroundingLoss()(GroundingOutput(span=span, ranked=span[:, None]), batch_of([[(0.2, 0.6)]], [5]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 import cpnet
-from corpora import TEST, TRAIN, Table, ready, trainer, write_corpus
+from corpora import TEST, TRAIN, VAL, Table, ready, trainer, write_corpus
 from cpnet.data.moment import Moment
 from cpnet.evaluation.protocol import Protocol, Selection
 from cpnet.options import MetricsOptions
@@ -51,7 +52,7 @@ def config(**dataset: Any) -> DictConfig:
 def arrays(moments: list[Moment], span: tuple[float, float]) -> tuple[Any, Any, Any]:
     duration = np.array([each.duration_sec for each in moments])
     ranked = np.array([[[span[0] * seconds, span[1] * seconds]] for seconds in duration])
-    return ranked, np.array([(each.start_sec, each.end_sec) for each in moments]), duration
+    return ranked, np.array([each.windows_sec[0] for each in moments]), duration
 
 
 def slow_best(moments: list[Moment], threshold: float | None) -> tuple[float, float]:
@@ -86,6 +87,22 @@ def test_trivial_rows_are_fitted_on_train_and_measured_on_test() -> None:
                 "mIoU": reference.mean_iou(ranked, target),
             }
         )
+
+
+def test_trivial_predictors_have_one_prediction() -> None:
+    rows = trivial_rows(TRAIN, TEST, metrics=MetricsOptions(recall_at=[5, 1], thresholds=[0.5], discounted=False))
+    assert {key for row in rows.values() for key in row.metrics} == {"R1@0.5", "mIoU"}
+
+
+def test_split_without_true_windows_has_no_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unknown = [replace(each, windows_sec=()) for each in TEST]
+    datamodule = ready(write_corpus(tmp_path, {"train": TRAIN, "val": VAL, "test": unknown}))
+    writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
+    module = GroundingModule(model=Table(torch.rand(len(TEST), 2)), metrics=METRICS)
+    results = measure(config(), trainer(callbacks=[writer]), module, datamodule, writer)
+    assert (results.metrics, results.trivial, results.paper, results.pairs) == ({}, {}, {}, len(TEST))
+    assert Results.read(tmp_path) == results
+    assert "tiny, test split, 7 pairs: no true windows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("split", "name"), [("test", "cpnet"), ("test", "my_model"), ("val", "cpnet")])

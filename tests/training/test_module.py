@@ -19,6 +19,7 @@ from corpora import CLIPS, ROWS, TEST, TRAIN, VAL, Table, ready, trainer, write_
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
+from cpnet.errors import ConfigError
 from cpnet.evaluation.metrics import RESOLUTION, GroundingMetrics, PairMean
 from cpnet.options import LossOptions, MetricsOptions
 from cpnet.training.losses import GroundingLoss
@@ -63,9 +64,8 @@ def terms(answers: Tensor, moments: list[Moment]) -> dict[str, float]:
     attention = regression = 0.0
     for answer, each in zip(answers.tolist(), moments, strict=True):
         attention += math.log(min(ROWS[each.video], CLIPS)) / len(moments)
-        target = (each.start_sec / each.duration_sec, each.end_sec / each.duration_sec)
-        for predicted, true in zip(answer, target, strict=True):
-            error = abs(predicted - true)
+        for predicted, true in zip(answer, each.windows_sec[0], strict=True):
+            error = abs(predicted - true / each.duration_sec)
             regression += (error**2 / 2 if error < 1 else error - 0.5) / len(moments)
     return {"attention": attention, "regression": regression, "loss": 2 * attention + 3 * regression}
 
@@ -73,7 +73,7 @@ def terms(answers: Tensor, moments: list[Moment]) -> dict[str, float]:
 def measures(answers: Tensor, moments: list[Moment], *, strict: bool = False) -> dict[str, float]:
     duration = np.array([each.duration_sec for each in moments])
     ranked = np.sort(answers.double().numpy(), axis=1)[:, None] * duration[:, None, None]
-    target = np.array([(each.start_sec, each.end_sec) for each in moments])
+    target = np.array([each.windows_sec[0] for each in moments])
     values = {"mIoU": reference.mean_iou(ranked, target)}
     for m in (0.3, 0.5, 0.7):
         values[f"R1@{m}"] = reference.recall(ranked, target, n=1, threshold=m, strict=strict)
@@ -129,6 +129,24 @@ def test_training_logs_losses_rate_and_norm(datamodule: GroundingDataModule) -> 
     assert (found["learning_rate"], found["skipped"]) == (0, 0)
 
 
+def test_split_without_true_windows_is_not_scored(tmp_path: Path) -> None:
+    unknown = [replace(each, windows_sec=()) for each in TEST]
+    datamodule = ready(write_corpus(tmp_path, {"train": TRAIN, "val": VAL, "test": unknown}))
+    measured, run = module(table(len(TEST))), trainer()
+    run.test(measured, datamodule=datamodule, verbose=False)
+    assert set(run.callback_metrics) == {"test/reversed"}
+    run.validate(measured, datamodule=datamodule, verbose=False)
+    assert set(run.callback_metrics) == {f"val/{name}" for name in METRICS | TERMS}
+
+
+@pytest.mark.parametrize("loop", ["fit", "validate", "test"])
+def test_recall_beyond_the_ranked_predictions_is_refused(loop: str, datamodule: GroundingDataModule) -> None:
+    measured, run = module(table(len(TRAIN)), metrics=MetricsOptions(recall_at=[5, 1])), trainer(max_epochs=1)
+    with pytest.raises(ConfigError, match=r"metrics\.recall_at has 5, but the model ranks 1 predictions per query"):
+        getattr(run, loop)(measured, datamodule=datamodule)
+    assert run.global_step == 0
+
+
 class Watch(Callback):
     """Records the rate and the table of each step."""
 
@@ -171,7 +189,7 @@ def test_gradients_are_clipped_by_norm_or_value(
     run.fit(trained, datamodule=datamodule)
     moved = (start - parameters(trained)).double().numpy()
     (pairs,) = moved.any(axis=1).nonzero()
-    targets = np.array([(each.start_sec / each.duration_sec, each.end_sec / each.duration_sec) for each in TRAIN])
+    targets = np.array([each.windows_sec[0] for each in TRAIN]) / 10  # TRAIN's videos are ten seconds long
     gradient = start.double().numpy()[pairs] - targets[pairs]  # of smooth L1; weight 3, mean over 3 pairs
     norm = np.linalg.norm(gradient)
     assert 0.05 < np.abs(gradient).max() <= norm < 50
@@ -206,8 +224,8 @@ def test_videos_are_shared_only_with_models_that_support_it(shares: bool | None)
         video_mask=torch.tensor([[True, True, False, False], [True, True, True, True]]),
         query=torch.ones(3, 5, dtype=torch.int64),
         query_mask=torch.ones(3, 5, dtype=torch.bool),
-        span=torch.rand(3, 2),
-        span_sec=torch.rand(3, 2, dtype=torch.float64),
+        windows=torch.rand(3, 1, 2),
+        windows_sec=torch.rand(3, 1, 2, dtype=torch.float64),
         duration_sec=torch.rand(3, dtype=torch.float64),
         index=torch.arange(3),
         video_index=torch.tensor([1, 0, 1]),
@@ -273,14 +291,14 @@ class Regressor(nn.Module):
         return GroundingOutput(span=span, ranked=span.sort(dim=-1).values[:, None])
 
     def loss(self, output: GroundingOutput, batch: GroundingBatch) -> dict[str, Tensor]:
-        error = (output.span - batch.span).square().sum(dim=1).mean()
+        error = (output.span - batch.windows[:, 0]).square().sum(dim=1).mean()
         return {"loss": 2 * error, "error": error}
 
 
 def test_loss_of_the_model_replaces_the_configured_loss(datamodule: GroundingDataModule) -> None:
     answers, run = table(len(TRAIN)), trainer(max_epochs=1)
     run.fit(module(answers, model=Regressor(answers)), datamodule=datamodule)
-    targets = np.array([(each.start_sec / each.duration_sec, each.end_sec / each.duration_sec) for each in TRAIN])
+    targets = np.array([each.windows_sec[0] for each in TRAIN]) / 10  # TRAIN's videos are ten seconds long
     error = ((answers.double().numpy() - targets) ** 2).sum(axis=1).mean()
     found = logged(run, "train")
     assert (found["loss"], found["error"]) == pytest.approx((2 * error, error), rel=1e-5)

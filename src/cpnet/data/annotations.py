@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from cpnet.data.cleaning import FLOAT_NOISE_SEC, CleaningReport, clean
 from cpnet.data.moment import Moment, normalise_id
-from cpnet.errors import ConfigError, DataError
+from cpnet.data.time_units import SECONDS, in_seconds
+from cpnet.errors import ConfigError, DataError, shown
 
 log = logging.getLogger(__name__)
 
@@ -19,6 +20,7 @@ ALLOWED = {
     "validation": ("file", "holdout", "test"),
     "on_defect": ("error", "drop"),
     "ground_truth": ("clipped", "raw"),
+    "time_unit": (None, *SECONDS),
 }
 
 
@@ -37,13 +39,14 @@ class Annotations:
     validation: str  # file reads val, holdout holds out training videos, test selects on the test split
     holdout_fraction: float  # share of the training videos
     holdout_seed: int
-    on_defect: str  # policy on reversed and empty pairs of evaluation splits: error or drop
-    ground_truth: str  # true spans of evaluation splits: clipped to the video, or raw (as annotated)
+    on_defect: str  # policy on reversed and empty windows of evaluation splits: error or drop
+    ground_truth: str  # true windows of evaluation splits: clipped to the video, or raw (as annotated)
+    time_unit: str | None  # of the times of all files, not of the durations; None: seconds, if they look like it
 
     def __post_init__(self) -> None:
         for key, allowed in ALLOWED.items():
             if (value := getattr(self, key)) not in allowed:
-                raise ConfigError(f"dataset.{key} must be one of {', '.join(allowed)}; got {value!r}")
+                raise ConfigError(f"dataset.{key} must be one of {', '.join(map(str, allowed))}; got {value!r}")
         wanted = {"train", "test"} | ({"val"} if self.validation == "file" else set())
         if wanted - self.splits.keys():
             raise ConfigError(f"dataset.splits must hold {', '.join(sorted(wanted))}; got {', '.join(self.splits)}")
@@ -52,7 +55,7 @@ class Annotations:
         """Read and clean every split; return the moments of train, val and test, and a report for each file read.
 
         Raises:
-            DataError: a file is missing or malformed, or an evaluation split has defects
+            DataError: a file is missing or malformed, its times are not seconds, or an evaluation split has defects
         """
         moments: dict[str, list[Moment]] = {}
         reports = []
@@ -61,7 +64,7 @@ class Annotations:
                 continue
             training = split == "train"
             moments[split], report = clean(
-                self.reader(**self.splits[split]),
+                in_seconds(self.reader(**self.splits[split]), unit=self.time_unit, split=split),
                 split=split,
                 drop=training or self.on_defect == "drop",
                 clip=training or self.ground_truth == "clipped",
@@ -76,6 +79,8 @@ class Annotations:
             counts = len(moments["val"]), len(moments["train"])
             log.info("val: %d pairs held out of train, %d remain in train (dataset.validation=holdout)", *counts)
         elif self.validation == "test":
+            if not reports[-1].windows:
+                raise DataError("val: the test split has no true windows; set dataset.validation=holdout or file")
             moments["val"] = moments["test"]
             log.warning("val: the test split (dataset.validation=test), so the checkpoint is selected on test")
         return moments, reports
@@ -111,7 +116,9 @@ def _warn_of_different_durations(moments: Iterable[Moment]) -> None:
         durations.setdefault(normalise_id(moment.video), set()).add(moment.duration_sec)
     different = {video: each for video, each in durations.items() if max(each) - min(each) > FLOAT_NOISE_SEC}
     if different:
-        listed = ", ".join(f"{video!r} ({min(each)} to {max(each)} s)" for video, each in list(different.items())[:10])
+        listed = ", ".join(
+            f"{shown(video, 60)} ({min(each)} to {max(each)} s)" for video, each in list(different.items())[:10]
+        )
         log.warning(
             "durations: %d of %d videos have several: %s; each pair uses its own duration; correct the wrong ones",
             *(len(different), len(durations), listed),

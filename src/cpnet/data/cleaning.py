@@ -1,4 +1,4 @@
-"""Clip moments to their video, and drop or reject moments without a span. A report counts the changes."""
+"""Clip true windows to their video, and drop or reject defective ones. A report counts the changes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cpnet.data.moment import Moment
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut
+
+Window = tuple[float, float]
 
 # Rounding errors move ends up to 3e-14 s past the video; annotated times have two decimals or more.
 FLOAT_NOISE_SEC = 1e-6
@@ -15,52 +17,68 @@ FLOAT_NOISE_SEC = 1e-6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CleaningReport:
-    """Counts of defects and changes in a split, of pairs as read: a dropped pair may also count as clipped."""
+    """Counts of defects and changes in a split, of windows as read: a dropped window may also count as clipped."""
 
     split: str
     read: int  # pairs read
     videos: int  # distinct videos among them
+    windows: int  # their true windows; 0 if the split has none and is only predicted
     clipped_start: int  # starts outside [0, duration] by more than float noise
     clipped_end: int  # ends outside [0, duration] by more than float noise
     clipped_end_over_1s: int  # ends more than a second past the video
-    reversed: int  # pairs that end before they start
-    empty: int  # pairs that are not reversed, but of length 0 or completely outside the video
+    reversed: int  # windows that end before they start
+    empty: int  # windows that are not reversed, but of length 0 or completely outside the video
     kept: int  # pairs returned
-    dropped: tuple[tuple[str, str], ...]  # (qid, "reversed" or "empty") of each dropped pair
+    dropped: tuple[tuple[str, str], ...]  # (qid, "reversed" or "empty") of each dropped window
 
     def describe(self) -> str:
         """Return one line for the log."""
+        read = f"{self.split}: read {self.read} pairs of {self.videos} videos"
+        if not self.windows:
+            return f"{read}, without true windows: they can be predicted, not scored"
         return (
-            f"{self.split}: read {self.read} pairs of {self.videos} videos; clipped {self.clipped_start} starts and "
-            f"{self.clipped_end} ends ({self.clipped_end_over_1s} by more than 1 s); dropped {len(self.dropped)} "
-            f"({self.reversed} reversed, {self.empty} empty); kept {self.kept}"
+            f"{read} with {self.windows} true windows; clipped {self.clipped_start} starts and {self.clipped_end} ends "
+            f"({self.clipped_end_over_1s} by more than 1 s); dropped {len(self.dropped)} windows "
+            f"({self.reversed} reversed, {self.empty} empty); kept {self.kept} pairs"
         )
 
 
 def clean(
     moments: Sequence[Moment], *, split: str, drop: bool, clip: bool = True
 ) -> tuple[list[Moment], CleaningReport]:
-    """Clip spans to [0, duration] seconds, and remove pairs that are reversed before or empty after clipping.
+    """Clip windows to [0, duration] seconds, and remove those that are reversed before or empty after clipping.
+
+    A pair is dropped if none of its windows is left. The pairs of the test split may all be without true windows.
 
     Args:
         moments: pairs as read
         split: name of the split, for messages
-        drop: drop reversed and empty pairs; if false, they are an error
-        clip: clip the kept pairs; if false, they keep their annotated times, as in some published evaluation code
+        drop: drop reversed and empty windows; if false, they are an error
+        clip: clip the kept windows; if false, they keep their annotated times, as in some published evaluation code
 
     Raises:
-        DataError: a pair is reversed or empty and ``drop`` is false, or no pair is left
+        DataError: a window is reversed or empty and ``drop`` is false, a pair lacks windows, or no pair is left
     """
+    unknown = [moment.qid for moment in moments if not moment.windows_sec]
+    if unknown and (split != "test" or len(unknown) < len(moments)):
+        raise DataError(
+            f"{split}: {len(unknown)} of {len(moments)} pairs have no true window (missing or null), the first one "
+            f"{unknown[0]!r}; add windows or remove these pairs; only a test split may have none, to be predicted"
+        )
     kept: list[Moment] = []
-    defects: list[tuple[Moment, str]] = []
+    defects: list[tuple[Moment, Window, str]] = []
     for moment in moments:
-        start_sec, end_sec = (min(max(time, 0.0), moment.duration_sec) for time in (moment.start_sec, moment.end_sec))
-        if moment.end_sec < moment.start_sec:
-            defects.append((moment, "reversed"))
-        elif end_sec - start_sec <= FLOAT_NOISE_SEC:
-            defects.append((moment, "empty"))
-        else:
-            kept.append(replace(moment, start_sec=start_sec, end_sec=end_sec) if clip else moment)
+        left = []
+        for window in moment.windows_sec:
+            start_sec, end_sec = (min(max(time, 0.0), moment.duration_sec) for time in window)
+            if window[1] < window[0]:
+                defects.append((moment, window, "reversed"))
+            elif end_sec - start_sec <= FLOAT_NOISE_SEC:
+                defects.append((moment, window, "empty"))
+            else:
+                left.append((start_sec, end_sec) if clip else window)
+        if left or unknown:
+            kept.append(replace(moment, windows_sec=tuple(left)))
     if defects and not drop:
         raise DataError(_complaint(defects, split))
     if not kept:
@@ -70,33 +88,35 @@ def clean(
     return kept, _report(moments, kept, defects, split)
 
 
-def _complaint(defects: Sequence[tuple[Moment, str]], split: str) -> str:
+def _complaint(defects: Sequence[tuple[Moment, Window, str]], split: str) -> str:
     listed = ", ".join(
-        f"{moment.qid} ({reason}: {moment.start_sec:.2f} to {moment.end_sec:.2f} of {moment.duration_sec:.2f} s)"
-        for moment, reason in defects[:10]
+        f"{cut(moment.qid, 60)} ({reason}: {start:.2f} to {end:.2f} of {moment.duration_sec:.2f} s)"
+        for moment, (start, end), reason in defects[:10]
     )
     more = f" and {len(defects) - 10} more" if len(defects) > 10 else ""
     return (
-        f"{split}: {len(defects)} pairs of an evaluation split have no span: {listed}{more}; correct the "
-        "annotations, or set dataset.on_defect=drop to evaluate without them"
+        f"{split}: {len(defects)} windows of an evaluation split are not spans of their video: {listed}{more}; correct "
+        "the annotations, or set dataset.on_defect=drop to evaluate without them"
     )
 
 
 def _report(
-    moments: Sequence[Moment], kept: Sequence[Moment], defects: Sequence[tuple[Moment, str]], split: str
+    moments: Sequence[Moment], kept: Sequence[Moment], defects: Sequence[tuple[Moment, Window, str]], split: str
 ) -> CleaningReport:
-    reasons = Counter(reason for _, reason in defects)
+    reasons = Counter(reason for *_, reason in defects)
+    windows = [(*window, moment.duration_sec) for moment in moments for window in moment.windows_sec]
     return CleaningReport(
         split=split,
         read=len(moments),
         videos=len({moment.video for moment in moments}),
-        clipped_start=sum(_is_outside(moment.start_sec, moment.duration_sec) for moment in moments),
-        clipped_end=sum(_is_outside(moment.end_sec, moment.duration_sec) for moment in moments),
-        clipped_end_over_1s=sum(moment.end_sec - moment.duration_sec > 1 for moment in moments),
+        windows=len(windows),
+        clipped_start=sum(_is_outside(start, duration) for start, _, duration in windows),
+        clipped_end=sum(_is_outside(end, duration) for _, end, duration in windows),
+        clipped_end_over_1s=sum(end - duration > 1 for _, end, duration in windows),
         reversed=reasons["reversed"],
         empty=reasons["empty"],
         kept=len(kept),
-        dropped=tuple((moment.qid, reason) for moment, reason in defects),
+        dropped=tuple((moment.qid, reason) for moment, _, reason in defects),
     )
 
 

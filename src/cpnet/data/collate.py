@@ -41,8 +41,8 @@ class Pairs:
     video: Tensor  # (pairs,) int64 number of each pair's video
     query: Tensor  # (pairs, longest) int64 rows of the vocabulary, 0 where padded
     words: Tensor  # (pairs,) int64 number of words of each query
-    span: Tensor  # (pairs, 2) float32 in fractions of the video, clipped to it
-    span_sec: Tensor  # (pairs, 2) float64
+    windows: Tensor  # (pairs, K, 2) float32 in fractions of the video, clipped to it
+    windows_sec: Tensor  # (pairs, K, 2) float64
     duration_sec: Tensor  # (pairs,) float64
 
     @classmethod
@@ -52,20 +52,34 @@ class Pairs:
         # pad_sequence would need one tensor per query, which takes a hundred times the memory of its words.
         query = torch.full((len(queries), int(words.max())), PADDING)
         query[_first(words, query.shape[1])] = torch.from_numpy(np.fromiter(chain.from_iterable(queries), np.int64))
-        span_sec = torch.tensor([(m.start_sec, m.end_sec) for m in moments], dtype=torch.float64)
+        windows_sec = pad_windows([moment.windows_sec for moment in moments])
         duration_sec = torch.tensor([m.duration_sec for m in moments], dtype=torch.float64)
         return cls(
             video=torch.tensor(videos),
             query=query,
             words=words,
-            span=(span_sec / duration_sec[:, None]).clamp(0, 1).float(),
-            span_sec=span_sec,
+            windows=(windows_sec / duration_sec[:, None, None]).clamp(0, 1).float(),
+            windows_sec=windows_sec,
             duration_sec=duration_sec,
         )
 
     def to(self, device: torch.device | str) -> Pairs:
         """Copy every tensor to a device."""
         return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+
+def pad_windows(windows: Sequence[tuple[tuple[float, float], ...]]) -> Tensor:
+    """Return the windows of all pairs as one tensor; a pair with fewer than K repeats its first.
+
+    Shape: (pairs, K, 2) float64, where K is the largest number of windows; 0 if no pair has one
+
+    >>> pad_windows([[(0.0, 1.0), (4.0, 5.0)], [(2.0, 3.0)]]).tolist()
+    [[[0.0, 1.0], [4.0, 5.0]], [[2.0, 3.0], [2.0, 3.0]]]
+    """
+    most = max(map(len, windows))
+    padded = chain.from_iterable((*each, *each[:1] * (most - len(each))) for each in windows)
+    times = np.fromiter(chain.from_iterable(padded), np.float64)
+    return torch.from_numpy(times).reshape(len(windows), most, 2)
 
 
 def collate(
@@ -94,8 +108,8 @@ def collate(
         video_mask=_first(real, video.shape[1]),
         query=pairs.query[:, : selection.words].index_select(0, index),
         query_mask=_first(pairs.words.index_select(0, index), selection.words),
-        span=pairs.span.index_select(0, index),
-        span_sec=pairs.span_sec.index_select(0, index),
+        windows=pairs.windows.index_select(0, index),
+        windows_sec=pairs.windows_sec.index_select(0, index),
         duration_sec=pairs.duration_sec.index_select(0, index),
         index=index,
         video_index=video_index,

@@ -11,7 +11,7 @@ from statistics import mode
 import numpy as np
 from numpy.typing import NDArray
 
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut
 
 Vector = NDArray[np.float32]
 
@@ -55,7 +55,9 @@ def read_glove(path: Path, words: Collection[str], *, dim: int) -> dict[str, Vec
                 if len(vector) != dim or not np.isfinite(vector).all():
                     raise ValueError(f"{word!r} needs {dim} finite numbers")
             except ValueError as error:
-                raise DataError(f"{path}, line {number}: {error}; the file is damaged, download it again") from error
+                raise DataError(
+                    f"{path}, line {number}: {cut(str(error))}; the file is damaged, download it again"
+                ) from error
             found[word] = vector
     return found
 

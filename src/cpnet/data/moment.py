@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_MEDIA_EXTENSION = re.compile(r"(?<=.)(\.(avi|mp4|mkv|webm))+$", re.IGNORECASE)
+_MEDIA_EXTENSION = re.compile(r"(?<=.)(\.(3gp|avi|flv|m4v|mkv|mov|mp4|mpe?g|ogv|ts|webm|wmv))+$", re.IGNORECASE)
 # A YouTube id has 11 characters and may itself begin with v_, so v_ is a prefix only before 11 characters.
 _ACTIVITYNET = re.compile(r"v_(.{11})")
 _TACOS_CAMERA = re.compile(r"(s\d+-d\d+)-cam-002")
@@ -13,14 +13,14 @@ _TACOS_CAMERA = re.compile(r"(s\d+-d\d+)-cam-002")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One annotated pair of a query and the span that it describes, exactly as in the file."""
+    """One annotated pair of a query and the spans that it describes, exactly as in the file."""
 
     qid: str  # unique within its split
     video: str  # as the annotation file spells it
     query: str  # without outer white space
-    start_sec: float
-    end_sec: float  # may exceed the video or precede the start, see ``cleaning``
+    windows_sec: tuple[tuple[float, float], ...]  # all true (start, end), uncleaned; empty if none is known
     duration_sec: float  # of the video
+    numbered: bool = False  # the qid is a number in the file
 
 
 def normalise_id(video: str) -> str:

@@ -68,6 +68,7 @@ def needed_files(dataset: Mapping[str, Any], *, words_known: bool = False) -> li
         for split, arguments in dataset["splits"].items()
         if split != "val" or dataset["validation"] == "file"
         for argument, path in arguments.items()
+        if argument != "split"  # the name of a split in a file of several
     ]
     store = _path(features["packed"]) if features["packed"] else default_store(features)
     holds = features["holds"] or f"video features, {features['dim']} wide"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cpnet.batch import UNKNOWN
 from cpnet.data.glove import read_glove
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import ConfigError, DataError, cut, shown
 from cpnet.options import WordOptions
 
 SPECIAL = ("", "<unk>")  # words of row 0 (padding) and row 1 (unknown)
@@ -101,7 +101,7 @@ class Vocabulary:
         """
         tokens = tokenize(query)
         if not tokens:
-            raise DataError(f"query {query!r} holds no word; correct or remove its annotation")
+            raise DataError(f"query {shown(query)} holds no word; correct or remove its annotation")
         return [self._rows.get(token, UNKNOWN) for token in tokens[:max_words]]
 
     def describe_coverage(self, queries: Iterable[str], *, max_words: int) -> str:
@@ -109,7 +109,7 @@ class Vocabulary:
         tokens = [tokenize(query) for query in queries]
         lengths = [len(query) for query in tokens]
         unknown = Counter(token for query in tokens for token in query if token not in self._rows)
-        frequent = ", ".join(f"{word} ({count})" for word, count in unknown.most_common(10))
+        frequent = ", ".join(f"{cut(word, 60)} ({count})" for word, count in unknown.most_common(10))
         return (
             f"{len(tokens)} queries, {sum(length > max_words for length in lengths)} cut, longest {max(lengths)} "
             f"words; {unknown.total()} of {sum(lengths)} tokens unknown, {len(unknown)} distinct: {frequent or 'none'}"

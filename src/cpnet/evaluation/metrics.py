@@ -48,7 +48,7 @@ class PairMean(Metric):
     def update(self, ranked_sec: Tensor, target_sec: Tensor, duration_sec: Tensor | None = None) -> None:
         """Add the pairs of a batch.
 
-        Shape: ranked_sec (B, N, 2) best first, target_sec (B, 2), duration_sec (B,); all in seconds
+        Shape: ranked_sec (B, N, 2) best first, target_sec (B, 2) or (B, K, 2), duration_sec (B,); all in seconds
 
         Raises:
             ValueError: if a shape is wrong, or the score needs durations and none are passed.
@@ -71,7 +71,7 @@ class PairMean(Metric):
 
 
 class MeanIoU(PairMean):
-    """Mean IoU of the first prediction, in per cent.
+    """Mean IoU of the first prediction with its best true window, in per cent.
 
     Not comparable with 2D-TAN's number of this name, which is the mean of the best three of five, nor with LGI's, the
     best of five.

@@ -27,7 +27,7 @@ class Protocol:
     holdout_fraction: float  # share of the training videos; used with ``Selection.HOLDOUT``
     strict: bool  # recall counts IoU > m instead of IoU >= m
     ground_truth: str  # clipped to the video, or raw
-    on_defect: str  # error or drop: reversed and empty pairs of evaluation splits
+    on_defect: str  # error or drop: reversed and empty windows of evaluation splits
     blind: str  # input that is hidden from the model: none, video or query
     features: str  # path of the feature pack
     sampling: Mapping[str, Any]  # options of the sampling policy

@@ -31,7 +31,7 @@ def best_constant(
     The score is R@1,IoU=``threshold``, or mIoU if ``threshold`` is None. Of spans whose scores tie within 1e-9, the one
     with the earliest start wins, then the one with the earliest end.
 
-    Shape: target_sec (M, 2), duration_sec (M,), both in seconds -> (start, end) in fractions
+    Shape: target_sec (M, 2) or (M, K, 2), duration_sec (M,), both in seconds -> (start, end) in fractions
 
     Raises:
         ValueError: if there are no pairs, a shape is wrong, ``threshold`` lies outside (0, 1] or ``steps`` is below 1.
@@ -51,7 +51,8 @@ def best_constant(
     score = torch.zeros(len(candidates), dtype=torch.float64, device=duration_sec.device)
     for chunk in range(0, len(duration_sec), _CHUNK):
         target, duration = target_sec[chunk : chunk + _CHUNK], duration_sec[chunk : chunk + _CHUNK].double()
-        iou = spans.iou(candidates * duration[:, None, None], target[:, None])  # (chunk, C)
+        windows = target.reshape(len(target), -1, 1, 2)
+        iou = spans.iou(candidates * duration[:, None, None, None], windows).amax(dim=1)  # (chunk, C)
         score += (iou if threshold is None else meets(iou, threshold)).sum(dim=0)
     best = int((score / len(duration_sec) >= score.max() / len(duration_sec) - TIE).nonzero()[0])
     start, end = candidates[best].tolist()
@@ -61,7 +62,7 @@ def best_constant(
 def trivial_predictors(train_target_sec: Tensor, train_duration_sec: Tensor) -> dict[str, tuple[float, float]]:
     """Return the constant span of each trivial predictor by name: the whole video, and two fitted to training pairs.
 
-    Shape: train_target_sec (M, 2), train_duration_sec (M,), both in seconds -> name: (start, end) in fractions
+    Shape: as in ``best_constant`` -> name: (start, end) in fractions
 
     Raises:
         ValueError: if there are no pairs or a shape is wrong.

@@ -24,7 +24,7 @@ from cpnet.errors import ConfigError
 from cpnet.launch import messages, processes
 from cpnet.launch.help import help_text
 from cpnet.launch.links import check_links
-from cpnet.terminal import PrintableRecord, printable
+from cpnet.terminal import PrintableRecord, brief, printable
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +105,9 @@ def _call(main: Callable[[], object], prepare: Callable[[], None], config_name: 
                 raise
         else:
             log.debug("raised here:", exc_info=error)  # shown by hydra.verbose=true
-            if not processes.report_failure(printable(message)):
-                sys.stderr.write(f"cpnet: {printable(message)}\n")
+            message = printable(brief(message))
+            if not processes.report_failure(message):
+                sys.stderr.write(f"cpnet: {message}\n")
         raise SystemExit(1) from None
 
 

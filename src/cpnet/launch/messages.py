@@ -24,7 +24,7 @@ from omegaconf.errors import (
 )
 
 from cpnet.config import CONFIG_DIR, for_shell, given
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import ConfigError, DataError, cut
 
 USER_ERRORS = (ConfigError, DataError, HydraException, OmegaConfBaseException)
 DISK_FULL = (errno.EDQUOT, errno.ENOSPC)
@@ -99,7 +99,7 @@ def _wrong_value(cause: BaseException, text: str) -> str | None:
     if isinstance(cause, MissingMandatoryValue):
         return f"{key} has no value; set it in the yaml, or on the command line: {key}=VALUE"
     if isinstance(cause, ValidationError):
-        message = str(cause).splitlines()[0]
+        message = cut(str(cause).splitlines()[0])
         return f"{key}: {message}{_as_text(f'{key}={given(sys.argv[1:], key)}') if 'to string' in message else ''}"
     return None
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut
 from cpnet.evaluation.metrics import PairMean, grounding_metrics
 from cpnet.options import MetricsOptions
 from cpnet.runs.predictions import read_predictions
@@ -42,8 +42,8 @@ class Run:
         folder: outputs of the run
         results: content of results.json
         config: content of config.yaml
-        pairs: hash of the test pairs: identifiers, true spans and durations
-        true: true spans in fractions of their videos, in order of qid. Shape: (N, 2)
+        pairs: hash of the test pairs: identifiers, true windows and durations
+        windows: true windows in fractions of their videos, in order of qid, as in ``GroundingBatch``. Shape: (N, K, 2)
         scores: score of each pair by metric, in [0, 1], in order of qid; ``mIoU`` is the IoU. Shape: (N,) each
         curves: values of metrics.csv by column and epoch
     """
@@ -52,7 +52,7 @@ class Run:
     results: Results
     config: Mapping[str, Any]
     pairs: str
-    true: Floats
+    windows: Floats
     scores: Mapping[str, Floats]
     curves: Mapping[str, Mapping[int, float]]
 
@@ -159,22 +159,23 @@ def _read_config(folder: Path) -> dict[str, Any]:
         config = OmegaConf.to_container(OmegaConf.load(path))
     except (OSError, ValueError, yaml.YAMLError, OmegaConfBaseException) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"config.yaml cannot be read: {first}") from None
+        raise DataError(f"config.yaml cannot be read: {cut(first)}") from None
     if not isinstance(config, dict) or not isinstance(config.get("metrics"), dict):
         raise DataError("config.yaml has no metrics")
     return {str(key): value for key, value in config.items()}
 
 
 def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
-    qids, numbers = _read_pairs(folder / "predictions.jsonl")
-    duration, true, ranked = numbers[:, 0], numbers[:, 1:3], numbers[:, 3:].reshape(len(qids), -1, 2)
+    if not results.metrics:
+        raise DataError(f"its {results.protocol.split} split has no true windows, so it has predictions but no metrics")
+    qids, duration, windows, ranked = _read_pairs(folder / "predictions.jsonl")
     scores = {}
     try:
         for key, metric in grounding_metrics(MetricsOptions(**config["metrics"])).items():
             assert isinstance(metric, PairMean)
-            scores[key] = metric.score(*map(torch.from_numpy, (ranked, true, duration))).double().numpy()
+            scores[key] = metric.score(*map(torch.from_numpy, (ranked, windows, duration))).double().numpy()
     except (TypeError, ValueError) as error:
-        raise DataError(f"config.yaml: metrics cannot be computed: {error}") from None
+        raise DataError(f"config.yaml: metrics cannot be computed: {cut(str(error))}") from None
     for key, score in scores.items():
         recomputed, stated = 100 * float(score.mean()), results.metrics.get(key)
         if stated is None or not abs(stated - recomputed) <= TOLERANCE:
@@ -185,32 +186,40 @@ def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
         folder=folder,
         results=results,
         config=config,
-        pairs=hashlib.sha256(numbers[:, :3].tobytes() + repr(qids).encode()).hexdigest(),
-        true=true / duration[:, None],
+        pairs=hashlib.sha256(duration.tobytes() + windows.tobytes() + repr(qids).encode()).hexdigest(),
+        windows=windows / duration[:, None, None],
         scores=scores,
         curves=_read_curves(folder / "metrics.csv"),
     )
 
 
-def _read_pairs(path: Path) -> tuple[list[str], Floats]:
-    """Read the qids and the numbers (duration, true span, ranked spans) of all pairs, sorted by qid.
+def _read_pairs(path: Path) -> tuple[list[str], Floats, Floats, Floats]:
+    """Read qids, durations, true windows and ranked spans of all pairs, sorted by qid.
 
-    The numbers are in one array, because a file may contain a million pairs.
+    The numbers are in arrays, because a file may contain a million pairs.
 
-    Shape: numbers (N, 3 + 2 * spans)
+    Shape: (N,), (N, K, 2) padded as in ``GroundingBatch``, (N, spans, 2)
     """
     qids: list[str] = []
-    numbers, spans = array("d"), 0
+    durations, ranked, times, counts, spans = array("d"), array("d"), array("d"), array("q"), 0
     for row in read_predictions(path):
         spans = spans or len(row.predicted)
         if len(row.predicted) != spans:
             raise DataError(f"{path.name}: {row.qid} has {len(row.predicted)} predicted spans, other pairs {spans}")
+        if not row.true:
+            raise DataError(f"{path.name}: {row.qid} has no true window, but results.json has metrics")
         qids.append(row.qid)
-        numbers.extend((row.duration, *row.true, *chain.from_iterable(row.predicted)))
+        durations.append(row.duration)
+        counts.append(len(row.true))
+        times.extend(chain.from_iterable(row.true))
+        ranked.extend(chain.from_iterable(row.predicted))
     if not qids:
         raise DataError(f"{path.name} is empty")
     order = np.argsort(np.array(qids, dtype=object), kind="stable")
-    return [qids[place] for place in order], np.frombuffer(numbers).reshape(len(qids), -1)[order]
+    count, window = np.frombuffer(counts, np.int64)[:, None], np.arange(max(counts))
+    windows = np.frombuffer(times).reshape(-1, 2)[count.cumsum(0) - count + np.where(window < count, window, 0)]
+    predicted = np.frombuffer(ranked).reshape(len(qids), -1, 2)
+    return [qids[place] for place in order], np.frombuffer(durations)[order], windows[order], predicted[order]
 
 
 def _read_curves(path: Path) -> dict[str, dict[int, float]]:

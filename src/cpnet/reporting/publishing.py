@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cpnet.errors import DataError
+from cpnet.errors import DataError, shown
 from cpnet.evaluation.metrics import printed_name
 from cpnet.files import replacing
 from cpnet.reporting import documents
@@ -165,7 +165,7 @@ def index_table(folder: Path) -> str:
                 measured = [content["dataset"], _unusual(content), row["model"], row["seeds"], row["commits"], values]
                 rows[json.dumps(measured)].append(_index_line(content, row))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DataError(f"{path} is not a table of cpnet.report ({error!r}); move it elsewhere") from None
+        raise DataError(f"{path} is not a table of cpnet.report ({shown(error)}); move it elsewhere") from None
     lines = [[*HEADS], ["---"] * 3 + ["---:"] * (len(HEADS) - 3)]
     for alike in sorted(rows.values(), key=lambda alike: len(alike) == 1):
         if 1 < len(alike) == len({experiment for experiment, *_ in alike}):

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from cpnet.evaluation.metrics import printed_name
 from cpnet.reporting.tables import WARNING, Report, describe, heading, printed_keys, references
+from cpnet.runs.predictions import SUBMISSION
 from cpnet.runs.results import Results
 from cpnet.terminal import printable
 
@@ -18,6 +19,10 @@ from cpnet.terminal import printable
 def print_results(results: Results, *, console: Console | None = None) -> None:
     """Print the results of a run, of the trivial predictors, and of the paper if known."""
     console, blind = console or Console(), results.protocol.blind
+    if not results.metrics:
+        split = f"{results.protocol.dataset}, {results.protocol.split} split, {results.pairs} pairs"
+        _print(console, f"{split}: no true windows, so they are predicted and not scored; see {SUBMISSION}")
+        return
     name = results.model if blind == "none" else f"{results.model}, without its {blind}"
     keys = printed_keys(results.metrics)
     lines = [

@@ -15,7 +15,7 @@ from omegaconf.errors import ConfigKeyError, InterpolationResolutionError
 from torch import Tensor
 
 from cpnet.data.vocabulary import Vocabulary
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import ConfigError, DataError, cut
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +68,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes can raise almost any type
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise DataError(f"{path} is not a checkpoint or is damaged ({reason})") from error
+        raise DataError(f"{path} is not a checkpoint or is damaged ({cut(reason)})") from error
     ours = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(ours, dict) or "format" not in ours:
         raise DataError(f"{path} was not written by cpnet.train; use one of its checkpoints")
     if ours["format"] != FORMAT:
         raise DataError(
-            f"{path} has format {ours['format']}, expected {FORMAT}; use the version of cpnet that wrote it"
+            f"{path} has format {cut(str(ours['format']))}, expected {FORMAT}; use the version of cpnet that wrote it"
         )
     missing = {"config", "vocabulary"} - ours.keys() | {"state_dict", "epoch"} - content.keys()
     if missing:

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 CHECKPOINTS, BEST = "checkpoints", "best.ckpt"
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"  # newest first
 CONFIG, METRICS = "config.yaml", "metrics.csv"
-RESULTS = (results.FILE, predictions.FILE)
+RESULTS = (results.FILE, predictions.FILE, predictions.SUBMISSION)
 WRITTEN = (*RESULTS, METRICS, "wandb/run-id")
 
 

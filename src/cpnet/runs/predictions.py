@@ -1,20 +1,20 @@
-"""predictions.jsonl: one JSON object per pair, from which every metric can be recomputed."""
+"""predictions.jsonl: one JSON object per pair, from which every metric can be recomputed; submission.jsonl."""
 
 from __future__ import annotations
 
 import json
 import math
-import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut, shown
 from cpnet.files import replacing
 from cpnet.runs.typed_json import parse
 
 FILE = "predictions.jsonl"
+SUBMISSION = "submission.jsonl"  # in the form of evaluation servers
 
 Span = tuple[float, float]
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -30,8 +30,8 @@ class PredictionRow:
         query: the sentence
         duration: length of the video in seconds
         predicted: ranked (start, end) in seconds, best first
-        true: (start, end) in seconds
-        iou: IoU of the first prediction
+        true: (start, end) of each true window in seconds; empty if none is known
+        iou: IoU of the first prediction with its best window; None without a window
     """
 
     qid: str
@@ -39,8 +39,8 @@ class PredictionRow:
     query: str
     duration: float
     predicted: tuple[Span, ...]
-    true: Span
-    iou: float
+    true: tuple[Span, ...]
+    iou: float | None
 
 
 def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> int:
@@ -49,10 +49,31 @@ def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> int:
     Raises:
         OSError: the file cannot be written; an existing one is unchanged
     """
+    return _write_lines(path, map(asdict, rows))
+
+
+def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Collection[str]) -> int:
+    """Write predictions in the form of evaluation servers (QVHighlights), atomically; return the number of rows.
+
+    Models return no scores, so the score of a prediction is 1 / rank. Qids in ``numbered`` are written as numbers.
+    """
+    lines = (
+        {
+            "qid": int(row.qid) if row.qid in numbered else row.qid,
+            "query": row.query,
+            "vid": row.video,
+            "pred_relevant_windows": [[*span, 1 / rank] for rank, span in enumerate(row.predicted, start=1)],
+        }
+        for row in rows
+    )
+    return _write_lines(path, lines)
+
+
+def _write_lines(path: Path, objects: Iterable[object]) -> int:
     count = 0
     with replacing(path) as stream:
-        for row in rows:
-            stream.write(_encode(asdict(row)).encode() + b"\n")
+        for each in objects:
+            stream.write(_encode(each).encode() + b"\n")
             count += 1
     return count
 
@@ -75,9 +96,13 @@ def read_predictions(path: Path) -> Iterator[PredictionRow]:
 def _parse(line: bytes, *, where: str) -> PredictionRow:
     try:
         row = parse(PredictionRow, json.loads(line))
-        numbers = (row.duration, row.iou, *chain(row.true, *row.predicted))
+        if not row.predicted:
+            raise ValueError("predicted must be a list of values; got []")
+        if (row.iou is None) is bool(row.true):
+            raise ValueError(f"iou must be null if true is empty, and else a number; got {row.iou}")
+        numbers = (row.duration, row.iou or 0.0, *chain(*row.true, *row.predicted))
         if not all(map(math.isfinite, numbers)) or row.duration <= 0:
-            raise ValueError(f"numbers must be finite and the duration positive; got {reprlib.repr(numbers)}")
+            raise ValueError(f"numbers must be finite and the duration positive; got {shown(numbers)}")
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: {error}") from error
+        raise DataError(f"{where}: {cut(str(error), 400)}") from error
     return row

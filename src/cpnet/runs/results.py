@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut
 from cpnet.evaluation.protocol import Protocol
 from cpnet.files import write_json
 from cpnet.runs.typed_json import parse
@@ -39,9 +39,9 @@ class Results:
     Attributes:
         experiment: name of the experiment, None without one
         model: name of the model's preset
-        metrics: metrics in per cent, by key such as ``R1@0.5``
+        metrics: metrics in per cent, by key such as ``R1@0.5``; empty if the split has no true windows
         reversed: per cent of raw predictions whose end lies before their start
-        pairs: number of measured pairs
+        pairs: number of predicted pairs
         validation: how the checkpoint was chosen; None for a run of ``cpnet.evaluate``
         trivial: trivial predictors by name
         paper: the paper's metrics for the same corpus and features; empty if it has none
@@ -92,4 +92,6 @@ class Results:
         try:
             return parse(cls, json.loads((folder / FILE).read_bytes()))
         except (OSError, ValueError, RecursionError) as error:
-            raise DataError(f"{folder / FILE} cannot be read ({error}); rerun cpnet.train or cpnet.evaluate") from error
+            raise DataError(
+                f"{folder / FILE} cannot be read ({cut(str(error), 400)}); rerun cpnet.train or cpnet.evaluate"
+            ) from error

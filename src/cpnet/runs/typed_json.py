@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import is_dataclass
@@ -10,6 +9,8 @@ from enum import Enum
 from functools import cache
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+from cpnet.errors import shown
 
 T = TypeVar("T")
 NAMES = {str: "a string", int: "an integer", float: "a number", bool: "true or false"}
@@ -34,7 +35,7 @@ def _parse(kind: Any, value: Any, key: str) -> Any:
         return None if value is None else _parse(arguments[0], value, key)
     if origin is tuple:
         several = arguments[-1] is Ellipsis
-        if isinstance(value, list | tuple) and (value if several else len(value) == len(arguments)):
+        if isinstance(value, list | tuple) and (several or len(value) == len(arguments)):
             kinds = arguments[:1] * len(value) if several else arguments
             return tuple(_parse(each, item, key) for each, item in zip(kinds, value, strict=True))
         raise _error(key, "a list of values" if several else f"{len(arguments)} values", value)
@@ -63,4 +64,4 @@ def _parse_leaf(kind: Any, value: object, key: str) -> Any:
 
 
 def _error(key: str, wanted: str, value: object) -> ValueError:
-    return ValueError(f"{key or 'the file'} must be {wanted}; got {reprlib.repr(value)}")
+    return ValueError(f"{key or 'the file'} must be {wanted}; got {shown(value)}")

@@ -16,7 +16,15 @@ from pytorch_lightning.utilities import rank_zero_only
 from cpnet.errors import ConfigError
 from cpnet.files import replacing
 from cpnet.launch.signals import Interrupted
-from cpnet.reporting.figures.predictions import BINS, Span, choose, count_lengths, draw_lengths, draw_timeline
+from cpnet.reporting.figures.predictions import (
+    BINS,
+    Span,
+    best_window,
+    choose,
+    count_lengths,
+    draw_lengths,
+    draw_timeline,
+)
 from cpnet.runs.identity import flatten
 from cpnet.runs.predictions import PredictionRow, read_predictions
 from cpnet.runs.results import Results
@@ -191,10 +199,17 @@ def summary(results: Results) -> dict[str, Any]:
 
 
 def _tables_and_pictures(rows: Sequence[PredictionRow], *, most: int) -> dict[str, Any]:
+    """Return tables and pictures; of several true windows, a row shows the one by which its IoU is measured."""
     import wandb
 
-    spans = [(_fractions(row.true, row.duration), _fractions(row.predicted[0], row.duration)) for row in rows]
-    counts = count_lengths(spans)
+    if not all(row.true for row in rows):
+        return {}
+    windows = [best_window(row.true, row.predicted[0]) for row in rows]
+    shown = [
+        (_fractions(window, row.duration), _fractions(row.predicted[0], row.duration))
+        for window, row in zip(windows, rows, strict=True)
+    ]
+    counts = count_lengths(shown)
     logged = {
         "length_confusion": wandb.Image(draw_lengths(counts)),
         "length_confusion_table": wandb.Table(
@@ -202,10 +217,11 @@ def _tables_and_pictures(rows: Sequence[PredictionRow], *, most: int) -> dict[st
         ),
     }
     data: list[list[Any]] = []
-    for index in choose([row.iou for row in rows], most):
-        row, timeline = rows[index], wandb.Image(draw_timeline(*spans[index]))
-        times = [round(time, 2) for time in (row.duration, *row.true, *row.predicted[0])]
-        data.append([row.query, row.video, *times, round(row.iou, 4), timeline])
+    ious = [row.iou or 0.0 for row in rows]
+    for index in choose(ious, most):
+        row, timeline = rows[index], wandb.Image(draw_timeline(*shown[index]))
+        times = [round(time, 2) for time in (row.duration, *windows[index], *row.predicted[0])]
+        data.append([row.query, row.video, *times, round(ious[index], 4), timeline])
     if data:
         logged["predictions"] = wandb.Table(columns=list(COLUMNS), data=data)
     return logged

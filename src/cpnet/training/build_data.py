@@ -23,7 +23,7 @@ def build_annotations(dataset: DictConfig) -> Annotations:
     Raises:
         ConfigError: a value is invalid
     """
-    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth")
+    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "ground_truth", "time_unit")
     with config_errors("dataset.reader"):
         reader = make_later(dataset.reader)
     splits = containers(dataset.splits)

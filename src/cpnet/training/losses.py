@@ -19,7 +19,7 @@ def attention_loss(log_attention: Tensor, target: Tensor, *, normalizer: str = "
     Departs from the paper, whose denominator ``sum_t a_t`` is always 1. The works it cites (ABLR; LGI's guidance loss)
     divide by ``sum_t y_t``. The paper's form is available as ``literal``.
 
-    Shape: log_attention (B, T), target (B, T) bool, True = inside the true span -> scalar, mean over B
+    Shape: log_attention (B, T), target (B, T) bool, True = inside a true window -> scalar, mean over B
 
     >>> log_attention = torch.tensor([[0.5, 0.25, 0.25]]).log()
     >>> round(attention_loss(log_attention, torch.tensor([[False, True, True]])).item(), 4)
@@ -29,15 +29,18 @@ def attention_loss(log_attention: Tensor, target: Tensor, *, normalizer: str = "
     return -(inside / target.sum(dim=1) if normalizer == "target" else inside).mean()
 
 
-def regression_loss(span: Tensor, target: Tensor) -> Tensor:
+def regression_loss(span: Tensor, windows: Tensor) -> Tensor:
     """Sum of the smooth L1 losses (beta 1) of start and end, in fractions of the video (CPNet, Eq. 16).
 
-    Shape: (B, 2), (B, 2) -> scalar, mean over B
+    Of several true windows, the one with the least loss counts.
 
-    >>> regression_loss(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.5, 1.0]])).item()
+    Shape: span (B, 2), windows (B, K, 2) -> scalar, mean over B
+
+    >>> regression_loss(torch.tensor([[0.0, 1.0]]), torch.tensor([[[0.5, 1.0], [0.0, 0.1]]])).item()
     0.125
     """
-    return F.smooth_l1_loss(span, target, reduction="none").sum(dim=1).mean()
+    loss = F.smooth_l1_loss(span[:, None].expand_as(windows), windows, reduction="none").sum(dim=-1)
+    return loss.amin(dim=1).mean()
 
 
 @dataclass(frozen=True)
@@ -59,8 +62,8 @@ class GroundingLoss:
         if output.log_attention is None:
             raise ValueError("loss: the model returns no log_attention; implement its method loss(output, batch)")
         options = self.options
-        target = spans.clip_target(batch.span, batch.clip_mask)
+        target = spans.clip_target(batch.windows, batch.clip_mask)
         attention = attention_loss(output.log_attention, target, normalizer=options.attention_normalizer)
-        regression = regression_loss(output.span, batch.span)
+        regression = regression_loss(output.span, batch.windows)
         loss = options.attention_weight * attention + options.regression_weight * regression
         return {"loss": loss, "attention": attention, "regression": regression}

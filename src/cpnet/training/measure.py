@@ -6,12 +6,14 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 from torch import Tensor
 
+from cpnet.data.collate import pad_windows
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
 from cpnet.evaluation.metrics import grounding_metrics
@@ -73,8 +75,8 @@ def measure(
         metrics=metrics,
         pairs=writer.written,
         validation=validation,
-        trivial=trivial_rows(train, tested, metrics=MetricsOptions(**containers(cfg.metrics))),
-        paper=dict(cfg.dataset.paper.get(paper_model, {})) if split == "test" else {},
+        trivial=trivial_rows(train, tested, metrics=MetricsOptions(**containers(cfg.metrics))) if metrics else {},
+        paper=dict(cfg.dataset.paper.get(paper_model, {})) if split == "test" and metrics else {},
         paper_model=paper_model,
         protocol=protocol(cfg, split),
         parameters=sum(each.numel() for each in module.parameters() if each.requires_grad),
@@ -96,7 +98,11 @@ def measure(
 
 
 def trivial_rows(train: Sequence[Moment], tested: Sequence[Moment], *, metrics: MetricsOptions) -> dict[str, Trivial]:
-    """Fit the trivial predictors on the training split and measure them on another split."""
+    """Fit the trivial predictors on the training split and measure them on another split.
+
+    They predict one span, so of R@n they have R@1 alone.
+    """
+    metrics = replace(metrics, recall_at=[n for n in metrics.recall_at if n == 1])
     rows = {}
     target_sec, duration_sec = _times(tested)
     for name, span in trivial_predictors(*_times(train)).items():
@@ -123,6 +129,6 @@ def protocol(cfg: DictConfig, split: str) -> Protocol:
 
 
 def _times(moments: Sequence[Moment]) -> tuple[Tensor, Tensor]:
-    """Return spans (M, 2) and durations (M,) in seconds."""
-    target_sec = torch.tensor([(m.start_sec, m.end_sec) for m in moments], dtype=torch.float64)
-    return target_sec, torch.tensor([m.duration_sec for m in moments], dtype=torch.float64)
+    """Return windows (M, K, 2) and durations (M,) in seconds."""
+    durations_sec = torch.tensor([moment.duration_sec for moment in moments], dtype=torch.float64)
+    return pad_windows([moment.windows_sec for moment in moments]), durations_sec

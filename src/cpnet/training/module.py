@@ -13,8 +13,9 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from cpnet import spans
 from cpnet.batch import GroundingBatch, GroundingOutput
+from cpnet.errors import ConfigError
+from cpnet.evaluation.functional import best_iou
 from cpnet.evaluation.metrics import grounding_metrics
 from cpnet.options import MetricsOptions
 from cpnet.training.epoch_means import EpochMeans
@@ -25,7 +26,7 @@ Loss = Callable[[GroundingOutput, GroundingBatch], Mapping[str, Tensor]]
 class Prediction(NamedTuple):
     """Predictions for a batch, on the CPU.
 
-    Shape: indices (B,), ranked_sec (B, N, 2) float64 in seconds, iou (B,) of the first prediction
+    Shape: indices (B,), ranked_sec (B, N, 2) float64 in seconds, iou (B,) of the first prediction; NaN without windows
     """
 
     indices: Tensor
@@ -67,6 +68,8 @@ class GroundingModule(LightningModule):
         self.metrics = nn.ModuleDict(
             {split: grounding_metrics(metrics or MetricsOptions(), prefix=f"{split}/") for split in ("val", "test")}
         )
+        self.recall_at = (metrics or MetricsOptions()).recall_at
+        self.scored = True  # the tested split has true windows
         self.means = {split: EpochMeans() for split in ("train", "val", "test")}
         self.provenance = dict(provenance or {})
         self._waiting: list[tuple[Mapping[str, Tensor], int]] = []  # losses of the current step's batches
@@ -74,8 +77,17 @@ class GroundingModule(LightningModule):
         self.skipped_in_a_row = 0
 
     def forward(self, batch: GroundingBatch) -> GroundingOutput:
-        """Return the model's output for a batch."""
+        """Return the model's output for a batch.
+
+        Raises:
+            ConfigError: ``metrics.recall_at`` exceeds the number of ranked predictions
+        """
         output: GroundingOutput = self.model(batch if self.shares_videos else batch.per_pair())
+        if (most := max(self.recall_at, default=0)) > (ranked := output.ranked.shape[1]):
+            raise ConfigError(
+                f"metrics.recall_at has {most}, but the model ranks {ranked} predictions per query, so R@{most} would "
+                f"be R@{ranked}; remove values above {ranked} from metrics.recall_at"
+            )
         return output
 
     def training_step(self, batch: GroundingBatch, batch_idx: int) -> Tensor:
@@ -96,10 +108,11 @@ class GroundingModule(LightningModule):
 
     def test_step(self, batch: GroundingBatch, batch_idx: int) -> Prediction | None:  # type: ignore[override]
         """Measure a batch of the test split and return the predictions; None for an empty batch."""
+        self.scored = batch.windows.shape[1] > 0
         if not len(batch):
             return None
         ranked_sec = self._measure("test", self(batch), batch)
-        iou = spans.iou(ranked_sec[:, 0], batch.span_sec)
+        iou = best_iou(ranked_sec, batch.windows_sec) if self.scored else ranked_sec.new_full((len(batch),), torch.nan)
         return Prediction(indices=batch.index.cpu(), ranked_sec=ranked_sec.cpu(), iou=iou.cpu())
 
     def on_train_epoch_end(self) -> None:
@@ -112,7 +125,7 @@ class GroundingModule(LightningModule):
         self._log("val")
 
     def on_test_epoch_end(self) -> None:
-        """Log the means over the split and the metrics."""
+        """Log the means over the split and, if it has true windows, the metrics."""
         self._log("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
@@ -163,7 +176,8 @@ class GroundingModule(LightningModule):
     def _measure(self, split: str, output: GroundingOutput, batch: GroundingBatch) -> Tensor:
         """Update the metrics and return the ranked predictions in seconds, (B, N, 2)."""
         ranked_sec = output.ranked.double() * batch.duration_sec[:, None, None]
-        self.metrics[split].update(ranked_sec, batch.span_sec, batch.duration_sec)  # type: ignore[operator]
+        if batch.windows.shape[1]:
+            self.metrics[split].update(ranked_sec, batch.windows_sec, batch.duration_sec)  # type: ignore[operator]
         reversed_share = 100 * (output.span[:, 0] > output.span[:, 1]).double().mean()
         self.means[split].add({"reversed": reversed_share}, weight=len(batch))
         return ranked_sec
@@ -172,5 +186,5 @@ class GroundingModule(LightningModule):
         for name, mean in self.means[split].compute().items():
             value = torch.tensor(mean, dtype=torch.float64, device=self.device)
             self.log(f"{split}/{name}", value, batch_size=1, prog_bar=split == "train")
-        if split in self.metrics:
+        if split in self.metrics and (self.scored or split != "test"):
             self.log_dict(dict(self.metrics[split].items()))  # type: ignore[operator]

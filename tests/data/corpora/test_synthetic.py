@@ -58,7 +58,7 @@ def read_features(folder: Path, layout: str) -> FeatureSource:
 def facts(moments: list[Moment]) -> list[tuple[int, str, float, float, float]]:
     """Return what all formats share; videos are numbered, because each format has its own ids."""
     order = {video: index for index, video in enumerate(dict.fromkeys(moment.video for moment in moments))}
-    return [(order[m.video], m.query, m.start_sec, m.end_sec, m.duration_sec) for m in moments]
+    return [(order[m.video], m.query, *m.windows_sec[0], m.duration_sec) for m in moments]
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +106,8 @@ def test_moments_are_clean_and_split_by_video_and_differ_in_their_action(
     assert len(by_video) == VIDEOS
     for asked, features in zip(by_video.values(), rows, strict=True):
         assert len({action(moment) for moment in asked}) == len(asked) >= 2
-        ordered = sorted(asked, key=lambda moment: moment.start_sec)
-        assert all(left.end_sec < right.start_sec for left, right in pairwise(ordered))
+        ordered = sorted(asked, key=lambda moment: moment.windows_sec)
+        assert all(left.windows_sec[0][1] < right.windows_sec[0][0] for left, right in pairwise(ordered))
         assert len(features) == round(asked[0].duration_sec * 2)
 
 
@@ -140,7 +140,7 @@ def decode(score: Floats) -> tuple[float, float]:
 
 
 def mean_iou(moments: list[Moment], answer: Callable[[Moment], tuple[float, float]]) -> float:
-    spans = [(m.start_sec / m.duration_sec, m.end_sec / m.duration_sec) for m in moments]
+    spans = [(start / m.duration_sec, end / m.duration_sec) for m in moments for start, end in m.windows_sec]
     return float(np.mean([iou(answer(m), span) for m, span in zip(moments, spans, strict=True)]))
 
 
@@ -153,7 +153,8 @@ def test_moment_needs_both_words_and_video(tmp_path: Path) -> None:
     for moment in splits["train"]:
         rows = features[moment.video]
         centres = (np.arange(len(rows)) + 0.5) / len(rows) * moment.duration_sec
-        mean = rows[(centres >= moment.start_sec) & (centres < moment.end_sec)].mean(axis=0)
+        ((start, end),) = moment.windows_sec
+        mean = rows[(centres >= start) & (centres < end)].mean(axis=0)
         for word in tokenize(moment.query):
             inside[word].append(mean)
 

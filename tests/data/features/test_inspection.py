@@ -156,7 +156,7 @@ def test_problems_describe_what_prevents_training_and_the_fix(defective: Inspect
         "again, all with one model"
     )
     assert pairs == (
-        "1 pairs of split test are reversed or empty: 'test-5'; correct them, or set dataset.on_defect=drop"
+        "1 windows of split test are reversed or empty: 'test-5'; correct them, or set dataset.on_defect=drop"
     )
     assert len(replace(defective, on_defect="drop").problems()) == 4
 

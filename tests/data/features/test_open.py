@@ -71,6 +71,17 @@ def test_ids_match_in_any_spelling(write_rows: Writer, tmp_path: Path) -> None:
             read("x")
 
 
+def test_id_in_another_case_matches_the_only_one_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    names = ["video_2", "v_abcdefghijk.MOV", "Twin", "twin"]
+    source = open_features(path=write_flat(tmp_path, {name: random(1, 4) for name in names}))
+    assert source.missing(["VIDEO_2", "video_2.mp4", "Video_2.3GP"]) == []
+    np.testing.assert_array_equal(source.rows("VIDEO_2"), source.rows("video_2"))
+    assert source.find("V_ABCDEFGHIJK.avi") == "v_abcdefghijk.MOV"
+    assert (source.find("twin"), source.find("Twin"), source.find("TWIN")) == ("twin", "Twin", None)
+    check_coverage(source, split="test", videos=["twin", "VIDEO_2", "Twin"])
+    assert caplog.messages == ["features: 1 videos of split test match in another case: 'VIDEO_2'"]
+
+
 def test_coverage_error_counts_distinct_videos_and_names_ten(tmp_path: Path) -> None:
     source = open_features(path=write_npy(tmp_path, {"here": random(2, 3)}))
     check_coverage(source, split="test", videos=["here", "here"])

@@ -13,6 +13,8 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,12 +29,21 @@ from cpnet.data.annotations import Annotations
 from cpnet.data.cleaning import clean
 from cpnet.data.features import check_coverage, open_features
 from cpnet.data.moment import Moment
-from cpnet.data.readers import read_activitynet_captions, read_charades_sta, read_jsonl, read_tacos
+from cpnet.data.readers import (
+    read_activitynet_captions,
+    read_charades_sta,
+    read_ego4d_nlq,
+    read_jsonl,
+    read_lists,
+    read_snag,
+    read_tacos,
+    read_tacos_text,
+)
 from cpnet.data.vocabulary import SPECIAL, Vocabulary, tokenize
 from cpnet.errors import DataError
 
 BOM = codecs.BOM_UTF8
-FPS = 25
+FPS = 24
 Files = Mapping[str, bytes]  # content by argument of the reader
 
 READERS: dict[str, Callable[..., list[Moment]]] = {
@@ -40,13 +51,22 @@ READERS: dict[str, Callable[..., list[Moment]]] = {
     "activitynet_captions": read_activitynet_captions,
     "tacos": read_tacos,
     "jsonl": read_jsonl,
+    "lists": read_lists,
+    "snag": partial(read_snag, split="train"),
+    "ego4d_nlq": read_ego4d_nlq,
+    "tacos_text": partial(read_tacos_text, fps=FPS),
 }
 NAMES = {
     "charades_sta": {"annotations": "pairs.txt", "durations": "videos.csv"},
     "activitynet_captions": {"annotations": "videos.json"},
     "tacos": {"annotations": "videos.json"},
     "jsonl": {"annotations": "rows.jsonl"},
+    "lists": {"annotations": "rows.json"},
+    "snag": {"annotations": "splits.json"},
+    "ego4d_nlq": {"annotations": "clips.json"},
+    "tacos_text": {"annotations": "clips.txt", "durations": "videos.csv"},
 }
+TEXT = ("charades_sta", "tacos_text")
 every_reader = pytest.mark.parametrize("reader", list(READERS))
 # Every message ends with an instruction.
 INSTRUCTION = re.compile(r"; ((correct|download|check|set|add|keep|save|remove|make|quote) .+|is this .+\?)$")
@@ -65,11 +85,12 @@ class Pair(NamedTuple):
 
 def encode(reader: str, pairs: Sequence[Pair]) -> dict[str, bytes]:
     """Return the pairs in the format of the reader; the qids of jsonl are q0, q1, ..."""
-    if reader == "charades_sta":
+    if reader in TEXT:
         table = io.StringIO()
         durations = dict.fromkeys((pair.video, pair.duration_sec) for pair in pairs)
         csv.writer(table).writerows([("id", "length"), *durations])
-        lines = "".join(f"{pair.video} {pair.start_sec} {pair.end_sec}##{pair.query}\n" for pair in pairs)
+        forms = {"charades_sta": "{0} {1} {2}##{4}\n", "tacos_text": "{0}_{frames[0]:.0f}_{frames[1]:.0f}:{4}\n"}
+        lines = "".join(forms[reader].format(*each, frames=(each[1] * FPS, each[2] * FPS)) for each in pairs)
         return {"annotations": lines.encode(), "durations": table.getvalue().encode()}
     if reader == "jsonl":
         rows = [
@@ -77,6 +98,11 @@ def encode(reader: str, pairs: Sequence[Pair]) -> dict[str, bytes]:
             for number, (video, start, end, duration, query) in enumerate(pairs)
         ]
         return {"annotations": "".join(json.dumps(row) + "\n" for row in rows).encode()}
+    if reader == "lists":
+        listed = [[video, duration, [start, end], query] for video, start, end, duration, query in pairs]
+        return {"annotations": json.dumps(listed, indent=1).encode()}
+    if reader in ("snag", "ego4d_nlq"):
+        return {"annotations": json.dumps((nest_snag if reader == "snag" else nest_ego4d)(pairs)).encode()}
     scale, rate = (FPS, {"fps": FPS}) if reader == "tacos" else (1, {})
     entries: dict[str, dict[str, Any]] = {}
     for video, start, end, duration, query in pairs:
@@ -84,6 +110,23 @@ def encode(reader: str, pairs: Sequence[Pair]) -> dict[str, bytes]:
         entry["timestamps"].append([start * scale, end * scale])
         entry["sentences"].append(query)
     return {"annotations": json.dumps(entries, indent=1).encode()}
+
+
+def nest_snag(pairs: Sequence[Pair]) -> dict[str, Any]:
+    videos: dict[str, Any] = {}
+    for video, start, end, duration, query in pairs:
+        entry = videos.setdefault(video, {"fps": 30.0, "num_frames": 900, "duration": duration, "annotations": []})
+        entry["annotations"].append({"segment": [start, end], "sentence": query, "sentence_id": f"{len(videos)}_1"})
+    return {"train": videos, "val": {"w": {"duration": 3, "annotations": []}}}
+
+
+def nest_ego4d(pairs: Sequence[Pair]) -> dict[str, Any]:
+    clips: dict[str, Any] = {}
+    for video, start, end, duration, query in pairs:
+        new = {"clip_uid": video, "video_start_sec": 40.0, "video_end_sec": 40.0 + duration, "annotations": []}
+        asked = {"clip_start_sec": start, "clip_end_sec": end, "query": query, "template": None}
+        clips.setdefault(video, new)["annotations"].append({"annotation_uid": "u", "language_queries": [asked]})
+    return {"version": "1", "videos": [{"video_uid": "a", "clips": [*clips.values()]}]}
 
 
 def write(reader: str, folder: Path, files: Files) -> dict[str, Path]:
@@ -99,7 +142,7 @@ def read(reader: str, folder: Path, files: Files) -> list[Moment]:
 
 
 def as_pairs(moments: Sequence[Moment]) -> list[Pair]:
-    return [Pair(each.video, each.start_sec, each.end_sec, each.duration_sec, each.query) for each in moments]
+    return [Pair(each.video, *each.windows_sec[0], each.duration_sec, each.query) for each in moments]
 
 
 def error_of(reader: str, folder: Path, files: Files) -> str:
@@ -208,12 +251,11 @@ def without(entry: dict[str, Any], key: str) -> dict[str, Any]:
 
 FINE_LINE = json.dumps(FINE_ROW)
 ROWS: list[Case] = [
-    *((json.dumps(without(FINE_ROW, key)), "line 1: ", f"the key '{key}' is missing") for key in FINE_ROW),
+    *((json.dumps(without(FINE_ROW, key)), "line 1: ", f"the key '{key}' is missing") for key in [*FINE_ROW][:4]),
     (FINE_LINE + "\n{}", "line 2: ", "the key 'qid' is missing, found no keys"),
     (FINE_LINE + "\r\n[]", "line 2: ", "expected a JSON object, found []"),
     (FINE_LINE + "\n" + FINE_LINE[:-9], "line 2: ", "not valid JSON"),
     (FINE_LINE * 2, "line 1: ", "not valid JSON"),
-    (FINE_LINE.replace(",", ",\n", 1), "line 1: ", "not valid JSON"),
     (FINE_LINE + "\n\ufeff" + FINE_LINE, "line 2: ", "not valid JSON"),
     (FINE_LINE + "\r" + "[" * 100_000, "line 2: ", "not valid JSON"),
     ('{"qid": 8, "qid": 9}', "line 1: ", "the key 'qid' appears twice in one object, with 8"),
@@ -225,11 +267,11 @@ def change_rows() -> list[Case]:
     changes: list[tuple[dict[str, object], str]] = [
         ({"qid": 7}, "the qid '7' is on line 1 too"),
         ({"qid": True}, "'qid' " + NOT_TEXT + "True"),
-        ({"vid": 607}, "'vid' " + NOT_TEXT + "607"),
+        ({"vid": 6.5}, "'vid' " + NOT_TEXT + "6.5"),
         ({"duration": 0.0}, "'duration' must be above 0, found 0.0"),
         ({"duration": math.inf}, "'duration' " + NOT_NUMBER + "inf"),
         ({"relevant_windows": []}, "'relevant_windows' is empty"),
-        ({"relevant_windows": None}, "'relevant_windows' must be a list, found None"),
+        ({"relevant_windows": "none"}, "'relevant_windows' must be a list, found 'none'"),
         ({"relevant_windows": [1, 2]}, "a span must be a list [start, end], found 1"),
         ({"relevant_windows": [[None, 2]]}, "'start' " + NOT_NUMBER + "None"),
         ({"query": "\u3000"}, "'query' " + NOT_TEXT),
@@ -240,7 +282,7 @@ def change_rows() -> list[Case]:
     return [(FINE_LINE + "\n" + json.dumps(second | change), "line 2: ", complaint) for change, complaint in changes]
 
 
-CASES = {
+CASES: dict[tuple[str, str], list[Case]] = {
     ("charades_sta", "annotations"): CHARADES_PAIRS,
     ("charades_sta", "durations"): CHARADES_DURATIONS,
     ("activitynet_captions", "annotations"): VIDEOS + change_videos(SECONDS, "duration", missing=[*SECONDS]),
@@ -248,6 +290,46 @@ CASES = {
     + change_videos(FRAMES, "num_frames", missing=[*VIDEO])
     + change_videos(without(FRAMES, "num_frames"), "duration", missing=["duration"]),
     ("jsonl", "annotations"): ROWS + change_rows(),
+    ("lists", "annotations"): [
+        ("{}", "", "expected a list of rows, found {}"),
+        ("[]", "", "no annotated pair"),
+        (
+            '[["v", 9, [1, 2], "a word"],\n["v", 9, 1, 2, "a word"]]',
+            "row 2: ",
+            "expected [video, duration, [start, end]",
+        ),
+        ('[["v", 0, [1, 2], "a word"]]', "row 1: ", "'duration' must be above 0"),
+        ('[[true, 9, [1, 2], "a word"]]', "row 1: ", "'video' " + NOT_TEXT + "True"),
+    ],
+    ("snag", "annotations"): [
+        ('{"val": {}}', "", "the key 'train' is missing, found 'val'"),
+        ('{"train": {"v": {"annotations": []}}}', "video 'v': ", "the key 'num_frames' is missing"),
+        ('{"train": {"v": {"num_frames": 9, "fps": 0}}}', "video 'v': ", "'fps' must be above 0"),
+        (
+            '{"train": {"v": {"duration": 9, "annotations": [{"sentence": "a"}]}}}',
+            "video 'v': ",
+            "the key 'segment' is",
+        ),
+        ('{"train": {"v": {"duration": 9}}}', "", "no annotated pair"),
+    ],
+    ("ego4d_nlq", "annotations"): [
+        ('{"videos": [{"clips": [{}]}]}', "", "the key 'clip_uid' is missing"),
+        ('{"videos": [{"clips": [{"clip_uid": "v"}]}]}', "clip v: ", "the key 'video_start_sec' is missing"),
+        ('{"videos": [3]}', "", "expected a JSON object, found 3"),
+        ('{"videos": []}', "", "no annotated pair"),
+    ],
+    ("tacos_text", "annotations"): [
+        ("v_1_2:fine\nv_1:a word", "line 2: ", "expected 'VIDEO_START_END:QUERY#QUERY', found 'v_1:a word'"),
+        ("v_1_2:#  #", "line 1: ", "expected 'VIDEO_START_END:QUERY#QUERY'"),
+        ("v_1_2:?!", "line 1, pair 0: ", "the query '?!' has no words"),
+        ("w_1_2:a word", "", "no duration for 1 videos of "),
+    ],
+    ("tacos_text", "durations"): [
+        ("id,length\nv,long", "line 2: ", "'length' must be a number, found 'long'"),
+        ('{"v": 0}', "video 'v': ", "'duration' must be above 0"),
+        ('{"v": {"frames": 9}}', "video 'v': ", "the key 'duration' is missing, found 'frames'"),
+        ('{"v": [9, 25]}', "video 'v': ", "'duration' " + NOT_NUMBER + "[9, 25]"),
+    ],
 }
 
 
@@ -261,7 +343,8 @@ CASES = {
 )
 def test_error_names_file_place_defect_and_remedy(reader: str, argument: str, case: Case, tmp_path: Path) -> None:
     content, place, complaint = case
-    files = {"annotations": b"v 1 2##a word\n", "durations": b"id,length\nv,10\n"}
+    pairs = b"v_1_2:a word\n" if reader == "tacos_text" else b"v 1 2##a word\n"
+    files = {"annotations": pairs, "durations": b"id,length\nv,10\n"}
     message = error_of(reader, tmp_path, files | {argument: content.encode() if isinstance(content, str) else content})
     assert NAMES[reader][argument] in message
     assert place in message
@@ -305,11 +388,12 @@ PAIRS = [
 @pytest.mark.parametrize("bom", [b"", BOM])
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r", b"\r\r\n"])
 def test_byte_order_mark_and_line_ends_change_nothing(bom: bytes, line_end: bytes, reader: str, tmp_path: Path) -> None:
+    pairs = PAIRS[:2] if reader == "tacos_text" else PAIRS  # its sentences end at "#"
     for end in (line_end, b""):  # the last line may lack its end
         files = {
-            name: bom + line_end.join(content.splitlines()) + end for name, content in encode(reader, PAIRS).items()
+            name: bom + line_end.join(content.splitlines()) + end for name, content in encode(reader, pairs).items()
         }
-        assert as_pairs(read(reader, tmp_path, files)) == PAIRS
+        assert as_pairs(read(reader, tmp_path, files)) == pairs
 
 
 PATHS = ["../../x", "/etc/passwd", "..", "~", "a/../b", "C:\\x", "a\0b", "%2e%2e", "$HOME", "-rf", "NUL", "\x1b[2J"]
@@ -319,7 +403,7 @@ PATHS = ["../../x", "/etc/passwd", "..", "~", "a/../b", "C:\\x", "a\0b", "%2e%2e
 @pytest.mark.parametrize("video", PATHS)
 def test_id_that_is_a_path_stays_a_string(video: str, reader: str, tmp_path: Path) -> None:
     files = encode(reader, [Pair("v", 1, 2), Pair(video, 3, 4)])
-    if reader == "charades_sta" and "\0" in video and sys.version_info < (3, 11):
+    if reader in TEXT and "\0" in video and sys.version_info < (3, 11):
         assert "videos.csv: line 3: not valid csv" in error_of(reader, tmp_path, files)  # csv of Python 3.10
         return
     moments = read(reader, tmp_path, files)
@@ -350,6 +434,10 @@ SPELLINGS = {
     "activitynet_captions": ("v_QOlSCBRmfWY", "QOlSCBRmfWY"),
     "tacos": ("s30-d52.avi", "s30-d52"),
     "jsonl": ("s30-d52-cam-002", "s30-d52.avi"),
+    "lists": ("3MSZA", "3MSZA.MOV"),
+    "snag": ("v_QOlSCBRmfWY", "v_QOlSCBRmfWY.3gp"),
+    "ego4d_nlq": ("clip", "clip.m4v"),
+    "tacos_text": ("s30-d52.avi", "s30-d52"),
 }
 
 
@@ -388,6 +476,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
+def message_of(reader: str, folder: Path, files: Files) -> str:
+    """Return the message of the reader's error, or nothing if it reads the files."""
+    try:
+        read(reader, folder, files)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+@every_reader
+def test_message_quotes_little_of_a_file_of_one_long_line(reader: str, folder: Path) -> None:
+    long = b"7x" * 20_000
+    for argument, content in SOUND[reader].items():
+        tokens = re.split(rb"(\w+)", content)
+        made = [b"".join([*tokens[:at], long, *tokens[at + 1 :]]) for at in range(1, min(len(tokens), 160), 2)]
+        for hostile in (long, b"{" + long, b'["' + long, b'{"' + long + b'": "' + long + b'"}', *made):
+            assert len(message_of(reader, folder, SOUND[reader] | {argument: hostile})) < 1000
+
+
 fuzzed = settings(max_examples=150, deadline=None)
 SOUND = {reader: encode(reader, PAIRS) for reader in READERS}
 
@@ -406,7 +513,7 @@ def check(reader: str, folder: Path, files: Files) -> None:
         assert each.query == each.query.strip()
         assert "\n" not in each.query or reader != "charades_sta"
         assert any(character.isalnum() for character in each.query)
-        times = each.start_sec, each.end_sec, each.duration_sec
+        times = (*chain.from_iterable(each.windows_sec), each.duration_sec)
         assert all(type(time) is float and math.isfinite(time) for time in times)
         assert each.duration_sec > 0
     assert len({each.qid for each in moments}) == len(moments)
@@ -414,13 +521,16 @@ def check(reader: str, folder: Path, files: Files) -> None:
         kept, report = clean(moments, split="train", drop=True)
     except DataError as error:
         complaint = str(error)
-        assert complaint.startswith(f"train: no pair is left of the {len(moments)} read; check the annotation file")
+        unknown = sum(not each.windows_sec for each in moments)
+        left = f"no pair is left of the {len(moments)} read; check the annotation file"
+        lacking = f"{unknown} of {len(moments)} pairs have no true window"
+        assert complaint.startswith(f"train: {lacking if unknown else left}")
         return
     assert report.read == len(moments) == len(kept) + len(report.dropped)
     words = sorted({word for each in kept for word in tokenize(each.query)})
     vocabulary = Vocabulary((*SPECIAL, *words), torch.zeros(len(SPECIAL) + len(words), 2))
     for each in kept:
-        assert 0 <= each.start_sec < each.end_sec <= each.duration_sec
+        assert all(0 <= start < end <= each.duration_sec for start, end in each.windows_sec)
         rows = vocabulary.encode(each.query, max_words=50)
         assert 1 <= len(rows) <= 50
         assert min(rows) > 1  # neither padding nor unknown
@@ -482,7 +592,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return [*((value, key) for key in keys), *(place for key in keys for place in places(value[key]))]
 
 
-@pytest.mark.parametrize("reader", [reader for reader in READERS if reader != "charades_sta"])
+@pytest.mark.parametrize("reader", [reader for reader in READERS if reader not in TEXT])
 @fuzzed
 @given(data=st.data())
 def test_random_json(reader: str, folder: Path, data: st.DataObject) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from cpnet.data.cleaning import CleaningReport, clean
 from cpnet.data.moment import Moment
 from cpnet.data.readers import read_activitynet_captions, read_charades_sta, read_tacos
+from cpnet.data.time_units import SECONDS, check_unit
 from cpnet.errors import DataError
 
 DATA = Path(os.environ.get("CPNET_TEST_DATA", Path(__file__).parents[4] / "shared" / "data"))
@@ -77,7 +79,27 @@ def test_counts_of_the_published_splits(
     assert (report.clipped_end, report.clipped_end_over_1s) == (ends, ends_over_1s)
     assert (report.reversed, report.empty, len(report.dropped)) == (reversed_pairs, empty_pairs, dropped)
     assert len({moment.qid for moment in moments}) == len(moments)
-    assert all(0 <= moment.start_sec < moment.end_sec <= moment.duration_sec for moment in kept)
+    assert all(0 <= start < end <= moment.duration_sec for moment in kept for start, end in moment.windows_sec)
+
+
+@pytest.mark.parametrize(
+    ("read", "split"),
+    [
+        *((charades_sta, split) for split in ("train", "test")),
+        *((activitynet_captions, split) for split in ("train", "val_1", "val_2")),
+        *((read, split) for read in (tacos_tall, tacos_2dtan) for split in ("train", "val", "test")),
+    ],
+)
+def test_units_of_the_published_splits(
+    read: Callable[[str], list[Moment]], split: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ends = [(end, each.duration_sec) for each in read(split) for _, end in each.windows_sec]
+    check_unit(ends, split=split)
+    assert not caplog.records
+    for unit in ("milliseconds", "percent", "fractions"):
+        with suppress(DataError) if unit == "percent" else pytest.raises(DataError, match=f"look like {unit}, "):
+            check_unit([(end / SECONDS[unit](duration), duration) for end, duration in ends], split=split)
+            assert "dataset.time_unit=percent" in caplog.text
 
 
 def dropped_videos(report: CleaningReport) -> list[tuple[str, str]]:
@@ -106,7 +128,7 @@ def test_the_defects_of_activitynet_captions() -> None:
 def test_float_noise_is_clipped_but_not_counted() -> None:
     moments = activitynet_captions("val_1")
     _, report = clean(moments, split="val_1", drop=False)
-    assert sum(moment.end_sec > moment.duration_sec for moment in moments) == 134
+    assert sum(moment.windows_sec[0][1] > moment.duration_sec for moment in moments) == 134
     assert report.clipped_end == 5
 
 
@@ -122,7 +144,7 @@ def test_duplicates_of_tacos_are_kept() -> None:
         for timestamp, sentence in zip(entry["timestamps"], entry["sentences"], strict=True)
     )
     moments = tacos_2dtan("test")
-    as_read = Counter((moment.video, moment.start_sec, moment.end_sec, moment.query) for moment in moments)
+    as_read = Counter((moment.video, *moment.windows_sec[0], moment.query) for moment in moments)
     assert as_spelt.total() - len(as_spelt) == 567
     # Five more rows are equal once outer white space is gone.
     assert as_read.total() - len(as_read) == 572

@@ -116,8 +116,8 @@ def counted_flops(model: CPNet, preset: Preset) -> int:
         video_mask=torch.ones(1, preset.clips, dtype=torch.bool),
         query=torch.full((1, preset.words), 2),
         query_mask=torch.ones(1, preset.words, dtype=torch.bool),
-        span=torch.zeros(1, 2),
-        span_sec=torch.zeros(1, 2),
+        windows=torch.zeros(1, 1, 2),
+        windows_sec=torch.zeros(1, 1, 2),
         duration_sec=torch.ones(1),
         index=torch.zeros(1),
     ).to("meta")

@@ -60,6 +60,17 @@ def test_recall_equals_the_reference_at_each_threshold(tmp_path: Path) -> None:
     np.testing.assert_allclose(np.asarray(axes.lines[2].get_ydata()), whole)
 
 
+def test_trivial_recall_is_measured_by_the_best_window(tmp_path: Path) -> None:
+    true = np.stack([spans(40, 101), TRUE], axis=1)
+    write_run(tmp_path / "run", true=true)
+    (axes,) = tables.recall(compared(tmp_path).tables[0]).axes
+    half = [
+        reference.recall(np.tile([[[0.0, 5.0]]], (40, 1, 1)), true, n=1, threshold=m)
+        for m in np.arange(0.05, 0.96, 0.05)
+    ]
+    np.testing.assert_allclose(np.asarray(axes.lines[2].get_ydata()), half)
+
+
 def test_histogram_has_the_shares_of_each_row(tmp_path: Path) -> None:
     (axes,) = tables.iou_histogram(table(tmp_path)).axes
     for variant, patch in enumerate(axes.patches):

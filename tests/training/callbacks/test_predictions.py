@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tracemalloc
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,26 @@ def test_every_pair_is_written_once_in_split_order(datamodule: GroundingDataModu
     for row, each in zip(found, TEST, strict=True):
         assert set(row) == {"qid", "video", "query", "duration", "predicted", "true", "iou"}
         assert (row["video"], row["query"], row["duration"]) == (each.video, each.query, each.duration_sec)
-        assert row["true"] == [each.start_sec, min(each.end_sec, each.duration_sec)]
+        ((start, end),) = each.windows_sec
+        assert row["true"] == [[start, min(end, each.duration_sec)]]
         assert np.shape(row["predicted"]) == (1, 2)
 
 
 def test_raw_ground_truth_is_not_clipped(tmp_path: Path) -> None:
     write(ready(write_corpus(tmp_path) | {"ground_truth": "raw"}), tmp_path / "predictions.jsonl")
-    assert rows(tmp_path / "predictions.jsonl")[1]["true"] == [5.0, 12.5]
+    assert rows(tmp_path / "predictions.jsonl")[1]["true"] == [[5.0, 12.5]]
+
+
+def test_split_without_true_windows_gets_a_submission(tmp_path: Path) -> None:
+    unknown = [replace(TEST[0], qid="7", numbered=True, windows_sec=()), replace(TEST[3], qid="8", windows_sec=())]
+    path = answered(tmp_path / "predictions.jsonl", unknown, [[1], [0]]).path
+    assert [(row["true"], row["iou"]) for row in rows(path)] == [([], None)] * 2
+    submitted = rows(tmp_path / "submission.jsonl")
+    for row, qid, each, line in zip(rows(path), (7, "8"), unknown, submitted, strict=True):
+        ranked = [[*row["predicted"][0], 1.0], [*row["predicted"][1], 0.5]]
+        assert line == {"qid": qid, "query": each.query, "vid": each.video, "pred_relevant_windows": ranked}
+    answered(path, TEST[:2], [[0, 1]])
+    assert not (tmp_path / "submission.jsonl").exists()
 
 
 def answer(indices: Iterable[int]) -> Prediction:
@@ -88,7 +102,7 @@ def expected(moments: Sequence[Moment]) -> bytes:
             "query": each.query,
             "duration": each.duration_sec,
             "predicted": batch.ranked_sec[0].tolist(),
-            "true": [each.start_sec, each.end_sec],
+            "true": each.windows_sec,
             "iou": batch.iou.item(),
         }
         rows.append(json.dumps(row, ensure_ascii=False) + "\n")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from cpnet.data.readers.checks import as_positive, parse_number
 from cpnet.data.readers.tables import read_table
-from cpnet.errors import DataError
+from cpnet.errors import DataError, shown
 from cpnet.files import replacing
 from cpnet.terminal import Progress, silent
 
@@ -77,7 +77,7 @@ def _read_row(row: dict[str, str], where: str) -> ActionsOfVideo:
     for text in filter(None, row["actions"].split(";")):
         name, *times = text.split()
         if len(times) != 2 or name[:1] != "c" or not name[1:].isdecimal() or int(name[1:]) >= CLASSES:
-            raise DataError(f"{where}: expected an action such as 'c092 11.90 21.20', found {text!r}; correct it")
+            raise DataError(f"{where}: expected an action such as 'c092 11.90 21.20', found {shown(text)}; correct it")
         start, end = (parse_number(time, "time", where) for time in times)
         actions.append((int(name[1:]), start, end))
     duration_sec = as_positive(parse_number(row["length"], "length", where), "length", where)

@@ -229,8 +229,7 @@ def _draw_moments(video: str, timeline: _Timeline, rng: np.random.Generator) -> 
             qid=f"{video}:{index}",
             video=video,
             query=_draw_query(timeline.actions[segment], rng),
-            start_sec=timeline.spans[segment][0] / FPS,
-            end_sec=timeline.spans[segment][1] / FPS,
+            windows_sec=((timeline.spans[segment][0] / FPS, timeline.spans[segment][1] / FPS),),
             duration_sec=timeline.frames / FPS,
         )
         for index, segment in enumerate(asked)

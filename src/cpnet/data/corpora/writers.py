@@ -24,7 +24,7 @@ def write_charades_sta(folder: Path, splits: Splits) -> None:
     for split, moments in {"train": [*splits["train"], *splits["val"]], "test": splits["test"]}.items():
         lengths = {moment.video: f"{moment.video},{moment.duration_sec:.2f}" for moment in moments}
         write_lines(folder / f"Charades_v1_{split}.csv", ["id,length", *lengths.values()])
-        lines = (f"{m.video} {m.start_sec:.2f} {m.end_sec:.2f}##{m.query}" for m in moments)
+        lines = (f"{m.video} {start:.2f} {end:.2f}##{m.query}" for m in moments for start, end in m.windows_sec)
         write_lines(folder / f"charades_sta_{split}.txt", lines)
 
 
@@ -37,7 +37,7 @@ def write_jsonl(folder: Path, splits: Splits) -> None:
                 "query": moment.query,
                 "duration": moment.duration_sec,
                 "vid": moment.video,
-                "relevant_windows": [[moment.start_sec, moment.end_sec]],
+                "relevant_windows": moment.windows_sec,
             }
             for moment in moments
         )

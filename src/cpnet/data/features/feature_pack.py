@@ -17,6 +17,7 @@ from cpnet.data.features.pack import Precision, pack
 from cpnet.data.features.packed import PackedFeatures, is_packed
 from cpnet.data.features.placement import Placement
 from cpnet.data.features.source import FeatureSource, quote
+from cpnet.data.moment import normalise_id
 from cpnet.data.required_files import default_store, exists
 from cpnet.errors import ConfigError, DataError
 from cpnet.options import FeatureOptions, SourceOptions
@@ -135,6 +136,9 @@ def check_coverage(source: FeatureSource, *, split: str, videos: Iterable[str]) 
         DataError: videos have no features; the message has their number and the first ten.
     """
     distinct = list(dict.fromkeys(videos))
+    found = {video: source.find(video) for video in distinct}
+    if other := [video for video, name in found.items() if name and normalise_id(name) != normalise_id(video)]:
+        log.warning("features: %d videos of split %s match in another case: %s", len(other), split, quote(other))
     missing = source.missing(distinct)
     if missing:
         raise DataError(

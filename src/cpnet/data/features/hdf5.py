@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.features.source import FeatureSource, quote, stamp_of
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut, shown
 
 
 class Hdf5Features(FeatureSource):
@@ -75,15 +75,15 @@ class Hdf5Features(FeatureSource):
             if self.key not in inner and (self.key is not None or len(inner) != 1):
                 wanted = "one dataset" if self.key is None else repr(self.key)
                 raise DataError(
-                    f"{self.path}: group {name!r} holds {quote(inner) or 'nothing'}, not {wanted}; "
+                    f"{self.path}: group {shown(name)} holds {quote(inner) or 'nothing'}, not {wanted}; "
                     "set dataset.features.key to the name of the features"
                 )
             item = self._item(item, self.key or inner[0])
         if not isinstance(item, h5py.Dataset) or item.shape is None:
-            raise DataError(f"{self.path}: {name!r} holds no array of features; remove it or fix the file")
+            raise DataError(f"{self.path}: {shown(name)} holds no array of features; remove it or fix the file")
         if not _is_written(item, self.path.stat().st_size):
             raise DataError(
-                f"{self.path}: features of {name!r} have shape {item.shape}, but were not all written; extract or "
+                f"{self.path}: features of {shown(name)} have shape {item.shape}, but were not all written; extract or "
                 "download them again"
             )
         return item
@@ -93,7 +93,7 @@ class Hdf5Features(FeatureSource):
         names = list(group)
         wrong = [name for name in names if not isinstance(name, str) or "/" in name]
         if wrong:
-            raise DataError(f"{self.path}: {wrong[0]!r} is not a valid name in an HDF5 file; write the file again")
+            raise DataError(f"{self.path}: {shown(wrong[0])} is not a valid name in an HDF5 file; write the file again")
         return names
 
     def _item(self, parent: h5py.Group, name: str) -> h5py.Group | h5py.Dataset:
@@ -105,7 +105,8 @@ class Hdf5Features(FeatureSource):
         item = parent[name] if isinstance(parent.get(name, getlink=True), h5py.HardLink) else None
         if item is None or (isinstance(item, h5py.Dataset) and (item.is_virtual or item.external)):
             raise DataError(
-                f"{self.path}: {name!r} is a link to data elsewhere, which is not followed; copy the data into the file"
+                f"{self.path}: {shown(name)} is a link to data elsewhere, which is not followed; copy the data into "
+                "the file"
             )
         return item
 
@@ -117,8 +118,8 @@ class Hdf5Features(FeatureSource):
             raise
         except Exception as error:  # h5py raises many kinds for damaged files: KeyError, TypeError, MemoryError ...
             raise DataError(
-                f"{self.path}: cannot read {name} ({error}); the file is not an HDF5 file or is damaged, download it "
-                "again"
+                f"{self.path}: cannot read {cut(name)} ({cut(str(error))}); the file is not an HDF5 file or is "
+                "damaged, download it again"
             ) from error
 
 

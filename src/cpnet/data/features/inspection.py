@@ -50,7 +50,7 @@ class Inspection:
     surplus: tuple[str, ...]  # videos of the pack that are in no split
     shared: dict[str, tuple[str, ...]]  # videos that are in two splits, by the names of both
     annotations: tuple[CleaningReport, ...]  # defects of each annotation file
-    on_defect: str  # policy on reversed and empty pairs of evaluation splits
+    on_defect: str  # policy on reversed and empty windows of evaluation splits
     fingerprint: str | None  # None if a video cannot be read, or widths differ
     looks_like: tuple[str, ...]  # published packs that agree in all known properties
     but: tuple[str, ...]  # published packs of the same corpus and width, with their differences
@@ -98,7 +98,7 @@ class Inspection:
             found.append(f"{wide}, but dataset.features.dim={self.dim}: {quote(wrong)}; use another pack, or {fix}")
         defective = [report for report in self.annotations if report.dropped and report.split != "train"]
         found += [
-            f"{len(report.dropped)} pairs of split {report.split} are reversed or empty: "
+            f"{len(report.dropped)} windows of split {report.split} are reversed or empty: "
             f"{quote(qid for qid, _ in report.dropped)}; correct them, or set dataset.on_defect=drop"
             for report in defective
             if self.on_defect == "error"
@@ -124,10 +124,10 @@ def inspect(
         dataset: name of the corpus
         dim: width that the corpus expects
         annotations: defects of the corpus's annotation files
-        on_defect: policy on reversed and empty pairs of evaluation splits
+        on_defect: policy on reversed and empty windows of evaluation splits
         progress: wraps the ids while they are read
     """
-    durations = {normalise_id(moment.video): moment.duration_sec for split in splits.values() for moment in split}
+    durations = {source.find(moment.video): moment.duration_sec for split in splits.values() for moment in split}
     videos: dict[str, VideoStatistics] = {}
     unreadable: dict[str, str] = {}
     for name in progress(list(source.ids()), "inspecting"):
@@ -135,7 +135,7 @@ def inspect(
             videos[name] = examine(source.stored(name))
         except DataError as error:  # noqa: PERF203
             unreadable[name] = str(error)
-    seconds = {name: durations[identity] for name in videos if (identity := normalise_id(name)) in durations}
+    seconds = {name: durations[name] for name in videos if name in durations}
     rates = {name: videos[name].rows / second for name, second in seconds.items()}
     widths = Counter(video.dim for video in videos.values())
     looks_like, but = resembles(
@@ -153,7 +153,7 @@ def inspect(
         unreadable=unreadable,
         rates=rates,
         coverage={split: _coverage(source, moments) for split, moments in splits.items()},
-        surplus=tuple(name for name in source.ids() if normalise_id(name) not in durations),
+        surplus=tuple(name for name in source.ids() if name not in durations),
         shared=dict(_shared(splits)),
         annotations=tuple(annotations),
         on_defect=on_defect,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.features.source import FeatureSource, stamp_of
-from cpnet.errors import DataError
+from cpnet.errors import DataError, shown
 
 
 class JoinedFeatures(FeatureSource):
@@ -54,7 +54,8 @@ class JoinedFeatures(FeatureSource):
         if max(lengths) - min(lengths) > 1:
             counts = " and ".join(map(str, lengths))
             raise DataError(
-                f"{self.path}: {counts} rows for {name!r}; lengths may differ by one: use sources of one frame rate"
+                f"{self.path}: {counts} rows for {shown(name)}; lengths may differ by one: use sources of one "
+                "frame rate"
             )
         return min(lengths)
 

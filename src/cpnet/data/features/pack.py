@@ -17,7 +17,7 @@ from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.packed import FORMAT, INDEX, ROWS, PackedFeatures, is_packed
 from cpnet.data.features.source import FeatureSource
 from cpnet.data.moment import normalise_id
-from cpnet.errors import DataError
+from cpnet.errors import DataError, shown
 from cpnet.terminal import Progress, silent
 
 Precision = Literal["float16", "float32"]
@@ -118,7 +118,7 @@ def _write(source: FeatureSource, folder: Path, names: Sequence[str], dtype: np.
 def _convert(source: FeatureSource, name: str, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     rows = source.rows(name)
     if len(rows) != count:
-        raise DataError(f"{source.path} changed during packing: {name!r} has a new number of rows; pack again")
+        raise DataError(f"{source.path} changed during packing: {shown(name)} has a new number of rows; pack again")
     with np.errstate(over="ignore"):
         stored = np.ascontiguousarray(rows, dtype=dtype)
     if stored.itemsize >= rows.itemsize:
@@ -129,4 +129,4 @@ def _convert(source: FeatureSource, name: str, count: int, dtype: np.dtype[Any])
         reason = "have many values that float16 rounds to 0"
     else:
         return stored
-    raise DataError(f"{source.path}: features of {name!r} {reason}; set dtype=float32")
+    raise DataError(f"{source.path}: features of {shown(name)} {reason}; set dtype=float32")

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.features.source import FeatureSource, stamp_of
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut
 
 FORMAT = "cpnet packed features, 1"
 ROWS, INDEX = "rows.npy", "index.json"
@@ -53,8 +53,8 @@ class PackedFeatures(FeatureSource):
             ids, counts = _check(index, table, size)
         except Exception as error:  # numpy's and json's parsers raise many kinds for damaged files
             raise DataError(
-                f"{path} is not a packed store or is damaged ({str(error) or type(error).__name__}); remove it, or "
-                "pack again: python -m cpnet.prepare action=pack"
+                f"{path} is not a packed store or is damaged ({cut(str(error)) or type(error).__name__}); remove it, "
+                "or pack again: python -m cpnet.prepare action=pack"
             ) from error
         self.table: NDArray[np.floating] = np.asarray(table)
         self._places = {name: (end - n, n) for name, n, end in zip(ids, counts, accumulate(counts), strict=True)}

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
-from cpnet.errors import DataError
+from cpnet.errors import DataError, shown
 from cpnet.terminal import Progress, silent
 
 Placement = Literal["auto", "disk", "memory", "device"]
@@ -188,10 +188,12 @@ def _load(
     for video in progress([*counts], "reading features"):
         rows = source.rows(video)
         if len(rows) != counts[video]:
-            raise DataError(f"{source.path} changed while it was read: {video!r} has a new number of rows; start again")
+            raise DataError(
+                f"{source.path} changed while it was read: {shown(video)} has a new number of rows; start again"
+            )
         if rows.dtype.itemsize > dtype.itemsize:
             raise DataError(
-                f"{source.path}: features of {video!r} are {rows.dtype}, others are {dtype}; pack them, or set "
+                f"{source.path}: features of {shown(video)} are {rows.dtype}, others are {dtype}; pack them, or set "
                 "dataset.features.placement=disk"
             )
         table[end : end + len(rows)] = rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.moment import normalise_id
-from cpnet.errors import DataError
+from cpnet.errors import DataError, shown
 
 TRIED = 10  # maximum number of videos whose shape is read to find a matrix
 SHOWN = 10  # maximum number of names that an error quotes before "..."
@@ -46,13 +47,13 @@ def quote(names: Iterable[str]) -> str:
     "'rgb', 'flow'"
     """
     names = list(names)
-    return ", ".join(repr(name) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return ", ".join(shown(name, 60) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 class FeatureSource(ABC):
     """Features of videos in one pack. Subclasses read a layout; this class handles ids, widths and defects.
 
-    Ids match by ``normalise_id``. A subclass sets its own fields before it calls ``super().__init__``, which reads the
+    Ids match as ``find`` says. A subclass sets its own fields before it calls ``super().__init__``, which reads the
     shape of the first video that has a matrix.
 
     Attributes:
@@ -76,7 +77,11 @@ class FeatureSource(ABC):
         for name in sorted(names):
             known = self._names.setdefault(normalise_id(name), name)
             if known != name:
-                raise DataError(f"{path}: {known!r} and {name!r} are ids of the same video; remove one of them")
+                raise DataError(
+                    f"{path}: {shown(known)} and {shown(name)} are ids of the same video; remove one of them"
+                )
+        counts = Counter(map(_without_case, self._names))
+        self._by_case = {key: name for each, name in self._names.items() if counts[key := _without_case(each)] == 1}
         if not self._names:
             raise DataError(f"{path} holds no video features; set dataset.features.path to another pack")
         self.sampled, shape = self._sample()
@@ -112,10 +117,14 @@ class FeatureSource(ABC):
         return self._names.values()
 
     def __contains__(self, video: str) -> bool:
-        return normalise_id(video) in self._names
+        return self.find(video) is not None
 
     def __len__(self) -> int:
         return len(self._names)
+
+    def find(self, video: str) -> str | None:
+        """Return the id of a video as spelled on disk, or None. If no id matches, case is ignored if one id is left."""
+        return self._names.get(normalise_id(video)) or self._by_case.get(_without_case(video))
 
     def missing(self, videos: Iterable[str]) -> list[str]:
         """Return the videos without features, each once, in the order of ``videos``."""
@@ -148,8 +157,8 @@ class FeatureSource(ABC):
         if not _all_finite(rows):
             bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
             raise DataError(
-                f"{self.path}: features of {name!r} hold NaN or infinity in {len(bad)} of {len(rows)} rows, first in "
-                f"row {bad[0]}; extract them again"
+                f"{self.path}: features of {shown(name)} hold NaN or infinity in {len(bad)} of {len(rows)} rows, first "
+                f"in row {bad[0]}; extract them again"
             )
         return rows
 
@@ -169,11 +178,12 @@ class FeatureSource(ABC):
         return matrix
 
     def _name(self, video: str) -> str:
-        name = self._names.get(normalise_id(video))
+        name = self.find(video)
         if name is None:
+            first = shown(next(iter(self.ids())))
             raise DataError(
-                f"{self.path} has no features of video {video!r} (its ids look like {next(iter(self.ids()))!r}); "
-                "set dataset.features.path to a pack that has them"
+                f"{self.path} has no features of video {shown(video)} (its ids look like {first}); set "
+                "dataset.features.path to a pack that has them"
             )
         return name
 
@@ -192,23 +202,27 @@ class FeatureSource(ABC):
     def _matrix(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
         """Return the shape without the singleton dimensions between N and V, as in (N, 1, 1, V)."""
         if len(shape) < 2 or any(between != 1 for between in shape[1:-1]):
-            raise DataError(f"{self.path}: features of {name!r} have shape {shape}, not (N, V) or (N, 1, ..., V)")
+            raise DataError(f"{self.path}: features of {shown(name)} have shape {shape}, not (N, V) or (N, 1, ..., V)")
         if shape[0] == 0 or shape[-1] == 0:
-            raise DataError(f"{self.path}: features of {name!r} are empty, shape {shape}; extract them again")
+            raise DataError(f"{self.path}: features of {shown(name)} are empty, shape {shape}; extract them again")
         return shape[0], shape[-1]
 
     def _check_floats(self, name: str, dtype: np.dtype[Any]) -> None:
         if dtype.kind != "f":
-            raise DataError(f"{self.path}: features of {name!r} are {dtype}, not floats; convert them to float32")
+            raise DataError(f"{self.path}: features of {shown(name)} are {dtype}, not floats; convert them to float32")
 
     def _size(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
         size = self._matrix(name, shape)
         if size[1] != self.dim:
             raise DataError(
-                f"{self.path}: features of {name!r} are {size[1]} wide, not {self.dim}; if the pack is the right one, "
-                f"set dataset.features.dim={size[1]} (model.video_dim follows it)"
+                f"{self.path}: features of {shown(name)} are {size[1]} wide, not {self.dim}; if the pack is the right "
+                f"one, set dataset.features.dim={size[1]} (model.video_dim follows it)"
             )
         return size
+
+
+def _without_case(video: str) -> str:
+    return normalise_id(video.casefold())
 
 
 def _all_finite(rows: NDArray[np.floating]) -> bool:

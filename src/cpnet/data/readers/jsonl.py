@@ -1,4 +1,4 @@
-"""JSON lines: the format of newer moment-retrieval code, and the simplest one for your own corpus."""
+"""JSON lines, or a JSON list of the same rows: the format of newer code, and the simplest for your own corpus."""
 
 from __future__ import annotations
 
@@ -6,35 +6,42 @@ from pathlib import Path
 
 from cpnet.data.moment import Moment
 from cpnet.data.readers import checks
-from cpnet.errors import DataError
+from cpnet.errors import DataError, shown
 
 
 def read_jsonl(*, annotations: Path | str) -> list[Moment]:
     """Read ``{"qid", "query", "duration", "vid", "relevant_windows": [[start, end]]}`` (QVHighlights), in seconds.
 
-    A row with several windows yields one pair per window, with qid ``QID:INDEX`` and indices from 0.
+    The rows may also be a JSON list, or the only list of rows in a JSON object. Ids may be integers. A row without the
+    key ``relevant_windows``, or with null, has no known window: a query to be predicted only.
 
     Raises:
-        DataError: the file cannot be read, a key or value is malformed, a row has no window, or a qid is repeated.
+        DataError: the file cannot be read, a key or value is malformed, a list of windows is empty, or a qid repeats.
     """
     moments: list[Moment] = []
-    lines: dict[str, int] = {}  # line of each qid
-    for line, text in checks.read_lines(annotations):
-        where = f"{annotations}: line {line}"
-        row = checks.parse_object(text, where)
-        qid = checks.member(row, "qid", where)
-        qid = checks.as_text(str(qid) if type(qid) is int else qid, "qid", where)
-        video = checks.as_text(checks.member(row, "vid", where), "vid", where)
+    rows: dict[str, str] = {}  # where each qid is
+    for where, row in checks.read_rows(annotations):
+        found = checks.member(row, "qid", where)
+        qid = checks.as_id(found, "qid", where)
+        video = checks.as_id(checks.member(row, "vid", where), "vid", where)
         query = checks.as_query(checks.member(row, "query", where), "query", where)
         duration = checks.as_positive(checks.member(row, "duration", where), "duration", where)
-        windows = checks.list_member(row, "relevant_windows", where)
-        if not windows:
-            raise DataError(f"{where}: 'relevant_windows' is empty; add a window or remove the row")
-        for index, window in enumerate(windows):
-            name = qid if len(windows) == 1 else f"{qid}:{index}"
-            start, end = checks.as_span(window, where)
-            if lines.setdefault(name, line) != line:
-                raise DataError(f"{where}: the qid {name!r} is on line {lines[name]} too; make it unique")
-            span = {"start_sec": start, "end_sec": end, "duration_sec": duration}
-            moments.append(Moment(qid=name, video=video, query=query, **span))
+        windows: list[object] = []
+        if row.get("relevant_windows") is not None:
+            windows = checks.list_member(row, "relevant_windows", where)
+            if not windows:
+                raise DataError(f"{where}: 'relevant_windows' is empty; add a window or remove the row")
+        if rows.setdefault(qid, where) != where:
+            place = rows[qid].removeprefix(f"{annotations}: ")
+            raise DataError(f"{where}: the qid {shown(qid)} is on {place} too; make it unique")
+        moments.append(
+            Moment(
+                qid=qid,
+                video=video,
+                query=query,
+                windows_sec=tuple(checks.as_span(window, where) for window in windows),
+                duration_sec=duration,
+                numbered=type(found) is int,
+            )
+        )
     return moments

@@ -1,4 +1,4 @@
-"""Read csv files: rows, and durations of videos."""
+"""Read csv files, and durations of videos."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from cpnet.data.readers.checks import as_positive, parse_number, read_text
-from cpnet.errors import DataError
+from cpnet.data.moment import normalise_id
+from cpnet.data.readers.checks import as_positive, member, parse_number, parse_object, read_text
+from cpnet.errors import DataError, cut, shown
 
 
 def read_table(path: Path | str, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -22,7 +23,9 @@ def read_table(path: Path | str, *columns: str) -> Iterator[tuple[str, dict[str,
     try:
         if not {*columns} <= {*(found := rows.fieldnames or ())}:
             wanted = ", ".join(map(repr, columns))
-            raise DataError(f"{path}: the columns {wanted} are required, found {found}; is this the csv file?")
+            raise DataError(
+                f"{path}: the columns {wanted} are required, found {shown(list(found))}; is this the csv file?"
+            )
         for row in rows:
             where = f"{path}: line {rows.line_num}"
             if None in row:
@@ -34,26 +37,40 @@ def read_table(path: Path | str, *columns: str) -> Iterator[tuple[str, dict[str,
 
 
 def read_durations(path: Path | str, *, videos: Iterable[str], annotations: Path | str) -> dict[str, float]:
-    """Read the columns ``id`` and ``length`` of a csv file: the duration in seconds of each video.
+    """Return the durations in seconds of ``videos``, the videos of the file ``annotations``; ids match when normalised.
 
-    A blank length is accepted unless the video is in ``videos``, the videos of the file ``annotations``.
+    The file is csv with the columns ``id`` and ``length``, which may be blank, or JSON: ``{video: seconds}`` (DRN) or
+    ``{video: {"duration": seconds}}`` (VSLNet).
 
     Raises:
         DataError: see ``read_table``; or a length is malformed, a video has two lengths, or one of ``videos`` has none.
     """
     durations: dict[str, float] = {}
-    for where, row in read_table(path, "id", "length"):
-        video, length = row["id"], row["length"]
-        if not length.strip():
-            continue
-        duration = as_positive(parse_number(length, "length", where), "length", where)
+    for where, name, duration in _lengths(path):
+        video = normalise_id(name)
         if durations.setdefault(video, duration) != duration:
-            raise DataError(f"{where}: a second length for {video}, {durations[video]} before; keep the right one")
-    if missing := [video for video in dict.fromkeys(videos) if video not in durations]:
+            known = durations[video]
+            raise DataError(f"{where}: a second length for {cut(name)}, {known} before; keep the right one")
+    found = {video: durations.get(normalise_id(video)) for video in videos}
+    if missing := [video for video, duration in found.items() if duration is None]:
         # repr shows invisible characters, such as a byte-order mark inside the file.
-        first = ", ".join(video if video.isprintable() else repr(video) for video in missing[:10])
+        first = ", ".join(cut(video if video.isprintable() else repr(video), 60) for video in missing[:10])
         raise DataError(
             f"{path}: no duration for {len(missing)} videos of {annotations}, the first ones {first}; "
-            "is this the csv file of the same split?"
+            "is this the file of the same split?"
         )
-    return durations
+    return {video: duration for video, duration in found.items() if duration is not None}
+
+
+def _lengths(path: Path | str) -> Iterator[tuple[str, str, float]]:
+    """Yield (where, video, duration in seconds) of the videos that have one."""
+    text = read_text(path)
+    if text.lstrip().startswith("{"):
+        for video, value in parse_object(text, str(path)).items():
+            where = f"{path}: video {shown(video, 80)}"
+            length = member(value, "duration", where, "video_duration") if isinstance(value, dict) else value
+            yield where, video, as_positive(length, "duration", where)
+        return
+    for where, row in read_table(path, "id", "length"):
+        if row["length"].strip():
+            yield where, row["id"], as_positive(parse_number(row["length"], "length", where), "length", where)

@@ -36,7 +36,8 @@ class CPNet(nn.Module):
     >>> batch = GroundingBatch(
     ...     video=torch.zeros(1, 8, 6), video_mask=torch.ones(1, 8, dtype=torch.bool),
     ...     query=torch.tensor([[2, 3]]), query_mask=torch.ones(1, 2, dtype=torch.bool),
-    ...     span=torch.zeros(1, 2), span_sec=torch.zeros(1, 2), duration_sec=torch.ones(1), index=torch.zeros(1),
+    ...     windows=torch.zeros(1, 1, 2), windows_sec=torch.zeros(1, 1, 2),
+    ...     duration_sec=torch.ones(1), index=torch.zeros(1),
     ... )
     >>> model(batch, return_maps=True).maps.levels[1].shape
     torch.Size([1, 4, 4])

@@ -6,7 +6,10 @@ import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import torch
 from PIL import Image, ImageDraw
+
+from cpnet import spans
 
 Span = tuple[float, float]  # start and end, in fractions of the video
 
@@ -27,6 +30,15 @@ def choose(ious: Sequence[float], most: int) -> list[int]:
     return chosen
 
 
+def best_window(windows: Sequence[Span], predicted: Span) -> Span:
+    """Return the true window with the highest IoU with a predicted span.
+
+    >>> best_window([(0.0, 1.0), (2.0, 4.0)], (2.0, 3.0))
+    (2.0, 4.0)
+    """
+    return windows[int(spans.iou(torch.tensor(predicted), torch.tensor(windows)).argmax())]
+
+
 def draw_timeline(true: Span, predicted: Span) -> Image.Image:
     """Draw the video as a grey bar, the true span in blue in the upper half and the predicted one in orange below."""
     picture = Image.new("RGB", (WIDTH, HEIGHT), VIDEO)
@@ -45,9 +57,9 @@ def count_lengths(pairs: Iterable[tuple[Span, Span]]) -> list[list[int]]:
 
     A span that ends before it starts has the length 0.
     """
-    spans = np.array([*pairs]).reshape(-1, 2, 2)
+    ends = np.array([*pairs]).reshape(-1, 2, 2)
     # 1e-9, because a length of 0.2 may be computed as 0.19999.
-    bins = ((spans[:, :, 1] - spans[:, :, 0]) * len(BINS) + 1e-9).clip(0, len(BINS) - 1).astype(int)
+    bins = ((ends[:, :, 1] - ends[:, :, 0]) * len(BINS) + 1e-9).clip(0, len(BINS) - 1).astype(int)
     counts = np.zeros((len(BINS), len(BINS)), int)
     np.add.at(counts, (bins[:, 0], bins[:, 1]), 1)
     made: list[list[int]] = counts.tolist()

@@ -67,9 +67,9 @@ def recall(table: Table) -> Figure:
 
     for row, style in _styled(table):
         axes.plot(THRESHOLDS, np.mean([curve(run.scores["mIoU"]) for run in row.runs], axis=0), **style)
-    true = torch.from_numpy(table.rows[0].runs[0].true)
+    windows = torch.from_numpy(table.rows[0].runs[0].windows)
     for (name, trivial), dash in zip(table.results.trivial.items(), DASHES[1:], strict=False):
-        iou = spans.iou(torch.tensor(trivial.span, dtype=torch.float64), true).numpy()
+        iou = spans.iou(torch.tensor(trivial.span, dtype=torch.float64), windows).amax(dim=1).numpy()
         axes.plot(THRESHOLDS, curve(iou), color="0.6", linestyle=dash, linewidth=1, label=_wrapped(name))
     label = f"IoU threshold m ({'>' if strict else '>='} m)"
     axes.set(xlabel=label, ylabel="R@1 (per cent)", xlim=(0, 1), ylim=(0, 100))
@@ -88,13 +88,17 @@ def iou_histogram(table: Table) -> Figure:
 
 
 def moments(table: Table) -> Figure:
-    """Draw the mean IoU of each row by length and by centre of the true moment, and the share of pairs in grey."""
+    """Draw the mean IoU of each row by length and by centre of the true moment, and the share of pairs in grey.
+
+    Of several true windows, the first has the length and the centre: the same for all rows.
+    """
     figure, panels = _panels(table, 2)
-    true = table.rows[0].runs[0].true
+    windows = table.rows[0].runs[0].windows
+    true, several = windows[:, 0], ", the first of its query" if windows.shape[1] > 1 else ""
     edges = np.linspace(0, 1, BINS + 1)
     for axes, values, label in (
-        (panels[0], true[:, 1] - true[:, 0], "length of the moment (share of the video)"),
-        (panels[1], true.mean(axis=1), "centre of the moment (share of the video)"),
+        (panels[0], true[:, 1] - true[:, 0], f"length of the moment{several} (share of the video)"),
+        (panels[1], true.mean(axis=1), f"centre of the moment{several} (share of the video)"),
     ):
         bins = np.clip(np.digitize(values, edges) - 1, 0, BINS - 1)
         counts = np.bincount(bins, minlength=BINS)

@@ -11,14 +11,14 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from cpnet.data.moment import Moment
-from cpnet.runs.predictions import PredictionRow, write_predictions
+from cpnet.runs.predictions import SUBMISSION, PredictionRow, read_predictions, write_predictions, write_submission
 from cpnet.training.module import Prediction
 
 CHUNK = 256  # pairs converted to Python objects at a time, which need ten times the memory of tensors
 
 
 class PredictionWriter(Callback):
-    """Writes one row per pair, in the order of the split.
+    """Writes one row per pair, in the order of the split; a split without true windows also gets submission.jsonl.
 
     Args:
         path: the file, replaced at the end of the test
@@ -51,6 +51,11 @@ class PredictionWriter(Callback):
             torch.distributed.gather_object(own, processes if trainer.is_global_zero else None)
         if trainer.is_global_zero:
             self.written = write_predictions(self.path, self._rows(list(chain.from_iterable(processes))))
+            submission = self.path.with_name(SUBMISSION)
+            submission.unlink(missing_ok=True)  # of an earlier test
+            if not any(moment.windows_sec for moment in self.moments):
+                numbered = {moment.qid for moment in self.moments if moment.numbered}
+                write_submission(submission, read_predictions(self.path), numbered=numbered)
 
     def _rows(self, predictions: Sequence[Prediction]) -> Iterator[PredictionRow]:
         columns = [torch.cat(column) for column in zip(*predictions, strict=True)]
@@ -63,6 +68,6 @@ class PredictionWriter(Callback):
                     query=moment.query,
                     duration=moment.duration_sec,
                     predicted=tuple((start, end) for start, end in ranked_sec),
-                    true=(moment.start_sec, moment.end_sec),
-                    iou=iou,
+                    true=moment.windows_sec,
+                    iou=iou if moment.windows_sec else None,
                 )
