@@ -76,7 +76,7 @@ ROOMS = {
         ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric"),
     ),
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
-    "evaluate": Room(("options", "launch", "runs", "training", "grounder"), ("omegaconf",)),
+    "evaluate": Room(("options", "launch", "evaluation", "runs", "training", "grounder"), ("omegaconf",)),
     "grounder": Room(
         ("batch", "errors", "config", "data.sampling", "data.vocabulary", "runs", "training.instantiate"),
         ("torch", "omegaconf"),

@@ -1,6 +1,7 @@
 """``python -m cpnet.evaluate checkpoint=PATH [split=test] [overrides]``: measure a checkpoint.
 
 The checkpoint contains the run's configuration and vocabulary. Annotations and features of the corpus are needed.
+``dataset=NAME`` measures on another corpus.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     from pathlib import Path
 
+    from cpnet.evaluation.protocol import Selection
     from cpnet.grounder import Grounder
     from cpnet.options import MetricsOptions
     from cpnet.runs import predictions
-    from cpnet.runs.checkpoint import load_checkpoint
+    from cpnet.runs.checkpoint import is_other_corpus, load_checkpoint
     from cpnet.training.build import make_trainer
     from cpnet.training.callbacks.predictions import PredictionWriter
     from cpnet.training.instantiate import config_errors, containers
@@ -42,7 +44,10 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     folder = Path(cfg.output_dir)
     prepare_run(cfg)
     checkpoint = load_checkpoint(cfg.checkpoint)
+    other = is_other_corpus(cfg, checkpoint)
     datamodule = read_data(cfg, tested=cfg.split, vocabulary=checkpoint.vocabulary)
+    if other:  # the paper has no such number, and the checkpoint was not chosen here
+        cfg.dataset.paper, cfg.dataset.validation = {}, Selection.OTHER.value
     model = Grounder(checkpoint, config=cfg, vocabulary=datamodule.vocabulary).model
     with config_errors("metrics"):
         module = GroundingModule(model=model, metrics=MetricsOptions(**containers(cfg.metrics)))

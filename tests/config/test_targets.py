@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from config.attempts import CALLBACK, LATER, SYSTEM, TARGETS
-from cpnet.config import CONFIG_DIR, make_later
+from cpnet.config import CONFIG_DIR, check_call, make_later
 from cpnet.errors import ConfigError
 from cpnet.options import CAMOptions, CPNetOptions, EncoderOptions
 
@@ -87,7 +88,8 @@ def test_interpolations_are_resolved_once() -> None:
 def targets(node: Any) -> list[str]:
     if isinstance(node, DictConfig | ListConfig):
         node = OmegaConf.to_container(node)
-    children = list(node.values()) if isinstance(node, dict) else node if isinstance(node, list) else []
+    others = [each for key, each in node.items() if key != "hydra"] if isinstance(node, dict) else node  # Hydra's own
+    children = others if isinstance(others, list) else []
     own = [str(node["_target_"])] if isinstance(node, dict) and "_target_" in node else []
     return [*own, *(target for child in children for target in targets(child))]
 
@@ -131,6 +133,26 @@ def test_a_wrong_option_names_its_key(keys: dict[str, Any], message: str) -> Non
     node = OmegaConf.create({"_target_": "cpnet.models.CPNet", "video_dim": 3, **keys})
     with pytest.raises((TypeError, ValueError), match=message):
         make_later(node)(word_vectors=torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("node", "files", "message"),
+    [
+        (
+            {},
+            {"annotations": "a"},
+            "read_charades_sta: missing a required argument: 'durations'; it takes annotations, d",
+        ),
+        ({}, {"annotations": "a", "durations": "d", "fps": 1}, "got an unexpected keyword argument 'fps'"),
+        ({"fps": 3}, {"annotations": "a", "durations": "d"}, "got an unexpected keyword argument 'fps'"),
+        ({"durations": "d"}, {"annotations": "a"}, None),
+    ],
+)
+def test_arguments_of_a_reader_are_checked(node: dict[str, Any], files: dict[str, Any], message: str | None) -> None:
+    later = make({"_target_": "cpnet.data.readers.read_charades_sta", **node})
+    refused = pytest.raises(ConfigError, match=rf"^dataset\.splits\.val: .*{message}") if message else nullcontext()
+    with refused:
+        check_call(later, files, "dataset.splits.val")
 
 
 def test_trusted_package_is_allowed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

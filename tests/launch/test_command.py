@@ -17,6 +17,7 @@ from cpnet import train
 from cpnet.config import CONFIG_DIR, register_schemas
 from cpnet.errors import ConfigError, DataError
 from cpnet.launch import messages
+from cpnet.launch.command import arranged
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +104,13 @@ def test_data_dir_is_set_by_override_or_environment(tmp_path: Path) -> None:
         ("metrics.threshold=[0.5]", r"metrics\.threshold: .* Did you mean metrics\.thresholds\b"),
         ("model.pyramid_levels=abc", r"model\.pyramid_levels: Value 'abc' of type 'str' .* Integer"),
         ("model.context_aware=maybe", r"model\.context_aware: Value 'maybe' is not a valid bool"),
-        ("epochs", r"'epochs'\nmissing EQUAL"),
+        ("epochs", r"epochs: an override is KEY=VALUE"),
+        ("data_dir=runs/lr=1", r"data_dir=runs/lr=1: Hydra cannot read .*\n.*: 'data_dir=\"runs/lr=1\"'\n"),
+        ("data_dir=a#b", r": 'data_dir=\"a#b\"'\n"),
+        ("data_dir=[x]/ü", r": 'data_dir=\"\[x\]/ü\"'\n"),
+        ("data_dir=a(b)", r"Unknown function 'a'.*\n.*: 'data_dir=\"a\(b\)\"'\n"),
+        ("data_dir=a,b", r"one value, or several\? .* -m\.\n.*: 'data_dir=\"a,b\"'\n"),
+        ("data_dir=[x]", r"Cannot convert 'list' to string.*\n.*: 'data_dir=\"\[x\]\"'\n"),
     ],
 )
 def test_wrong_key_or_type(override: str, message: str, tmp_path: Path) -> None:
@@ -147,6 +154,27 @@ def test_impossible_value(
         train.main(tiny)
     assert re.match(message, messages.explain(caught.value, "train"))
     assert not (place / "refused" / "results.json").exists()
+
+
+def test_mapping_without_a_value_cannot_be_set_in_parts(tmp_path: Path) -> None:
+    for override in ("dataset.generate.videos=3", "dataset.generate={videos: 3}", "dataset.paper.cpnet={R1@0.5: 3.5}"):
+        message = message_of(call("train", "dataset=tacos", override, folder=tmp_path))
+        assert message.startswith(f"{override}: a key below a mapping that has no value here")
+        assert "--config-dir FOLDER" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["-m", "a=1", "--config-dir", "x=y", "b=~/c"], ["a=1", "b=/home/me/c", "-m", "--config-dir", "x=y"]),
+        (["--config-dir=~/c", "~a", "a='~'", "a=[~/b,~/c]"], ["~a", "a='/home/me'", "a=[/home/me/b,/home/me/c]"]),
+        (["a=b~/c", "a=~b", "--cfg", "job"], ["a=b~/c", "a=~b", "--cfg", "job"]),
+    ],
+)
+def test_command_line_is_arranged(arguments: list[str], expected: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    flags = ["--config-dir=/home/me/c"] if "--config-dir=~/c" in arguments else []
+    assert arranged(arguments) == expected + flags
 
 
 def test_impossible_value_on_the_command_line(place: Path) -> None:
@@ -207,7 +235,7 @@ CHECKPOINT = "checkpoint=run/checkpoints/best.ckpt"
     [
         ("dataset.features.path=x.hdf5", r"no feature pack at x\.hdf5; set dataset\.features\.path"),
         ("dataset.feature.path=x", r"dataset\.feature: there is no such key\. Did you mean dataset\.features\b"),
-        ("dataset=tacos", r"dataset is not a group of this command; set its keys instead: name, "),
+        ("dataset=taco", r"dataset=taco: there is no such dataset\. Did you mean tacos"),
         ("batch_size=big", r"batch_size: Value 'big' of type 'str' .* Integer"),
         ("batch_size=0", r"batch_size must be 1 or more; got 0"),
         ("split=dev", r"split must be one of train, val, test; got 'dev'"),

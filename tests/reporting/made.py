@@ -112,6 +112,7 @@ def results(cfg: Mapping[str, Any], *, protocol: Mapping[str, Any] | None = None
             **(protocol or {}),
         },
         "parameters": 1234,
+        "init_from": None,
         "seed": cfg["seed"],
         "precision": cfg["trainer"]["precision"],
         "compiled": False,

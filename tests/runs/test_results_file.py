@@ -81,7 +81,10 @@ def test_value_of_another_type_is_refused_with_its_key(path: tuple[str, ...]) ->
         ([], "the file must be an object; got []"),
         ({}, "it has no experiment, model, metrics"),
         (changed(("protocol",), {"dataset": "x"}), "it has no protocol.split, protocol.selection"),
-        (changed(("protocol", "selection"), "TEST"), "protocol.selection must be one of file, holdout, test; got 'TE"),
+        (
+            changed(("protocol", "selection"), "TEST"),
+            "protocol.selection must be one of file, holdout, other, test; got 'TE",
+        ),
         (changed(("trivial", "whole video", "span"), [0]), "trivial.whole video.span must be 2 values; got [0]"),
         (changed(("pairs",), 1.5), "pairs must be an integer; got 1.5"),
         (changed(("metrics", "mIoU"), None), "metrics.mIoU must be a number; got None"),

@@ -60,6 +60,37 @@ def test_features_may_have_another_place_and_layout(place: Path, tmp_path: Path)
     assert predictions(place, "elsewhere") == predictions(place, "run")
 
 
+MINE = """
+defaults: [base_dataset, _self_]
+name: mine
+reader: {_target_: cpnet.data.readers.read_charades_sta}
+splits:
+  train: {annotations: FOLDER/charades_sta_train.txt, durations: FOLDER/Charades_v1_train.csv}
+  test: {annotations: FOLDER/charades_sta_test.txt, durations: FOLDER/Charades_v1_test.csv}
+features: {path: FOLDER/features.hdf5, dim: 64}
+word_vectors: {path: FOLDER/glove.txt, dim: 50}
+max_words: 2
+paper: {cpnet: {mIoU: 50.0}}
+"""
+
+
+def test_checkpoint_is_measured_on_another_corpus(place: Path, tmp_path: Path) -> None:
+    """The other corpus has the files of the first, so that the predictions must be the same."""
+    (tmp_path / "dataset").mkdir()
+    yaml = MINE.replace("FOLDER", str(place / "data/synthetic"))
+    (tmp_path / "dataset/mine.yaml").write_text(yaml)
+    (tmp_path / "dataset/wide.yaml").write_text(yaml.replace("dim: 64", "dim: 65"))
+    measured = evaluate(place, "mine", "--config-dir", str(tmp_path), "dataset=mine")
+    assert predictions(place, "mine") == predictions(place, "run")
+    assert (measured["protocol"]["dataset"], measured["protocol"]["selection"]) == ("mine", "other")
+    assert measured["paper"] == {}
+    log = (place / "mine/evaluate.log").read_text(encoding="utf-8")
+    assert "trained on synthetic and is measured on mine" in log
+    assert ", 0 cut," in log  # max_words of the checkpoint
+    ended = call("evaluate", CHECKPOINT, *QUIET, "dataset=wide", f"--config-dir={tmp_path}", folder=place)
+    assert "dataset.features.dim=65, but the model was trained on synthetic with features 64 wide" in ended.err
+
+
 def test_word_vectors_are_not_needed(place: Path) -> None:
     evaluate(place, "no_words", "dataset.word_vectors.path=nowhere.txt")
     assert predictions(place, "no_words") == predictions(place, "run")

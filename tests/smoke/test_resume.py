@@ -257,6 +257,8 @@ def test_run_whose_best_checkpoint_cannot_be_written_fails_and_can_be_resumed(pl
     [
         (("resume_from=early", "callbacks.checkpoint=null"), "a resumed run cannot change callbacks.checkpoint"),
         (("resume_from=early", "hydra.run.dir='other = 1'"), "resumes in that folder, not in hydra.run.dir=other = 1"),
+        (("resume_from=early", "-m"), "resumes one run: remove --multirun"),
+        (("resume_from=early", "init_from=x.ckpt"), "with the weights of that run; remove init_from=x.ckpt"),
         ((*RUN, "hydra.run.dir=early"), "early; wait until it ends, or choose another folder"),
     ],
 )
@@ -270,7 +272,9 @@ def test_refused_command_keeps_results(arguments: tuple[str, ...], message: str,
 
 
 def test_config_of_a_resumed_run_can_be_printed(place: Path) -> None:
-    ended = call("train", "resume_from=early", "model.dropout=0.125", "--cfg", "job", folder=place)
+    (place / "conf").mkdir()
+    flags = ("--config-dir", "conf", "--cfg", "job")  # argparse takes no override after them
+    ended = call("train", *flags, "resume_from=early", "model.dropout=0.125", folder=place)
     assert ended.code == 0, ended.err
     shown = OmegaConf.create(ended.out)
     assert (shown.model.dropout, shown.resume) == (0.125, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -10,16 +12,25 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
 
-def quoted(text: str) -> str:
-    """Quote a string for Hydra's command line."""
-    return QuotedString(text, Quote.single).with_quotes()
+def quoted(text: str, quote: Quote = Quote.single) -> str:
+    """Quote a string for Hydra's command line, so that it is read as it is, an interpolation too."""
+    return QuotedString(re.sub(r"(\\*)\$\{", r"\1\1\\${", text), quote).with_quotes()
+
+
+def for_shell(key: str, text: str) -> str:
+    """Return the argument of a shell command that sets a key to a string.
+
+    >>> print(for_shell("checkpoint", "outputs/lr=1/best.ckpt"))
+    'checkpoint="outputs/lr=1/best.ckpt"'
+    """
+    return shlex.quote(f"{key}={quoted(text, Quote.double)}")
 
 
 def given(arguments: Sequence[str], key: str) -> str:
-    """Return the unquoted value of a key on the command line, or an empty string."""
+    """Return the value of a key on the command line as Hydra reads it, or an empty string without one."""
     values = [value for name, _, value in (argument.partition("=") for argument in arguments) if name == key]
     value = values[-1] if values else ""
-    if value[:1] in ("'", '"'):
-        with suppress(HydraException):  # Hydra reports it later
-            return str(OverridesParser.create().parse_override(f"{key}={value}").value())
+    with suppress(HydraException):  # Hydra reports it later
+        parsed = OverridesParser.create().parse_override(f"{key}={value}").value()
+        return "" if parsed is None else parsed if isinstance(parsed, str) else value
     return value

@@ -40,6 +40,7 @@ class TrainConfig:
     sweep: SweepConfig = field(default_factory=SweepConfig)
     resume: bool = False  # resume the run in hydra.run.dir, or start one
     resume_from: str | None = None  # resume the run in this folder with its own configuration
+    init_from: str | None = None  # begin with the weights of this checkpoint that fit
     data_dir: str = MISSING
     output_dir: str = MISSING
     epochs: int = 100

@@ -46,11 +46,28 @@ def make_later(node: DictConfig) -> functools.partial[Any]:
 
     Raises:
         ConfigError: the target is not allowed, or does not exist
+        TypeError: the node is no mapping
     """
+    if not isinstance(node, DictConfig):
+        raise TypeError(f"a mapping with {_TARGET} is needed; got {node!r}")
     plain = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     assert isinstance(plain, dict)
     # Hydra's instantiate would resolve interpolations a second time, after the check.
     return _partial({str(key): value for key, value in plain.items()}, str(node._get_full_key(None)))
+
+
+def check_call(later: functools.partial[Any], arguments: Mapping[str, Any], key: str) -> None:
+    """Check the names of the arguments of a later call.
+
+    Raises:
+        ConfigError: an argument is missing or unknown
+    """
+    takes = inspect.signature(later.func)
+    try:
+        takes.bind(*later.args, **{**later.keywords, **arguments})
+    except TypeError as error:
+        name = getattr(later.func, "__qualname__", later.func)
+        raise ConfigError(f"{key}: {name}: {error}; it takes {', '.join(takes.parameters)}") from error
 
 
 def _partial(node: Mapping[str, Any], key: str) -> functools.partial[Any]:

@@ -13,6 +13,7 @@ class Selection(str, Enum):
 
     FILE = "file"  # a validation split of its own
     HOLDOUT = "holdout"  # training videos that were held out
+    OTHER = "other"  # of the corpus on which the model was trained, which is not the measured one
     TEST = "test"  # the test split itself, which makes test results too high
 
 

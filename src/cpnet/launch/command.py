@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from cpnet.config import CONFIG_DIR, given, quoted, register_schemas
@@ -27,6 +29,7 @@ from cpnet.terminal import PrintableRecord, brief, printable
 log = logging.getLogger(__name__)
 
 RERUN = "--e"  # prefix of --experimental-rerun, which may be abbreviated, and of no other flag
+HOME = re.compile(r"""(?<=[=\[,"' ])~(?=[/"',\]]|$)""")  # in a value: a=~/x, a=[~/x,~/y], a='~/x'
 
 # Warnings of Lightning and torch about deliberate choices of this package
 IGNORED_WARNINGS = (
@@ -54,6 +57,7 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
     if {"--help", "-h"} & set(sys.argv[1:]):
         sys.stdout.write(help_text(config_name))
         raise SystemExit(0)
+    sys.argv[1:] = arranged(sys.argv[1:])
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of print, for message_for
     for message in IGNORED_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
@@ -63,6 +67,20 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
     main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)
     with processes.exit_cleanly():
         _call(main, prepare, config_name)
+
+
+def arranged(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with all overrides before the flags, as argparse wants, and with ``~`` in paths expanded.
+
+    >>> arranged(["dataset=mine", "--config-dir", "conf", "epochs=3"])
+    ['dataset=mine', 'epochs=3', '--config-dir', 'conf']
+    """
+    arguments = [HOME.sub(lambda _: str(Path.home()), each) for each in arguments]
+    overrides = get_args_parser().parse_known_intermixed_args(arguments)[0].overrides
+    flags = list(arguments)
+    for each in overrides:
+        flags.remove(each)
+    return [*overrides, *flags]
 
 
 def _call(main: Callable[[], object], prepare: Callable[[], None], config_name: str) -> None:

@@ -6,11 +6,13 @@ A checkpoint may be untrusted. Only listed keys of its configuration are used, n
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from cpnet.config import given, quoted
 from cpnet.config.schema import TrainConfig
@@ -35,8 +37,17 @@ def store_checkpoint_config(arguments: Sequence[str]) -> None:
 
         config = load_checkpoint(path).config
         used = {key: config[key] for key in FROM_CHECKPOINT}
+        if given(arguments, "dataset"):
+            used |= _without_corpus(config)
         used["trainer"] = {"precision": config["trainer"]["precision"]}
     ConfigStore.instance().store(name="from_checkpoint", node=used)
+
+
+def _without_corpus(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what another corpus must not change: the model, and what it was trained to see of a video and a query."""
+    trained = OmegaConf.create(dict(config))
+    fixed = {key: OmegaConf.to_container(trained[key], resolve=True) for key in ("model", "sampling")}
+    return fixed | {"dataset": {key: trained.dataset[key] for key in ("blind", "max_words")}}
 
 
 def train_config_name(arguments: Sequence[str]) -> str:
@@ -48,7 +59,7 @@ def store_run_config(arguments: Sequence[str]) -> None:
     """Store the configuration of the run to resume for ``conf/resume.yaml``, and set ``hydra.run.dir`` to its folder.
 
     Raises:
-        ConfigError: the command line sets ``hydra.run.dir`` to another folder
+        ConfigError: the command line sets ``hydra.run.dir`` to another folder, asks for a sweep, or for other weights
         DataError: the folder has no checkpoint, or none can be read
     """
     folder = given(arguments, "resume_from")
@@ -65,6 +76,10 @@ def store_run_config(arguments: Sequence[str]) -> None:
     # torch loads compiled programs from this folder: a checkpoint must not choose it.
     trainer = {**config.get("trainer", {}), "compile_cache": TrainerOptions.compile_cache}
     ConfigStore.instance().store(name="from_run", node=config | {"trainer": trainer, "resume": True})
+    if {"-m", "--multirun"} & set(arguments):
+        raise ConfigError(f"resume_from={folder} resumes one run: remove --multirun; sweep.resume=true resumes a sweep")
+    if (init := given(arguments, "init_from")) and init != config.get("init_from"):
+        raise ConfigError(f"resume_from={folder} resumes with the weights of that run; remove init_from={init}")
     if other := given(arguments, "hydra.run.dir"):
         if Path(other).resolve() != run.resolve():
             raise ConfigError(
@@ -72,5 +87,5 @@ def store_run_config(arguments: Sequence[str]) -> None:
                 "or copy the folder and resume from the copy"
             )
     else:
-        # Keep .hydra as the first start wrote it. Insert before flags: argparse accepts no override after them.
+        # Keep .hydra as the first start wrote it.
         sys.argv[1:1] = [f"hydra.run.dir={quoted(str(run))}", "hydra.output_subdir=null"]

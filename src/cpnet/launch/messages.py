@@ -6,16 +6,24 @@ import difflib
 import errno
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import hydra
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import (
+    ConfigAttributeError,
+    ConfigKeyError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+    UnsupportedValueType,
+    ValidationError,
+)
 
-from cpnet.config import CONFIG_DIR, given
+from cpnet.config import CONFIG_DIR, for_shell, given
 from cpnet.errors import ConfigError, DataError, cut
 
 USER_ERRORS = (ConfigError, DataError, HydraException, OmegaConfBaseException)
@@ -23,6 +31,10 @@ DISK_FULL = (errno.EDQUOT, errno.ENOSPC)
 NOT_WRITABLE = (
     *DISK_FULL,
     *(errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS),
+)
+NOT_MERGED = (
+    "a key below a mapping that has no value here, or that has other keys, cannot be set on the command line;"
+    "\n  write the whole mapping in a yaml of your own and add its folder: --config-dir FOLDER"
 )
 
 
@@ -32,6 +44,11 @@ def message_for(error: Exception, config_name: str) -> str | None:
         return explain(error, config_name)
     if isinstance(error, ValueError) and str(error).startswith("Config group override must be"):
         return "a group needs a name, not null; --help lists the names, such as logger=none"
+    if type(error).__module__.startswith("yaml."):
+        return f"a file is not valid yaml: {error}"
+    frames = traceback.extract_tb(error.__traceback__)
+    if isinstance(error, AttributeError | AssertionError) and any("config_loader" in each.filename for each in frames):
+        return f"{', '.join(each for each in sys.argv[1:] if '.' in each.partition('=')[0])}: {NOT_MERGED}"
     return _output_folder_error(error) if isinstance(error, OSError) else None
 
 
@@ -54,8 +71,8 @@ def explain(error: BaseException, config_name: str) -> str:
         if isinstance(cause, ConfigError | DataError):
             return str(cause)
     for cause in causes:
-        if isinstance(cause, ValidationError):
-            return f"{getattr(cause, 'full_key', None)}: {cut(str(cause).splitlines()[0])}"
+        if message := _wrong_value(cause, str(error)):
+            return message
         if isinstance(cause, ConfigAttributeError | ConfigKeyError) and getattr(cause, "full_key", None):
             return _unknown_key(str(cause.full_key), config_name)
         if isinstance(cause, MissingConfigException) and cause.options is not None:
@@ -63,14 +80,43 @@ def explain(error: BaseException, config_name: str) -> str:
     text = str(error)
     if text.startswith("recipe appears more than once"):
         return "size=... and model=cpnet_small both set the model's recipe: remove one of them"
+    if match := re.match(r"Ambiguous value for argument '(.*?)'\n1\. ", text, re.DOTALL):
+        return f"{match[1]}: one value, or several? To run one job a value, add -m.{_as_text(match[1])}"
     match = re.search(r"Could not override '([^']+)'", text)
     return _unknown_key(match[1], config_name) if match else text
+
+
+def _wrong_value(cause: BaseException, text: str) -> str | None:
+    """Return what is wrong with a value, or None if the cause is another one; ``text`` is Hydra's error."""
+    key = str(getattr(cause, "full_key", None))
+    if isinstance(cause, OverrideParseException):
+        reason = re.search(r"while evaluating .*: (.*)", str(cause))  # a wrong function
+        hint = _as_text(cause.override)
+        said = f"Hydra cannot read the value{f' ({reason[1]})' if reason else ''}.{hint}"
+        return f"{cause.override}: {said if hint else 'an override is KEY=VALUE, such as epochs=3 or dataset=tacos'}"
+    if isinstance(cause, UnsupportedValueType | MissingMandatoryValue) and text.startswith("Error merging override "):
+        return f"{text.splitlines()[0].removeprefix('Error merging override ')}: {NOT_MERGED}"
+    if isinstance(cause, MissingMandatoryValue):
+        return f"{key} has no value; set it in the yaml, or on the command line: {key}=VALUE"
+    if isinstance(cause, ValidationError):
+        message = cut(str(cause).splitlines()[0])
+        return f"{key}: {message}{_as_text(f'{key}={given(sys.argv[1:], key)}') if 'to string' in message else ''}"
+    return None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def _as_text(override: str) -> str:
+    """Return how to write a value with characters of Hydra's syntax, such as a path, or nothing for a wrong key."""
+    key, _, value = override.partition("=")
+    if not value or not re.fullmatch(r"\+{0,2}[\w./@]+", key, re.ASCII):
+        return ""
+    value = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    return f"\n  If it is a path or text, quote it, also for the shell: {for_shell(key, value)}"
 
 
 def _unknown_choice(name: str, options: list[str]) -> str:

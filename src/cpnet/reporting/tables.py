@@ -29,6 +29,7 @@ def describe(protocol: Protocol) -> list[str]:
     split = {
         Selection.FILE: "the validation split",
         Selection.HOLDOUT: f"{protocol.holdout_fraction:.0%} of the training videos, held out",
+        Selection.OTHER: "the corpus that the model was trained on",
         Selection.TEST: "THE TEST SPLIT",
     }[protocol.selection]
     rules = f"IoU {'>' if protocol.strict else '>='} m; ground truth {protocol.ground_truth}{defects}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from omegaconf.errors import ConfigKeyError, InterpolationResolutionError
 from torch import Tensor
 
 from cpnet.data.vocabulary import Vocabulary
-from cpnet.errors import DataError, cut
+from cpnet.errors import ConfigError, DataError, cut
+
+log = logging.getLogger(__name__)
 
 KEY = "cpnet"
 FORMAT = 1
@@ -93,3 +96,25 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         weights=content["state_dict"],
         epoch=content["epoch"],
     )
+
+
+def is_other_corpus(cfg: DictConfig, checkpoint: Checkpoint) -> bool:
+    """Return whether a model was trained on another corpus than ``cfg.dataset``, after checking that it fits this one.
+
+    Raises:
+        ConfigError: features or word vectors have another width
+    """
+    trained, measured = OmegaConf.create(checkpoint.config).dataset, cfg.dataset
+    vectors = checkpoint.vocabulary.vectors.shape[1]
+    for key, width, advice in (
+        ("features", trained.features.dim, f"use the same backbone, or train with init_from={cfg.checkpoint}"),
+        ("word_vectors", vectors, "set path and dim to such a file of vectors"),
+    ):
+        if measured[key].dim != width:
+            wrong = f"dataset.{key}.dim={measured[key].dim}, but the model was trained on {trained.name}"
+            raise ConfigError(f"{wrong} with {key} {width} wide; {advice}")
+    if measured.features.normalise != trained.features.normalise:
+        log.warning("the model was trained with dataset.features.normalise=%s", trained.features.normalise)
+    if measured.name != trained.name:
+        log.info("the model was trained on %s and is measured on %s", trained.name, measured.name)
+    return bool(measured.name != trained.name)

@@ -48,6 +48,7 @@ class Results:
         paper_model: the paper's model that has the metrics ``paper``
         protocol: the conditions of the measurement
         parameters: number of trained parameters
+        init_from: path of the checkpoint with whose weights the training began, None without one
         seed: seed of the run
         precision: Lightning's name of the precision
         compiled: whether the model was compiled
@@ -68,6 +69,7 @@ class Results:
     paper_model: str
     protocol: Protocol
     parameters: int
+    init_from: str | None
     seed: int
     precision: str
     compiled: bool

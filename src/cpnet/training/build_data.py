@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cpnet.config import make_later
+from cpnet.config import check_call, make_later
 from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule, Loading
 from cpnet.data.features.feature_pack import FeaturePack
@@ -25,12 +25,13 @@ def build_annotations(dataset: DictConfig) -> Annotations:
         ConfigError: a value is invalid
     """
     policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "on_missing", "ground_truth", "time_unit")
+    with config_errors("dataset.reader"):
+        reader = make_later(dataset.reader)
+    splits = containers(dataset.splits)
+    for split, arguments in splits.items():
+        check_call(reader, arguments, f"dataset.splits.{split}")
     with config_errors("dataset"):
-        return Annotations(
-            reader=make_later(dataset.reader),
-            splits=containers(dataset.splits),
-            **{key: dataset[key] for key in policy},
-        )
+        return Annotations(reader=reader, splits=splits, **{key: dataset[key] for key in policy})
 
 
 def build_features(features: DictConfig, *, gpu: bool = False) -> FeaturePack:

@@ -82,6 +82,7 @@ def measure(
         paper_model=paper_model,
         protocol=protocol(cfg, split, missing=missing),
         parameters=sum(each.numel() for each in module.parameters() if each.requires_grad),
+        init_from=cfg.get("init_from"),
         seed=cfg.seed,
         precision=cfg.trainer.precision,
         compiled=is_compiled(trainer),

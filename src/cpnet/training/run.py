@@ -25,6 +25,7 @@ from cpnet.training.build_data import build_datamodule
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.compilation import prepare_process
 from cpnet.training.finite import ADVICE
+from cpnet.training.initialise import initialise
 from cpnet.training.instantiate import config_errors, containers, instantiate_all
 from cpnet.training.measure import measure, timed
 from cpnet.training.module import GroundingModule
@@ -40,11 +41,14 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     """
     prepare_run(cfg)
     resumed = files.checkpoint_to_resume(folder, cfg) if cfg.resume else None
+    source = load_checkpoint(cfg.init_from) if cfg.init_from and resumed is None else None
     if resumed is None:
         files.clear(folder)
 
     datamodule = read_data(cfg)
     module = training_module(cfg, datamodule.vocabulary)
+    if source:
+        initialise(module, datamodule.vocabulary, source)
     writer = PredictionWriter(folder / predictions.FILE, datamodule.dataset("test").moments, missed=datamodule.missed())
     progress_bar = cfg.trainer.enable_progress_bar
     callbacks = [writer, *build_callbacks(cfg.callbacks, folder=folder, signals=signals, progress_bar=progress_bar)]
