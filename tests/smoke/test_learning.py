@@ -22,7 +22,7 @@ def attention_floor(rows: list[dict[str, list[float]]], clips: int) -> float:
     """Return the minimum of Eq. 15, reached by uniform attention on each true span."""
     total = 0.0
     for row in rows:
-        start, end = (time / float(str(row["duration"])) for time in row["true"])
+        start, end = (time / float(str(row["duration"])) for time in row["true"][0])
         first = min(math.floor(start * clips), clips - 1)
         total += math.log(max(math.ceil(end * clips), first + 1) - first)
     return total / len(rows)

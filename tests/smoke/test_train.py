@@ -46,7 +46,7 @@ def metrics_of(rows: list[Any]) -> dict[str, float]:
     """Compute every metric by its definition, in per cent, from rows of a predictions file."""
     totals = dict.fromkeys(METRICS, 0.0)
     for row in rows:
-        predicted, true = row["predicted"][0], row["true"]
+        predicted, true = row["predicted"][0], row["true"][0]
         iou = iou_of(predicted, true)
         near = math.prod(1 - abs(p - t) / row["duration"] for p, t in zip(predicted, true, strict=True))
         totals["mIoU"] += iou
@@ -96,7 +96,7 @@ def test_metrics_follow_from_predictions_alone(place: Path) -> None:
     assert results["metrics"] == pytest.approx(metrics_of(rows), abs=100 * RESOLUTION)
     assert set(results["metrics"]) == METRICS
     for row in rows:
-        assert row["iou"] == pytest.approx(iou_of(row["predicted"][0], row["true"]), abs=1e-12)
+        assert row["iou"] == pytest.approx(iou_of(row["predicted"][0], row["true"][0]), abs=1e-12)
     for trivial in results["trivial"].values():
         constant = [{**row, "predicted": [[end * row["duration"] for end in trivial["span"]]]} for row in rows]
         assert trivial["metrics"] == pytest.approx(metrics_of(constant), abs=100 * RESOLUTION)
@@ -105,7 +105,7 @@ def test_metrics_follow_from_predictions_alone(place: Path) -> None:
 def test_predictions_follow_the_order_of_the_test_split(place: Path) -> None:
     rows = read_jsonl(place / "run/predictions.jsonl")
     lines = (place / "data/synthetic/charades_sta_test.txt").read_text(encoding="utf-8").splitlines()
-    assert [f"{row['video']} {row['true'][0]:.2f} {row['true'][1]:.2f}##{row['query']}" for row in rows] == lines
+    assert [f"{row['video']} {row['true'][0][0]:.2f} {row['true'][0][1]:.2f}##{row['query']}" for row in rows] == lines
     assert len({row["qid"] for row in rows}) == len(rows) == 12
     for row in rows:
         assert list(row) == ["qid", "video", "query", "duration", "predicted", "true", "iou"]
@@ -138,7 +138,7 @@ def test_table_is_printed_and_log_is_kept(place: Path) -> None:
         assert f" {row['metrics']['mIoU']:.2f} " in printed
     assert f"outputs: {place / 'run'}" in printed
     log = (place / "run/train.log").read_text(encoding="utf-8")
-    assert "train: read 48 pairs of 16 videos; clipped 0 starts" in log
+    assert "train: read 48 pairs of 16 videos with 48 true windows; clipped 0 starts" in log
     assert "val: 6 pairs held out of train, 42 remain in train" in log
     assert "tokens unknown" in log
 
