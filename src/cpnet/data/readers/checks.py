@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cpnet.errors import DataError, shown
@@ -78,7 +78,7 @@ def _listed_rows(text: str, where: str) -> list[object] | None:
     if isinstance(value, dict) and "qid" not in value:
         lists = [key for key, each in value.items() if isinstance(each, list) and each and isinstance(each[0], dict)]
         if len(lists) > 1:
-            raise DataError(f"{where}: several lists of rows, {', '.join(map(_brief, lists[:10]))}; keep one of them")
+            raise DataError(f"{where}: several lists of rows, {_names(lists)}; keep one of them")
         value = value[lists[0]] if lists else value
     if isinstance(value, dict):
         return [value] if "\n" in text.strip() else None
@@ -117,26 +117,28 @@ def as_object(value: object, where: str) -> dict[str, object]:
     return value
 
 
+def _names(keys: Iterable[str]) -> str:
+    return ", ".join(shown(key, 60) for key in [*keys][:10])
+
+
+def as_list(value: object, name: str, where: str) -> list[object]:
+    """Check that a value is a list, and return it."""
+    if not isinstance(value, list):
+        raise DataError(f"{where}: {name!r} must be a list, found {shown(value)}; correct it, or {OTHER}")
+    return value
+
+
 def member(entry: dict[str, object], key: str, where: str, *also: str) -> object:
     """Return the value of a required key, or else of the first of ``also`` that is there."""
     for name in (key, *also):
         if name in entry:
             return entry[name]
-    found = ", ".join(map(_brief, list(entry)[:10])) or "no keys"
-    raise DataError(f"{where}: the key {key!r} is missing, found {found}; add it, or {OTHER}")
+    raise DataError(f"{where}: the key {key!r} is missing, found {_names(entry) or 'no keys'}; add it, or {OTHER}")
 
 
-def list_member(entry: dict[str, object], key: str, where: str) -> list[object]:
-    """Return the list of a required key."""
-    value = member(entry, key, where)
-    if not isinstance(value, list):
-        raise DataError(f"{where}: {key!r} must be a list, found {shown(value)}; correct the file")
-    return value
-
-
-def list_of_objects(entry: dict[str, object], key: str, where: str) -> list[dict[str, object]]:
+def objects(entry: dict[str, object], key: str, where: str) -> list[dict[str, object]]:
     """Return the list of objects of a required key."""
-    return [as_object(value, where) for value in list_member(entry, key, where)]
+    return [as_object(value, where) for value in as_list(member(entry, key, where), key, where)]
 
 
 def as_text(value: object, name: str, where: str) -> str:
@@ -174,10 +176,6 @@ def as_positive(value: object, name: str, where: str) -> float:
     if number <= 0:
         raise DataError(f"{where}: {name!r} must be above 0, found {number}; correct it")
     return number
-
-
-def _brief(name: object) -> str:
-    return shown(name, 60)
 
 
 def parse_number(text: str, name: str, where: str) -> float:
