@@ -50,8 +50,6 @@ def check_unit(ends: Sequence[tuple[float, float]], *, split: str) -> None:
     ratios = sorted(end / duration for end, duration in ends if end > duration + max(1.0, 0.05 * duration))
     share, last = len(ratios) / len(ends), _last([end for end, _ in ends])
     duration = median(duration for _, duration in ends)
-    beyond = f"{len(ratios)} of {len(ends)} ends lie past the end of their video"
-    found = f"{beyond}; nearly all ends are at most {last:.4g}; half of the videos last {duration:.4g} s or less"
     unit = ""
     if last <= SLACK and duration > 5:
         unit = "fractions"
@@ -62,15 +60,14 @@ def check_unit(ends: Sequence[tuple[float, float]], *, split: str) -> None:
     if unit:
         way = f"set dataset.time_unit={unit}" if unit in SECONDS else "divide by the frame rate, or correct durations"
         raise DataError(
-            f"{split}: the times of the annotations look like {unit}, not seconds: {found}; {way} "
-            "(docs/annotations.md), or set dataset.time_unit=seconds if they are seconds"
+            f"{split}: the times of the annotations look like {unit}, not seconds: {len(ratios)} of {len(ends)} ends "
+            f"lie past the end of their video, and nearly all are at most {last:.4g}, in videos of {duration:.4g} s; "
+            f"{way} (docs/annotations.md), or set dataset.time_unit=seconds if they are seconds"
         )
     in_long = [end for end, duration in ends if duration > 150]
-    if share >= 1 / 10 and len(ratios) >= LEAST:
-        log.warning("%s: %s; check the durations and the unit of the times (dataset.time_unit)", split, found)
-    elif len(in_long) >= 20 and 85 <= (last := _last(in_long)) <= 100 * SLACK:
-        beyond = f"in {len(in_long)} pairs of videos longer than 150 s, nearly all ends are at most {last:.4g}"
-        log.warning("%s: %s; if they are per cent, set dataset.time_unit=percent", split, beyond)
+    if len(in_long) >= 20 and 85 <= (last := _last(in_long)) <= 100 * SLACK:
+        found = f"in {len(in_long)} pairs of videos longer than 150 s, nearly all ends are at most {last:.4g}"
+        log.warning("%s: %s; if they are per cent, set dataset.time_unit=percent", split, found)
 
 
 def _last(ends: Sequence[float]) -> float:

@@ -39,12 +39,8 @@ def read_text(path: Path | str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+def lines_of(text: str) -> Iterator[tuple[int, str]]:
     """Yield the number, counted from 1, and the text of each line that is not blank."""
-    return _lines(read_text(path))
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
     # str.splitlines would also split at characters inside a sentence, such as U+2028. A list of all lines would double
     # the memory.
     for number, match in enumerate(_LINE.finditer(text), start=1):
@@ -60,7 +56,7 @@ def read_rows(path: Path | str) -> Iterator[tuple[str, dict[str, object]]]:
     text = read_text(path)
     rows = _listed_rows(text, str(path))
     if rows is None:
-        for number, line in _lines(text):
+        for number, line in lines_of(text):
             yield f"{path}: line {number}", parse_object(line, f"{path}: line {number}")
         return
     for number, row in enumerate(rows, start=1):
@@ -72,7 +68,7 @@ def _listed_rows(text: str, where: str) -> list[object] | None:
     try:
         value = parse_json(text, where)
     except DataError:
-        if text.lstrip().startswith("[") or next(_lines(text))[1].strip() == "{":
+        if text.lstrip().startswith("[") or next(lines_of(text))[1].strip() == "{":
             raise
         return None
     if isinstance(value, dict) and "qid" not in value:

@@ -22,10 +22,8 @@ def read_table(path: Path | str, *columns: str) -> Iterator[tuple[str, dict[str,
     rows = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="", strict=True)
     try:
         if not {*columns} <= {*(found := rows.fieldnames or ())}:
-            wanted = ", ".join(map(repr, columns))
-            raise DataError(
-                f"{path}: the columns {wanted} are required, found {shown(list(found))}; is this the csv file?"
-            )
+            wanted = f"the columns {', '.join(map(repr, columns))} are required"
+            raise DataError(f"{path}: {wanted}, found {shown(list(found))}; is this the csv file?")
         for row in rows:
             where = f"{path}: line {rows.line_num}"
             if None in row:
@@ -49,15 +47,11 @@ def read_durations(path: Path | str, *, videos: Sequence[str], annotations: Path
     for where, name, duration in _lengths(path):
         video = normalise_id(name)
         if durations.setdefault(video, duration) != duration:
-            known = durations[video]
-            raise DataError(f"{where}: a second length for {cut(name)}, {known} before; keep the right one")
+            raise DataError(f"{where}: a second length for {cut(name)}, {durations[video]} before; keep the right one")
     if missing := [video for video in dict.fromkeys(videos) if normalise_id(video) not in durations]:
-        # repr shows invisible characters, such as a byte-order mark inside the file.
-        first = ", ".join(cut(video if video.isprintable() else repr(video), 60) for video in missing[:10])
-        raise DataError(
-            f"{path}: no duration for {len(missing)} videos of {annotations}, the first ones {first}; "
-            "is this the file of the same split?"
-        )
+        first = ", ".join(shown(video, 60) for video in missing[:10])
+        complaint = f"no duration for {len(missing)} videos of {annotations}, the first ones {first}"
+        raise DataError(f"{path}: {complaint}; is this the file of the same split?")
     return {video: durations[normalise_id(video)] for video in videos}
 
 

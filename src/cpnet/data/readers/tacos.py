@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from cpnet.data.moment import Moment
-from cpnet.data.readers.checks import as_positive, member, read_lines
+from cpnet.data.readers.checks import as_positive, lines_of, member, read_text
 from cpnet.data.readers.tables import read_durations
 from cpnet.data.readers.videos import Entry, moments_of, read_videos
 from cpnet.errors import DataError, shown
@@ -44,7 +44,7 @@ def read_tacos_text(*, annotations: Path | str, durations: Path | str, fps: floa
         DataError: a file cannot be read, a line is malformed, or a video has no duration.
     """
     rate, clips = as_positive(fps, "fps", "dataset.reader"), []
-    for line, text in read_lines(annotations):
+    for line, text in lines_of(read_text(annotations)):
         where = f"{annotations}: line {line}"
         match = _LINE.fullmatch(text.strip())
         sentences = [each for each in match["sentences"].split("#") if each.strip()] if match else []

@@ -13,7 +13,6 @@ from cpnet.errors import DataError, shown
 
 Entry = dict[str, object]
 
-FRAMES = ("num_frames", "fps")  # keys of SnAG
 CLIP, SPAN = ("video_start_sec", "video_end_sec"), ("clip_start_sec", "clip_end_sec")  # keys of Ego4D
 
 log = logging.getLogger(__name__)
@@ -68,8 +67,8 @@ def read_snag(*, annotations: Path | str, split: str) -> list[Moment]:
         entry = checks.as_object(value, where)
         duration = entry.get("duration")
         if duration is None:
-            frames, fps = (checks.as_positive(checks.member(entry, key, where), key, where) for key in FRAMES)
-            duration = frames / fps
+            frames = checks.as_positive(checks.member(entry, "num_frames", where), "num_frames", where)
+            duration = frames / checks.as_positive(checks.member(entry, "fps", where), "fps", where)
         found = checks.objects(entry, "annotations", where) if "annotations" in entry else []
         pairs = [(checks.member(each, "segment", where), checks.member(each, "sentence", where)) for each in found]
         moments += moments_of(video, pairs, duration=duration, where=where)
