@@ -19,7 +19,6 @@ SECONDS: dict[str, Callable[[float], float]] = {  # length of a unit in a video 
     "fractions": lambda duration_sec: duration_sec,
 }
 LEAST = 5  # pairs; fewer tell nothing about their file
-SLACK = 1.1  # annotated ends may lie a little past the end of their video
 
 
 def in_seconds(moments: Sequence[Moment], *, unit: str | None, split: str) -> list[Moment]:
@@ -47,13 +46,14 @@ def check_unit(ends: Sequence[tuple[float, float]], *, split: str) -> None:
     """
     if len(ends) < LEAST:
         return
-    ratios = sorted(end / duration for end, duration in ends if end > duration + max(1.0, 0.05 * duration))
+    ratios = [end / duration for end, duration in ends if end > duration + max(1.0, 0.05 * duration)]
     share, last = len(ratios) / len(ends), _last([end for end, _ in ends])
     duration = median(duration for _, duration in ends)
     unit = ""
-    if last <= SLACK and duration > 5:
+    # Limits are a tenth higher, because annotated ends may lie past the end of their video.
+    if last <= 1.1 and duration > 5:
         unit = "fractions"
-    elif last <= 100 * SLACK and ((share >= 1 / 2 and last >= 50) or (share >= 1 / 10 and last >= 85)):
+    elif last <= 110 and ((share >= 1 / 2 and last >= 50) or (share >= 1 / 10 and last >= 85)):
         unit = "percent"
     elif share >= 1 / 2:
         unit = "milliseconds" if median(ratios) > 100 else "frames"
@@ -65,7 +65,7 @@ def check_unit(ends: Sequence[tuple[float, float]], *, split: str) -> None:
             f"{way} (docs/annotations.md), or set dataset.time_unit=seconds if they are seconds"
         )
     in_long = [end for end, duration in ends if duration > 150]
-    if len(in_long) >= 20 and 85 <= (last := _last(in_long)) <= 100 * SLACK:
+    if len(in_long) >= 20 and 85 <= (last := _last(in_long)) <= 110:
         found = f"in {len(in_long)} pairs of videos longer than 150 s, nearly all ends are at most {last:.4g}"
         log.warning("%s: %s; if they are per cent, set dataset.time_unit=percent", split, found)
 

@@ -57,18 +57,16 @@ def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Col
 
     Models return no scores, so the score of a prediction is 1 / rank. Qids in ``numbered`` are written as numbers.
     """
-    _write(
-        path,
-        (
-            {
-                "qid": int(row.qid) if row.qid in numbered else row.qid,
-                "query": row.query,
-                "vid": row.video,
-                "pred_relevant_windows": [[*span, 1 / rank] for rank, span in enumerate(row.predicted, start=1)],
-            }
-            for row in rows
-        ),
+    lines = (
+        {
+            "qid": int(row.qid) if row.qid in numbered else row.qid,
+            "query": row.query,
+            "vid": row.video,
+            "pred_relevant_windows": [[*span, 1 / rank] for rank, span in enumerate(row.predicted, start=1)],
+        }
+        for row in rows
     )
+    _write(path, lines)
 
 
 def _write(path: Path, objects: Iterable[object]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from cpnet.data.moment import Moment
 from cpnet.data.readers.checks import as_positive, lines_of, member, read_text
 from cpnet.data.readers.tables import read_durations
-from cpnet.data.readers.videos import Entry, moments_of, read_videos
+from cpnet.data.readers.videos import moments_of, read_videos
 from cpnet.errors import DataError, shown
 
 _LINE = re.compile(r"(?P<video>.+?)_(?P<start>\d{1,15})_(?P<end>\d{1,15}):(?P<sentences>.*)")
@@ -25,7 +25,7 @@ def read_tacos(*, annotations: Path | str, fps: float | None = None) -> list[Mom
         DataError: see ``read_videos``, or the frame rate is unknown
     """
 
-    def measure(entry: Entry, where: str) -> tuple[object, float]:
+    def measure(entry: dict[str, object], where: str) -> tuple[object, float]:
         rate = fps if entry.get("fps") is None else entry["fps"]
         if rate is None:
             raise DataError(f"{where}: no frame rate in the file; set fps in the dataset's config (29.4 for TACoS)")

@@ -11,8 +11,6 @@ from cpnet.data.moment import Moment
 from cpnet.data.readers import checks
 from cpnet.errors import DataError, shown
 
-Entry = dict[str, object]
-
 CLIP, SPAN = ("video_start_sec", "video_end_sec"), ("clip_start_sec", "clip_end_sec")  # keys of Ego4D
 
 log = logging.getLogger(__name__)
@@ -45,7 +43,7 @@ def read_lists(*, annotations: Path | str) -> list[Moment]:
         where = f"{annotations}: row {number}"
         if not isinstance(row, list) or len(row) != 4:
             form = "[video, duration, [start, end], sentence]"
-            raise DataError(f"{where}: expected {form}, found {shown(row)}; correct it, or {checks.OTHER}")
+            raise DataError(f"{where}: expected {form}, found {shown(row)}; correct it")
         video, duration, span, sentence = row
         moments += moments_of(video, [(span, sentence)], duration=duration, where=where, first=number)
     return moments
@@ -101,7 +99,7 @@ def read_ego4d_nlq(*, annotations: Path | str) -> list[Moment]:
     return moments
 
 
-def read_videos(path: Path | str, measure: Callable[[Entry, str], tuple[object, float]]) -> list[Moment]:
+def read_videos(path: Path | str, measure: Callable[[dict[str, object], str], tuple[object, float]]) -> list[Moment]:
     """Read ``{video: {timestamps: [[start, end]], sentences: [..], ...}}``.
 
     ``measure`` takes the entry of a video and the beginning of an error message; it returns the duration in the unit
