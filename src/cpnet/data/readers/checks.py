@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cpnet.errors import DataError, shown
 
-OTHER = "choose another reader (docs/annotations.md shows the form that each one reads)"  # how a message may end
+OTHER = "choose another reader (docs/annotations.md)"  # how a message may end
 _LINE = re.compile("^.*$", re.MULTILINE)
 
 
