@@ -35,7 +35,7 @@ def describe(results: Results) -> list[str]:
     }[protocol.selection]
     rules = f"IoU {'>' if protocol.strict else '>='} m; ground truth {protocol.ground_truth}{defects}"
     lines = [rules, f"checkpoint chosen on {split}"]
-    for name, pairs in protocol.missing.items():
+    for name, pairs in sorted(protocol.missing.items(), key=lambda item: item[0] != "test"):
         if name != "test":
             lines.append(f"{pairs:,} {name} pairs have no features and are dropped")
         elif protocol.split == "test":
