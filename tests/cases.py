@@ -123,7 +123,7 @@ def missing_videos(folder: Path) -> None:
 def json_list(folder: Path) -> None:
     save(folder)
     (folder / "test.json").write_text(json.dumps(rows()[30:]))
-    (folder / "wrapped.json").write_text(json.dumps({"annotations": rows()[30:]}))
+    (folder / "wrapped.json").write_text(json.dumps({"splits": ["a"], "annotations": rows()[30:]}, indent=2))
     (folder / "named.json").write_text((folder / "test.jsonl").read_text())
 
 

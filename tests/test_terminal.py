@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -50,12 +51,10 @@ def test_log_record_is_escaped() -> None:
     assert stream.getvalue() == "other values of \\x1b]0;pwned\\x07\\x9b31m\\u202ex\n"
 
 
-def test_long_value_is_cut_in_the_log_and_in_errors(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_long_value_is_cut_in_the_log_and_in_errors(tmp_path: Path) -> None:
     record = PrintableRecord("cpnet", logging.WARNING, __file__, 1, "line\n%s\nend", ("x" * 10**6,), None)
     first, long, last = record.getMessage().split("\n")
     assert (first, last) == ("line", "end")
     assert len(long) < 2100
-    for value in (f"epochs={'x' * 10**5}", f"dataset={'x' * 10**5}"):
-        ended = call("train", value, folder=tmp_path_factory.mktemp("here"))
-        assert ended.code == 1
-        assert len(ended.err) < 2100
+    ended = call("train", f"dataset={'x' * 10**5}", folder=tmp_path)
+    assert (ended.code, len(ended.err) < 2100) == (1, True)

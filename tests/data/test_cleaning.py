@@ -62,9 +62,7 @@ UNKNOWN = Moment(qid="unknown", video="v", query="a word", windows_sec=(), durat
 def test_test_split_may_be_without_any_true_window() -> None:
     kept, report = clean([UNKNOWN] * 2, split="test", drop=False)
     assert (kept, report.windows) == ([UNKNOWN] * 2, 0)
-    assert (
-        report.describe() == "test: read 2 pairs of 1 videos, without true windows: they can be predicted, not scored"
-    )
+    assert report.describe().endswith("without true windows: they can be predicted, not scored")
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, DistributedSampler
@@ -188,19 +186,6 @@ def test_vectors_of_another_language_are_refused(arguments: dict[str, Any]) -> N
 
 
 # Features
-
-
-def test_equal_lengths_of_different_durations_are_a_warning(
-    arguments: dict[str, Any], caplog: pytest.LogCaptureFixture
-) -> None:
-    """Arrays stored (V, N) and read after ``dim`` was set to N."""
-    annotated = {each.video for split in (TRAIN, VAL, TEST) for each in split}
-    with h5py.File(arguments["features"]["path"], "w") as file:
-        for video in annotated:
-            file[video] = np.random.default_rng(0).normal(size=(9, DIM)).astype("f4")
-    ready(arguments)
-    (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-    assert f"features: {len(annotated)} of {len(annotated)} videos stop at exactly 9 rows" in warning
 
 
 def test_videos_without_features_are_listed(arguments: dict[str, Any]) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+from itertools import chain
 
 import pytest
 
-from corpora import make_annotations, moment
+from corpora import moment
 from cpnet.data.moment import Moment
-from cpnet.data.time_units import SECONDS, check_unit
+from cpnet.data.time_units import SECONDS, check_unit, in_seconds
 from cpnet.errors import DataError
 
 CORPORA: list[tuple[int, float, float]] = [(6, 20, 42), (400, 5, 60), (2000, 30, 240)]  # pairs, durations
@@ -47,36 +48,9 @@ def test_per_cent_of_long_videos_are_a_warning(caplog: pytest.LogCaptureFixture)
     assert "in 400 pairs of videos longer than 150 s, nearly all ends are at most" in caplog.text
 
 
-def test_durations_of_other_videos_are_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    check_unit([(30.0, 20.0 if number % 4 == 0 else 40.0) for number in range(20)], split="val")
-    assert "val: 5 of 20 ends lie past the end of their video; check the durations" in caplog.text
-
-
-@pytest.mark.parametrize("unit", [*SECONDS])
-def test_times_are_converted_in_every_split(unit: str) -> None:
-    files = {split: made(unit, *CORPORA[0]) for split in ("train", "test")}
-    annotations = make_annotations(
-        reader=lambda name: files[name],
-        splits={split: {"name": split} for split in files},
-        validation="test",
-        ground_truth="raw",
-        time_unit=unit,
-    )
-    moments, _ = annotations.read()
-    expected = [each for moment in made("seconds", *CORPORA[0]) for window in moment.windows_sec for each in window]
-    for split in files:
-        found = [each for moment in moments[split] for window in moment.windows_sec for each in window]
-        assert found == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("wrong", ["train", "test"])
-def test_other_unit_is_refused_before_anything_is_dropped(wrong: str) -> None:
-    files = {split: made("milliseconds" if split == wrong else "seconds", *CORPORA[0]) for split in ("train", "test")}
-    annotations = make_annotations(
-        reader=lambda name: files[name],
-        splits={split: {"name": split} for split in files},
-        validation="test",
-        on_defect="drop",
-    )
-    with pytest.raises(DataError, match=rf"^{wrong}: .*; set dataset\.time_unit=milliseconds, or"):
-        annotations.read()
+@pytest.mark.parametrize(
+    ("unit", "times"), [("milliseconds", (1e3, 4e3)), ("percent", (5, 20)), ("fractions", (0.05, 0.2))]
+)
+def test_times_are_converted(unit: str, times: tuple[float, float]) -> None:
+    (found,) = in_seconds([moment("1", "v", times, times, duration_sec=20.0)], unit=unit, split="train")
+    assert [*chain(*found.windows_sec)] == pytest.approx([1.0, 4.0] * 2)

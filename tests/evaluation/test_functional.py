@@ -109,7 +109,7 @@ def test_error_names_invalid_argument(n: int, threshold: float, duration: float,
     [
         (((2, 2), (2, 2), (2,)), r"\(B, N, 2\), got \(2, 2\)"),
         (((2, 5, 3), (2, 2), (2,)), r"\(B, N, 2\), got \(2, 5, 3\)"),
-        (((2, 5, 2), (1, 2), (2,)), r"targets of 2 pairs must be \(2, 2\) or \(2, K, 2\), got \(1, 2\)"),
+        (((2, 5, 2), (1, 2), (2,)), r"targets of 2 pairs must be \(B, 2\) or \(B, K, 2\), got \(1, 2\)"),
         (((2, 5, 2), (2, 0, 2), (2,)), r"got \(2, 0, 2\)"),
         (((2, 5, 2), (2, 2), (2, 1)), r"durations of 2 pairs must be \(2,\), got \(2, 1\)"),
     ],

@@ -110,12 +110,6 @@ def test_clear_differences_exclude_zero_from_both_intervals(
     assert ("*" in str(Difference(1.0, low, high, seeds))) is clear
 
 
-@pytest.mark.parametrize(("seeds", "words"), [(1, "other seeds may differ"), (2, "t interval over common seeds")])
-def test_the_caption_explains_the_star(tmp_path: Path, seeds: int, words: str) -> None:
-    write_levels(tmp_path, 1, 2, seeds=seeds)
-    assert words in compared(tmp_path).tables[0].sentences()[-1]
-
-
 def test_another_baseline_reverses_the_difference(tmp_path: Path) -> None:
     write_levels(tmp_path, 1, 2, seeds=1)
     there = difference(compared(tmp_path), 1)

@@ -43,26 +43,16 @@ LINES: dict[str, list[tuple[str, str, int, str]]] = {
         ("prepare", "", 1, "split train.*'video_00000'.*on_missing=drop.*split test.*'video_00011'"),
         ("train", "", 1, "video_00000.*on_missing=drop"),
         ("prepare", "dataset.on_missing=drop", 0, "21 of 24 pairs.*no problem"),
-        (
-            "train",
-            "dataset.on_missing=drop",
-            0,
-            "train: 3 of 24 pairs .*'video_00000'.*3 of 6 .* missed",
-        ),
+        ("train", "dataset.on_missing=drop", 0, "train: 3 of 24 pairs .*'video_00000'.*3 of 6 .* missed"),
         ("evaluate", "", 0, "test split, 6 pairs.*3 of 6 test pairs .*missed"),
     ],
-    "percent": [
-        ("prepare", "", 1, "look like percent, not seconds.*time_unit=percent"),
-        ("prepare", "dataset.time_unit=percent", 0, "clipped 0 starts and 0 ends.*no problem"),
-    ],
-    "fractions": [
-        ("train", "", 1, "look like fractions, not seconds.*time_unit=fractions"),
-        ("prepare", "dataset.time_unit=fractions", 0, "clipped 0 starts and 0 ends.*no problem"),
-    ],
-    "milliseconds": [
-        ("prepare", "", 1, "look like milliseconds, not seconds.*time_unit=milliseconds"),
-        ("prepare", "dataset.time_unit=milliseconds", 0, "clipped 0 starts and 0 ends.*no problem"),
-    ],
+    **{
+        unit: [
+            ("prepare", "", 1, f"look like {unit}, not seconds.*time_unit={unit}"),
+            ("prepare", f"dataset.time_unit={unit}", 0, "clipped 0 starts and 0 ends.*no problem"),
+        ]
+        for unit in ("percent", "fractions", "milliseconds")
+    },
     "json_list": [
         ("prepare", f"dataset.splits.test.annotations={{here}}/{name}.json", 0, "test: read 6 pairs.*no problem")
         for name in ("test", "wrapped", "named")

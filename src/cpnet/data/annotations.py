@@ -118,9 +118,8 @@ def _warn_of_different_durations(moments: Iterable[Moment]) -> None:
         durations.setdefault(normalise_id(moment.video), set()).add(moment.duration_sec)
     different = {video: each for video, each in durations.items() if max(each) - min(each) > FLOAT_NOISE_SEC}
     if different:
-        listed = ", ".join(
-            f"{shown(video, 60)} ({min(each)} to {max(each)} s)" for video, each in list(different.items())[:10]
-        )
+        first = [*different.items()][:10]
+        listed = ", ".join(f"{shown(video, 60)} ({min(each)} to {max(each)} s)" for video, each in first)
         log.warning(
             "durations: %d of %d videos have several: %s; each pair uses its own duration; correct the wrong ones",
             *(len(different), len(durations), listed),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cpnet.data.moment import Moment
-from cpnet.errors import DataError, cut
+from cpnet.errors import DataError, cut, shown
 
 Window = tuple[float, float]
 
@@ -63,7 +63,7 @@ def clean(
     if unknown and (split != "test" or len(unknown) < len(moments)):
         raise DataError(
             f"{split}: {len(unknown)} of {len(moments)} pairs have no true window (missing or null), the first one "
-            f"{unknown[0]!r}; add windows or remove these pairs; only a test split may have none, to be predicted"
+            f"{shown(unknown[0])}; add windows or remove these pairs; only a test split may have none, to be predicted"
         )
     kept: list[Moment] = []
     defects: list[tuple[Moment, Window, str]] = []
@@ -80,24 +80,18 @@ def clean(
         if left or unknown:
             kept.append(moment if tuple(left) == moment.windows_sec else replace(moment, windows_sec=tuple(left)))
     if defects and not drop:
-        raise DataError(_complaint(defects, split))
-    if not kept:
-        raise DataError(
-            f"{split}: no pair is left of the {len(moments)} read; check the annotation file and the unit of its times"
+        listed = ", ".join(
+            f"{cut(moment.qid, 60)} ({reason}: {start:.2f} to {end:.2f} of {moment.duration_sec:.2f} s)"
+            for moment, (start, end), reason in defects[:10]
         )
+        more = f" and {len(defects) - 10} more" if len(defects) > 10 else ""
+        raise DataError(
+            f"{split}: {len(defects)} windows of an evaluation split are not spans of their video: {listed}{more}; "
+            "correct the annotations, or set dataset.on_defect=drop to evaluate without them"
+        )
+    if not kept:
+        raise DataError(f"{split}: no pair is left of the {len(moments)} read; check the annotation file and its times")
     return kept, _report(moments, kept, defects, split)
-
-
-def _complaint(defects: Sequence[tuple[Moment, Window, str]], split: str) -> str:
-    listed = ", ".join(
-        f"{cut(moment.qid, 60)} ({reason}: {start:.2f} to {end:.2f} of {moment.duration_sec:.2f} s)"
-        for moment, (start, end), reason in defects[:10]
-    )
-    more = f" and {len(defects) - 10} more" if len(defects) > 10 else ""
-    return (
-        f"{split}: {len(defects)} windows of an evaluation split are not spans of their video: {listed}{more}; correct "
-        "the annotations, or set dataset.on_defect=drop to evaluate without them"
-    )
 
 
 def _report(
@@ -110,15 +104,11 @@ def _report(
         read=len(moments),
         videos=len({moment.video for moment in moments}),
         windows=len(windows),
-        clipped_start=sum(_is_outside(start, duration) for start, _, duration in windows),
-        clipped_end=sum(_is_outside(end, duration) for _, end, duration in windows),
-        clipped_end_over_1s=sum(end - duration > 1 for _, end, duration in windows),
+        clipped_start=sum(not -FLOAT_NOISE_SEC <= start <= last + FLOAT_NOISE_SEC for start, _, last in windows),
+        clipped_end=sum(not -FLOAT_NOISE_SEC <= end <= last + FLOAT_NOISE_SEC for _, end, last in windows),
+        clipped_end_over_1s=sum(end - last > 1 for _, end, last in windows),
         reversed=reasons["reversed"],
         empty=reasons["empty"],
         kept=len(kept),
         dropped=tuple((moment.qid, reason) for moment, _, reason in defects),
     )
-
-
-def _is_outside(time_sec: float, duration_sec: float) -> bool:
-    return time_sec < -FLOAT_NOISE_SEC or time_sec > duration_sec + FLOAT_NOISE_SEC

@@ -5,13 +5,12 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable
 from functools import partial
 from io import BufferedReader, RawIOBase
 from pathlib import Path
 from statistics import mode
-from typing import IO, cast
+from typing import BinaryIO, cast
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -44,10 +43,10 @@ def read_glove(path: Path, words: Collection[str], *, dim: int) -> dict[str, Vec
     Raises:
         DataError: the file is missing or binary, its width is not ``dim``, or the line of a wanted word is malformed
     """
-    if not path.is_file():
-        raise DataError(f"no file of word vectors at {path}; set dataset.word_vectors.path to a GloVe file")
     try:
-        with _open(path, dim) as stream:
+        if not path.is_file():
+            raise DataError(f"no file of word vectors at {path}; set dataset.word_vectors.path to a GloVe file")
+        with path.open("rb", buffering=BUFFER_BYTES) as file, _text(path, file, dim) as stream:
             probe = stream.read(LONGEST)
             _check(path, probe, dim)
             stream.seek(0)
@@ -57,26 +56,23 @@ def read_glove(path: Path, words: Collection[str], *, dim: int) -> dict[str, Vec
         raise DataError(f"{path} cannot be read ({error}); download it again, or unpack it yourself") from error
 
 
-@contextmanager
-def _open(path: Path, dim: int) -> Iterator[IO[bytes]]:
-    """Open a text file, or decompress it in memory."""
-    with path.open("rb", buffering=BUFFER_BYTES) as stream:
-        start = stream.read(4)
-        stream.seek(0)
-        if start[:2] == b"\x1f\x8b":
-            yield BufferedReader(gzip.GzipFile(fileobj=stream), BUFFER_BYTES)
-        elif start in (b"PK\x03\x04", b"PK\x05\x06"):
-            with ZipFile(stream) as archive:
-                names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
-                fitting = [name for name in names if len(names) == 1 or re.search(rf"(?<!\d){dim}d(?!\w)", name)]
-                if len(fitting) != 1:
-                    raise DataError(
-                        f"{path} holds {len(names)} files ({', '.join(names[:10])}), not one with {dim}d in its name; "
-                        "unpack the right one, and set dataset.word_vectors.path to it"
-                    )
-                yield BufferedReader(cast(RawIOBase, archive.open(fitting[0])), BUFFER_BYTES)
-        else:
-            yield stream
+def _text(path: Path, file: BinaryIO, dim: int) -> BinaryIO:
+    """Return the file, or the text that its archive holds, decompressed while it is read."""
+    start = file.read(4)
+    file.seek(0)
+    if start.startswith(b"\x1f\x8b"):
+        return BufferedReader(gzip.GzipFile(fileobj=file), BUFFER_BYTES)
+    if not start.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        return file
+    archive = ZipFile(file)
+    names = [name for name in archive.namelist() if not name.endswith("/") and "__MACOSX" not in name]
+    fitting = [name for name in names if len(names) == 1 or re.search(rf"(?<!\d){dim}d(?!\w)", name)]
+    if len(fitting) != 1:
+        raise DataError(
+            f"{path} holds {len(names)} files ({cut(', '.join(names))}), not one with {dim}d in its name; unpack the "
+            "right one, and set dataset.word_vectors.path to it"
+        )
+    return BufferedReader(cast(RawIOBase, archive.open(fitting[0])), BUFFER_BYTES)
 
 
 def _read(path: Path, lines: Iterable[bytes], words: Collection[str], dim: int) -> dict[str, Vector]:
@@ -97,9 +93,8 @@ def _read(path: Path, lines: Iterable[bytes], words: Collection[str], dim: int) 
             if len(vector) != dim or not np.isfinite(vector).all():
                 raise ValueError(f"{word!r} needs {dim} finite numbers")
         except ValueError as error:
-            raise DataError(
-                f"{path}, line {number}: {cut(str(error))}; the file is damaged, download it again"
-            ) from error
+            damage = f"{cut(str(error))}; the file is damaged, download it again"
+            raise DataError(f"{path}, line {number}: {damage}") from error
         found[word] = vector
     return found
 
@@ -115,9 +110,7 @@ def _check(path: Path, probe: bytes, dim: int) -> None:
             "  vectors.save_word2vec_format('vectors.txt')"
         )
     if b"\0" in probe:
-        raise DataError(
-            f"{path} is not text; set dataset.word_vectors.path to GloVe's .txt, fastText's .vec, or the like"
-        )
+        raise DataError(f"{path} is not text; set dataset.word_vectors.path to GloVe's .txt, or fastText's .vec")
     lines = [line.split() for line in (first, *others) if line and not HEADER.fullmatch(line)]
     width = mode(len(fields) - 1 for fields in lines) if lines else 0
     if width != dim:

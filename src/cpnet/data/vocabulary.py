@@ -161,10 +161,8 @@ class Words:
         if self.known is None:
             vocabulary = Vocabulary.build(queries, glove=path, dim=self.options.dim)
             if len(vocabulary.words) == len(SPECIAL):
-                raise DataError(
-                    f"{path} holds no word of the queries; set dataset.word_vectors.path to vectors of their language, "
-                    "and separate words by spaces"
-                )
+                way = "set dataset.word_vectors.path to vectors of their language"
+                raise DataError(f"{path} holds no word of the queries; {way}")
             return vocabulary
         return self.known.extend(queries, glove=path) if path.exists() else self.known
 

@@ -37,8 +37,7 @@ def check_pairs(ranked: Tensor, target: Tensor, duration: Tensor | None = None) 
         raise ValueError(f"ranked predictions must be (B, N, 2), got {tuple(ranked.shape)}")
     pairs = ranked.shape[0]
     if target.ndim not in (2, 3) or (target.shape[0], target.shape[-1]) != (pairs, 2) or 0 in target.shape[1:]:
-        wanted = f"({pairs}, 2) or ({pairs}, K, 2)"
-        raise ValueError(f"targets of {pairs} pairs must be {wanted}, got {tuple(target.shape)}")
+        raise ValueError(f"targets of {pairs} pairs must be (B, 2) or (B, K, 2), got {tuple(target.shape)}")
     if duration is not None and duration.shape != (pairs,):
         raise ValueError(f"durations of {pairs} pairs must be ({pairs},), got {tuple(duration.shape)}")
 

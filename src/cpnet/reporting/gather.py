@@ -11,7 +11,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cpnet.errors import DataError, cut
 from cpnet.evaluation.metrics import PairMean, grounding_metrics
 from cpnet.options import MetricsOptions
-from cpnet.runs.predictions import PredictionRow, read_predictions
+from cpnet.runs.predictions import read_predictions
 from cpnet.runs.results import Results
 from cpnet.terminal import Progress
 
@@ -193,36 +193,27 @@ def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
     )
 
 
-def _read_rows(path: Path) -> Iterator[PredictionRow]:
-    """Read the rows; pairs without predictions come last, with spans of length 0, whose IoU is 0."""
-    missed, spans = [], 1
-    for row in read_predictions(path):
-        if row.predicted:
-            spans = len(row.predicted)
-            yield row
-        else:
-            missed.append(row)
-    yield from (replace(row, predicted=((0.0, 0.0),) * spans) for row in missed)
-
-
 def _read_pairs(path: Path) -> tuple[list[str], Floats, Floats, Floats]:
     """Read qids, durations, true windows and ranked spans of all pairs, sorted by qid.
 
-    The numbers are in arrays, because a file may contain a million pairs.
+    The numbers are in arrays, because a file may contain a million pairs. A missed pair has spans of length 0, which
+    score 0.
 
     Shape: (N,), (N, K, 2) padded as in ``GroundingBatch``, (N, spans, 2)
     """
     qids: list[str] = []
-    durations, ranked, times, counts, spans = array("d"), array("d"), array("d"), array("q"), 0
-    for row in _read_rows(path):
+    durations, ranked, times = (array("d") for _ in range(3))
+    counts, answered, spans = array("q"), array("b"), 0
+    for row in read_predictions(path):
         spans = spans or len(row.predicted)
-        if len(row.predicted) != spans:
+        if len(row.predicted) not in (0, spans):  # 0 for a pair without features
             raise DataError(f"{path.name}: {row.qid} has {len(row.predicted)} predicted spans, other pairs {spans}")
         if not row.true:
             raise DataError(f"{path.name}: {row.qid} has no true window, but results.json has metrics")
         qids.append(row.qid)
         durations.append(row.duration)
         counts.append(len(row.true))
+        answered.append(bool(row.predicted))
         times.extend(chain.from_iterable(row.true))
         ranked.extend(chain.from_iterable(row.predicted))
     if not qids:
@@ -230,7 +221,8 @@ def _read_pairs(path: Path) -> tuple[list[str], Floats, Floats, Floats]:
     order = np.argsort(np.array(qids, dtype=object), kind="stable")
     count, window = np.frombuffer(counts, np.int64)[:, None], np.arange(max(counts))
     windows = np.frombuffer(times).reshape(-1, 2)[count.cumsum(0) - count + np.where(window < count, window, 0)]
-    predicted = np.frombuffer(ranked).reshape(len(qids), -1, 2)
+    predicted = np.zeros((len(qids), spans, 2))
+    predicted[np.frombuffer(answered, bool)] = np.frombuffer(ranked).reshape(-1, spans, 2)
     return [qids[place] for place in order], np.frombuffer(durations)[order], windows[order], predicted[order]
 
 

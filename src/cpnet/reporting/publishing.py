@@ -27,8 +27,7 @@ HEADS = (
     *("experiment", "dataset", "row", *map(printed_name, RECALLS), "mIoU", "paper's mIoU"),
     *("seeds", "epochs", "commit"),
 )
-# Conditions that the index omits
-USUAL = {"strict": False, "ground_truth": "clipped", "on_defect": "error", "missing": {}}
+USUAL = {"strict": False, "ground_truth": "clipped", "on_defect": "error", "missing": {}}  # not in the index
 
 
 def publish(report: Report, folder: Path, *, kept: Path | None = None, console: Console | None = None) -> None:

@@ -23,8 +23,9 @@ def conditions(protocol: Protocol) -> dict[str, Hashable]:
     return rules | {"selection": protocol.selection.value, "holdout_fraction": fraction, "missing": missing}
 
 
-def describe(protocol: Protocol) -> list[str]:
-    """Return the rules by which a prediction counts, and the split on which the checkpoint was chosen."""
+def describe(results: Results) -> list[str]:
+    """Return how a prediction counts, where the checkpoint was chosen, and what became of pairs without features."""
+    protocol = results.protocol
     defects = "" if protocol.on_defect == "error" else f"; on_defect={protocol.on_defect}"
     split = {
         Selection.FILE: "the validation split",
@@ -33,21 +34,18 @@ def describe(protocol: Protocol) -> list[str]:
         Selection.TEST: "THE TEST SPLIT",
     }[protocol.selection]
     rules = f"IoU {'>' if protocol.strict else '>='} m; ground truth {protocol.ground_truth}{defects}"
-    return [rules, f"checkpoint chosen on {split}"]
+    lines = [rules, f"checkpoint chosen on {split}"]
+    for name, pairs in sorted(protocol.missing.items(), key=lambda item: item[0] != "test"):
+        if name != "test":
+            lines.append(f"{pairs:,} {name} pairs have no features and are dropped")
+        elif protocol.split == "test":
+            lines.append(f"{pairs:,} of {results.pairs:,} test pairs have no features and count as missed")
+    return lines
 
 
 def heading(results: Results) -> str:
     """Return corpus, split and number of pairs."""
     return f"{results.protocol.dataset}, {results.protocol.split} split, {results.pairs} pairs (per cent)"
-
-
-def describe_missing(results: Results) -> list[str]:
-    """Return how pairs without features count, if there are any (``dataset.on_missing=drop``)."""
-    missing, split = dict(results.protocol.missing), results.protocol.split
-    missed = missing.pop("test", 0)
-    lines = [f"{missed:,} of {results.pairs:,} test pairs have no features and count as missed"] * (split == "test")
-    dropped = " and ".join(f"{pairs:,} {name} pairs" for name, pairs in missing.items())
-    return [*lines * bool(missed), *[f"{dropped} have no features and are dropped"] * bool(dropped)]
 
 
 def references(results: Iterable[Results]) -> dict[str, Mapping[str, float]]:
@@ -185,8 +183,7 @@ class Table:
         """Return the protocol and the notes, after a warning if checkpoints were chosen on the test split."""
         lines = [
             *([WARNING] if self.protocol.selection is Selection.TEST else []),
-            *describe(self.protocol),
-            *describe_missing(self.results),
+            *describe(self.results),
             "mean ± standard deviation over seeds (n - 1); [95 % bootstrap interval over test pairs]",
         ]
         if len(self.rows) > 1:

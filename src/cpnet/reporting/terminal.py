@@ -10,7 +10,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from cpnet.evaluation.metrics import printed_name
-from cpnet.reporting.tables import WARNING, Report, describe, describe_missing, heading, printed_keys, references
+from cpnet.reporting.tables import WARNING, Report, describe, heading, printed_keys, references
 from cpnet.runs.predictions import SUBMISSION
 from cpnet.runs.results import Results
 from cpnet.terminal import printable
@@ -30,7 +30,7 @@ def print_results(results: Results, *, console: Console | None = None) -> None:
         for name, metrics in {name: results.metrics, **references([results])}.items()
     ]
     _print_grid(console, heading(results), ["", *map(printed_name, keys)], lines, box=HEAVY_HEAD)
-    for sentence in (*describe(results.protocol), *describe_missing(results)):
+    for sentence in describe(results):
         _print(console, sentence, "italic")
 
 

@@ -68,10 +68,11 @@ def method(config: Mapping[str, Any]) -> dict[str, str]:
 def file_names(paths: str) -> str:
     """Return the file name of a path, or of each path of a list.
 
-    >>> file_names("data/pack.hdf5"), file_names("[data/train, data/val]")
-    ('pack.hdf5', 'train, val')
+    >>> file_names("data/[1]/"), file_names("[data/train, C:\\\\data\\\\val]")
+    ('[1]', 'train, val')
     """
-    return ", ".join(path.rpartition("/")[2] for path in paths.strip("[]").split(", "))
+    listed = paths[1:-1] if paths.startswith("[") and paths.endswith("]") else paths
+    return ", ".join(portable(path).rstrip("/").rpartition("/")[2] for path in listed.split(", "))
 
 
 def portable(path: str) -> str:

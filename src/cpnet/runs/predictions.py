@@ -49,11 +49,11 @@ def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> int:
     Raises:
         OSError: the file cannot be written; an existing one is unchanged
     """
-    return _write_lines(path, map(asdict, rows))
+    return _write(path, map(asdict, rows))
 
 
-def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Collection[str]) -> int:
-    """Write predictions in the form of evaluation servers (QVHighlights), atomically; return the number of rows.
+def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Collection[str]) -> None:
+    """Write predictions atomically in the form of evaluation servers (QVHighlights).
 
     Models return no scores, so the score of a prediction is 1 / rank. Qids in ``numbered`` are written as numbers.
     """
@@ -66,10 +66,10 @@ def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Col
         }
         for row in rows
     )
-    return _write_lines(path, lines)
+    _write(path, lines)
 
 
-def _write_lines(path: Path, objects: Iterable[object]) -> int:
+def _write(path: Path, objects: Iterable[object]) -> int:
     count = 0
     with replacing(path) as stream:
         for each in objects:

@@ -13,17 +13,6 @@ import pytest
 
 from cpnet.data import readers
 from cpnet.data.moment import Moment
-from cpnet.data.readers import (
-    read_activitynet_captions,
-    read_charades_sta,
-    read_ego4d_nlq,
-    read_jsonl,
-    read_lists,
-    read_snag,
-    read_tacos,
-    read_tacos_text,
-)
-from cpnet.errors import DataError
 
 Windows = tuple[tuple[float, float], ...]
 Fields = tuple[str, str, str, Windows, float]  # qid, video, query, windows, duration
@@ -38,47 +27,10 @@ def read(reader: Callable[..., list[Moment]], folder: Path, content: object, **a
 def test_charades_sta(tmp_path: Path) -> None:
     lines = "AAAAA 24.3 30.4##person turn a light on.\n\n00607 9.0 2##  a person ## caf\u00e9\u2028sneezes.  \n"
     (tmp_path / "videos.csv").write_text('id,script,length\nAAAAA,"one, two",30.5\n00607,three,12\nEMPTY,four,\n')
-    assert read(read_charades_sta, tmp_path, lines, durations=str(tmp_path / "videos.csv")) == [
+    assert read(readers.read_charades_sta, tmp_path, lines, durations=str(tmp_path / "videos.csv")) == [
         ("AAAAA:1", "AAAAA", "person turn a light on.", ((24.3, 30.4),), 30.5),
         ("00607:3", "00607", "a person ## caf\u00e9\u2028sneezes.", ((9.0, 2.0),), 12.0),
     ]
-
-
-def test_charades_sta_counts_videos_without_duration_and_lists_ten(tmp_path: Path) -> None:
-    (tmp_path / "videos.csv").write_text("id,length\nAAAAA,30.5\nEMPTY,\n")
-    lines = [f"V{number:02} 0 1##a word\n" for number in range(12)] * 2
-    with pytest.raises(DataError, match=r"no duration for 13 videos .* EMPTY, V00, .*, V08; ") as caught:
-        read(read_charades_sta, tmp_path, "EMPTY 0 1##a word\n" + "".join(lines), durations=tmp_path / "videos.csv")
-    assert "V09" not in str(caught.value)
-
-
-def test_activitynet_captions(tmp_path: Path) -> None:
-    videos = {
-        "v_b": {"duration": 10, "timestamps": [[0, 2.5], [9, 3]], "sentences": ["A man runs.", "  He st\u00f6ps. "]},
-        "00607": {"duration": 4.5, "timestamps": [[0, 9]], "sentences": ["x"]},
-    }
-    assert read(read_activitynet_captions, tmp_path, videos) == [
-        ("v_b:0", "v_b", "A man runs.", ((0.0, 2.5),), 10.0),
-        ("v_b:1", "v_b", "He st\u00f6ps.", ((9.0, 3.0),), 10.0),
-        ("00607:0", "00607", "x", ((0.0, 9.0),), 4.5),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("entry", "fps", "times"),
-    [
-        ({"duration": 200.0}, 25, (2.0, 3.0, 8.0)),
-        ({"num_frames": 200, "fps": 50}, 25, (1.0, 1.5, 4.0)),
-        ({"num_frames": 200, "fps": 50}, None, (1.0, 1.5, 4.0)),
-        ({"num_frames": 200, "fps": None}, 25, (2.0, 3.0, 8.0)),
-    ],
-)
-def test_tacos_prefers_the_frame_rate_of_the_file(
-    entry: dict[str, Any], fps: float | None, times: tuple[float, float, float], tmp_path: Path
-) -> None:
-    videos = {"s17-d69.avi": entry | {"timestamps": [[50, 75]], "sentences": ["She cuts it. "]}}
-    moments = read(read_tacos, tmp_path, videos, fps=fps)
-    assert moments == [("s17-d69.avi:0", "s17-d69.avi", "She cuts it.", (times[:2],), times[2])]
 
 
 LINES = "s13-d21.avi_250_500:He takes a board#The person cuts.#\ns13-d21.avi_0_25: He leaves.\n"
@@ -93,21 +45,48 @@ SNAG = {
         },
     },
 }
-FORMS: list[tuple[Callable[..., list[Moment]], object, dict[str, Any], list[Fields]]] = [
+FORMS: list[tuple[Any, ...]] = [
     (
-        read_activitynet_captions,  # Charades-CD
+        readers.read_activitynet_captions,
+        {
+            "v_b": {"duration": 10, "timestamps": [[0, 2.5], [9, 3]], "sentences": ["A man runs.", " He st\u00f6ps. "]},
+            "00607": {"duration": 4.5, "timestamps": [[0, 9]], "sentences": ["x"]},
+        },
+        {},
+        [
+            ("v_b:0", "v_b", "A man runs.", ((0.0, 2.5),), 10.0),
+            ("v_b:1", "v_b", "He st\u00f6ps.", ((9.0, 3.0),), 10.0),
+            ("00607:0", "00607", "x", ((0.0, 9.0),), 4.5),
+        ],
+    ),
+    *(  # the frame rate of the file comes first
+        (
+            readers.read_tacos,
+            {"s17.avi": entry | {"timestamps": [[50, 75]], "sentences": ["She cuts it. "]}},
+            {"fps": fps},
+            [("s17.avi:0", "s17.avi", "She cuts it.", ((50 / rate, 75 / rate),), 200 / rate)],
+        )
+        for entry, fps, rate in (
+            ({"duration": 200.0}, 25, 25),
+            ({"num_frames": 200, "fps": 50}, 25, 50),
+            ({"num_frames": 200, "fps": 50}, None, 50),
+            ({"num_frames": 200, "fps": None}, 25, 25),
+        )
+    ),
+    (
+        readers.read_activitynet_captions,  # Charades-CD
         {"AO8RW": {"timestamps": [[0, 6.9]], "sentences": ["a person sits."], "video_duration": 33.7}},
         {},
         [("AO8RW:0", "AO8RW", "a person sits.", ((0.0, 6.9),), 33.7)],
     ),
     (
-        read_lists,
+        readers.read_lists,
         [["v_b", 55, [3.5, 9], "A man runs."], [7, 4, [0, 4], " He st\u00f6ps. "]],
         {},
         [("v_b:1", "v_b", "A man runs.", ((3.5, 9.0),), 55.0), ("7:2", "7", "He st\u00f6ps.", ((0.0, 4.0),), 4.0)],
     ),
     (
-        read_snag,
+        readers.read_snag,
         SNAG,
         {"split": "test"},
         [
@@ -117,7 +96,7 @@ FORMS: list[tuple[Callable[..., list[Moment]], object, dict[str, Any], list[Fiel
         ],
     ),
     (
-        read_tacos_text,
+        readers.read_tacos_text,
         LINES,
         {"fps": 25, "durations": {"s13-d21": 40}},
         [
@@ -126,17 +105,14 @@ FORMS: list[tuple[Callable[..., list[Moment]], object, dict[str, Any], list[Fiel
             ("s13-d21.avi:2", "s13-d21.avi", "He leaves.", ((0.0, 1.0),), 40.0),
         ],
     ),
-    (
-        read_charades_sta,  # with the durations of DRN
-        "3MSZA 24.3 30.4##person turn a light on.",
-        {"durations": {"3MSZA": 30.5, "W": 4}},
-        [("3MSZA:1", "3MSZA", "person turn a light on.", ((24.3, 30.4),), 30.5)],
-    ),
-    (
-        read_charades_sta,  # with the durations of VSLNet
-        "3MSZA 24.3 30.4##person turn a light on.",
-        {"durations": {"3MSZA": {"duration": 30.5, "fps": 24.0}}},
-        [("3MSZA:1", "3MSZA", "person turn a light on.", ((24.3, 30.4),), 30.5)],
+    *(  # the durations of DRN and of VSLNet
+        (
+            readers.read_charades_sta,
+            "3MSZA 24.3 30.4##person turn a light on.",
+            {"durations": durations},
+            [("3MSZA:1", "3MSZA", "person turn a light on.", ((24.3, 30.4),), 30.5)],
+        )
+        for durations in ({"3MSZA": 30.5, "W": 4}, {"3MSZA": {"duration": 30.5, "fps": 24.0}})
     ),
 ]
 
@@ -168,7 +144,7 @@ def test_ego4d_nlq_counts_queries_without_text(tmp_path: Path, caplog: pytest.Lo
     ]
     clip = {"clip_uid": "c", "video_start_sec": 20, "video_end_sec": 500.5, "annotations": parts}
     content = {"version": "v1", "videos": [{"video_uid": "a", "split": "val", "clips": [clip]}]}
-    assert read(read_ego4d_nlq, tmp_path, content) == [
+    assert read(readers.read_ego4d_nlq, tmp_path, content) == [
         ("c:0", "c", "where?", ((1.0, 2.5),), 480.5),
         ("c:1", "c", "where?", ((2.0, 3.5),), 480.5),
     ]
@@ -182,48 +158,18 @@ def test_jsonl_reads_all_windows_of_a_row_or_none(tmp_path: Path) -> None:
     one = ROW | {"qid": 7, "relevant_windows": [[1, 2.5]]}
     three = ROW | {"qid": "x", "relevant_windows": [[3, 4], [9, 5], [0, 99]], "saliency_scores": []}
     missing, null = ROW | {"qid": "8"}, ROW | {"qid": "null", "relevant_windows": None}
-    assert read(read_jsonl, tmp_path, "\n\n".join(map(json.dumps, (one, three, missing, null)))) == [
+    assert read(readers.read_jsonl, tmp_path, "\n\n".join(map(json.dumps, (one, three, missing, null)))) == [
         ("7", "00607", "a dog", ((1.0, 2.5),), 20.0),
         ("x", "00607", "a dog", ((3.0, 4.0), (9.0, 5.0), (0.0, 99.0)), 20.0),
         ("8", "00607", "a dog", (), 20.0),
         ("null", "00607", "a dog", (), 20.0),
     ]
-    assert [each.numbered for each in read_jsonl(annotations=tmp_path / "annotations")] == [True, False, False, False]
-
-
-ROWS = [ROW | {"qid": number, "vid": number, "relevant_windows": [[1, 2]]} for number in (1, 2)]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "\n".join(map(json.dumps, ROWS)),
-        json.dumps(ROWS),
-        json.dumps(ROWS, indent=2),
-        json.dumps({"annotations": ROWS}),
-        json.dumps({"version": "1", "splits": ["a"], "rows": ROWS}, indent=2),
-    ],
-)
-def test_jsonl_is_read_by_content(content: str, tmp_path: Path) -> None:
-    assert read(read_jsonl, tmp_path, content) == [(qid, qid, "a dog", ((1.0, 2.0),), 20.0) for qid in ("1", "2")]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (json.dumps([*ROWS, ROWS[0]], indent=1), "row 3: the qid '1' is on row 1 too"),
-        (json.dumps({"train": ROWS, "test": ROWS}), "several lists of rows, 'train', 'test'; keep one"),
-        (
-            json.dumps({"v": {"video_duration": 3}}, indent=1),
-            "row 1: the key 'qid' is missing, found 'v'; .*s.md",
-        ),
-        (json.dumps(ROWS)[:-1] + ",]", "annotations: not valid JSON"),
-        (json.dumps({"annotations": ROWS}, indent=1)[:-1], "annotations: not valid JSON"),
-    ],
-)
-def test_jsonl_names_the_place_in_a_list(content: str, message: str, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=message):
-        read(read_jsonl, tmp_path, content)
+    assert [each.numbered for each in readers.read_jsonl(annotations=tmp_path / "annotations")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
 
 
 def test_page_names_every_reader_and_its_lines_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,5 +179,5 @@ def test_page_names_every_reader_and_its_lines_convert(tmp_path: Path, monkeypat
     Path("queries.csv").write_text("video,frames,start_frame,end_frame,sentence\nv1,250,50,75,a dog\n")
     (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     exec(block, {})
-    (moment,) = read_jsonl(annotations="train.jsonl")
+    (moment,) = readers.read_jsonl(annotations="train.jsonl")
     assert (moment.qid, moment.query, moment.windows_sec, moment.duration_sec) == ("0", "a dog", ((2.0, 3.0),), 10.0)

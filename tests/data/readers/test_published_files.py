@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,21 +47,23 @@ def tacos_2dtan(split: str) -> list[Moment]:
     return read_tacos(annotations=present("tacos_2dtan") / f"{split}.json")
 
 
+COUNTS: list[tuple[Any, ...]] = [
+    (charades_sta, "train", 5338, 12408, 1805, 734, 4, 0),
+    (charades_sta, "test", 1334, 3720, 562, 228, 0, 0),
+    (activitynet_captions, "train", 10009, 37421, 29, 0, 2, 2),
+    (activitynet_captions, "val_1", 4917, 17505, 5, 0, 0, 0),
+    (activitynet_captions, "val_2", 4885, 17031, 1, 0, 0, 0),
+    (tacos_tall, "train", 75, 10146, 48, 0, 0, 0),
+    (tacos_tall, "val", 27, 4589, 0, 0, 0, 0),
+    (tacos_tall, "test", 25, 4083, 5, 0, 0, 0),
+    (tacos_2dtan, "train", 75, 9790, 43, 0, 0, 0),
+    (tacos_2dtan, "val", 27, 4436, 0, 0, 0, 0),
+    (tacos_2dtan, "test", 25, 4001, 5, 0, 0, 0),
+]
+
+
 @pytest.mark.parametrize(
-    ("read", "split", "videos", "pairs", "ends", "ends_over_1s", "reversed_pairs", "empty_pairs"),
-    [
-        (charades_sta, "train", 5338, 12408, 1805, 734, 4, 0),
-        (charades_sta, "test", 1334, 3720, 562, 228, 0, 0),
-        (activitynet_captions, "train", 10009, 37421, 29, 0, 2, 2),
-        (activitynet_captions, "val_1", 4917, 17505, 5, 0, 0, 0),
-        (activitynet_captions, "val_2", 4885, 17031, 1, 0, 0, 0),
-        (tacos_tall, "train", 75, 10146, 48, 0, 0, 0),
-        (tacos_tall, "val", 27, 4589, 0, 0, 0, 0),
-        (tacos_tall, "test", 25, 4083, 5, 0, 0, 0),
-        (tacos_2dtan, "train", 75, 9790, 43, 0, 0, 0),
-        (tacos_2dtan, "val", 27, 4436, 0, 0, 0, 0),
-        (tacos_2dtan, "test", 25, 4001, 5, 0, 0, 0),
-    ],
+    ("read", "split", "videos", "pairs", "ends", "ends_over_1s", "reversed_pairs", "empty_pairs"), COUNTS
 )
 def test_counts_of_the_published_splits(
     read: Callable[[str], list[Moment]],
@@ -82,14 +85,7 @@ def test_counts_of_the_published_splits(
     assert all(0 <= start < end <= moment.duration_sec for moment in kept for start, end in moment.windows_sec)
 
 
-@pytest.mark.parametrize(
-    ("read", "split"),
-    [
-        *((charades_sta, split) for split in ("train", "test")),
-        *((activitynet_captions, split) for split in ("train", "val_1", "val_2")),
-        *((read, split) for read in (tacos_tall, tacos_2dtan) for split in ("train", "val", "test")),
-    ],
-)
+@pytest.mark.parametrize(("read", "split"), [case[:2] for case in COUNTS])
 def test_units_of_the_published_splits(
     read: Callable[[str], list[Moment]], split: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cpnet.data.moment import Moment
-from cpnet.data.readers.checks import OTHER, as_query, parse_number, read_lines
+from cpnet.data.readers.checks import OTHER, as_query, lines_of, parse_number, read_text
 from cpnet.data.readers.tables import read_durations
 from cpnet.errors import DataError, shown
 
@@ -20,7 +20,7 @@ def read_charades_sta(*, annotations: Path | str, durations: Path | str) -> list
         DataError: a file cannot be read, a line or value is malformed, or a video has no duration.
     """
     pairs: list[tuple[str, str, str, tuple[float, float]]] = []
-    for line, text in read_lines(annotations):
+    for line, text in lines_of(read_text(annotations)):
         where = f"{annotations}: line {line}"
         place, mark, query = text.partition("##")
         fields = place.split()

@@ -11,12 +11,12 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cpnet.errors import DataError, shown
 
-OTHER = "choose another reader (docs/annotations.md shows the form that each one reads)"  # how a message may end
+OTHER = "choose another reader (docs/annotations.md)"  # how a message may end
 _LINE = re.compile("^.*$", re.MULTILINE)
 
 
@@ -39,12 +39,8 @@ def read_text(path: Path | str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_lines(path: Path | str) -> Iterator[tuple[int, str]]:
+def lines_of(text: str) -> Iterator[tuple[int, str]]:
     """Yield the number, counted from 1, and the text of each line that is not blank."""
-    return _lines(read_text(path))
-
-
-def _lines(text: str) -> Iterator[tuple[int, str]]:
     # str.splitlines would also split at characters inside a sentence, such as U+2028. A list of all lines would double
     # the memory.
     for number, match in enumerate(_LINE.finditer(text), start=1):
@@ -60,7 +56,7 @@ def read_rows(path: Path | str) -> Iterator[tuple[str, dict[str, object]]]:
     text = read_text(path)
     rows = _listed_rows(text, str(path))
     if rows is None:
-        for number, line in _lines(text):
+        for number, line in lines_of(text):
             yield f"{path}: line {number}", parse_object(line, f"{path}: line {number}")
         return
     for number, row in enumerate(rows, start=1):
@@ -72,13 +68,13 @@ def _listed_rows(text: str, where: str) -> list[object] | None:
     try:
         value = parse_json(text, where)
     except DataError:
-        if text.lstrip().startswith("[") or next(_lines(text))[1].strip() == "{":
+        if text.lstrip().startswith("[") or next(lines_of(text))[1].strip() == "{":
             raise
         return None
     if isinstance(value, dict) and "qid" not in value:
         lists = [key for key, each in value.items() if isinstance(each, list) and each and isinstance(each[0], dict)]
         if len(lists) > 1:
-            raise DataError(f"{where}: several lists of rows, {', '.join(map(_brief, lists[:10]))}; keep one of them")
+            raise DataError(f"{where}: several lists of rows, {_names(lists)}; keep one of them")
         value = value[lists[0]] if lists else value
     if isinstance(value, dict):
         return [value] if "\n" in text.strip() else None
@@ -117,26 +113,28 @@ def as_object(value: object, where: str) -> dict[str, object]:
     return value
 
 
+def _names(keys: Iterable[str]) -> str:
+    return ", ".join(shown(key, 60) for key in [*keys][:10])
+
+
+def as_list(value: object, name: str, where: str) -> list[object]:
+    """Check that a value is a list, and return it."""
+    if not isinstance(value, list):
+        raise DataError(f"{where}: {name!r} must be a list, found {shown(value)}; correct it, or {OTHER}")
+    return value
+
+
 def member(entry: dict[str, object], key: str, where: str, *also: str) -> object:
     """Return the value of a required key, or else of the first of ``also`` that is there."""
     for name in (key, *also):
         if name in entry:
             return entry[name]
-    found = ", ".join(map(_brief, list(entry)[:10])) or "no keys"
-    raise DataError(f"{where}: the key {key!r} is missing, found {found}; add it, or {OTHER}")
+    raise DataError(f"{where}: the key {key!r} is missing, found {_names(entry) or 'no keys'}; add it, or {OTHER}")
 
 
-def list_member(entry: dict[str, object], key: str, where: str) -> list[object]:
-    """Return the list of a required key."""
-    value = member(entry, key, where)
-    if not isinstance(value, list):
-        raise DataError(f"{where}: {key!r} must be a list, found {shown(value)}; correct the file")
-    return value
-
-
-def list_of_objects(entry: dict[str, object], key: str, where: str) -> list[dict[str, object]]:
+def objects(entry: dict[str, object], key: str, where: str) -> list[dict[str, object]]:
     """Return the list of objects of a required key."""
-    return [as_object(value, where) for value in list_member(entry, key, where)]
+    return [as_object(value, where) for value in as_list(member(entry, key, where), key, where)]
 
 
 def as_text(value: object, name: str, where: str) -> str:
@@ -174,10 +172,6 @@ def as_positive(value: object, name: str, where: str) -> float:
     if number <= 0:
         raise DataError(f"{where}: {name!r} must be above 0, found {number}; correct it")
     return number
-
-
-def _brief(name: object) -> str:
-    return shown(name, 60)
 
 
 def parse_number(text: str, name: str, where: str) -> float:

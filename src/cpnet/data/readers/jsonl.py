@@ -26,11 +26,10 @@ def read_jsonl(*, annotations: Path | str) -> list[Moment]:
         video = checks.as_id(checks.member(row, "vid", where), "vid", where)
         query = checks.as_query(checks.member(row, "query", where), "query", where)
         duration = checks.as_positive(checks.member(row, "duration", where), "duration", where)
-        windows: list[object] = []
-        if row.get("relevant_windows") is not None:
-            windows = checks.list_member(row, "relevant_windows", where)
-            if not windows:
-                raise DataError(f"{where}: 'relevant_windows' is empty; add a window or remove the row")
+        windows = row.get("relevant_windows")
+        if windows == []:
+            raise DataError(f"{where}: 'relevant_windows' is empty; add a window or remove the row")
+        spans = [] if windows is None else checks.as_list(windows, "relevant_windows", where)
         if rows.setdefault(qid, where) != where:
             place = rows[qid].removeprefix(f"{annotations}: ")
             raise DataError(f"{where}: the qid {shown(qid)} is on {place} too; make it unique")
@@ -39,7 +38,7 @@ def read_jsonl(*, annotations: Path | str) -> list[Moment]:
                 qid=qid,
                 video=video,
                 query=query,
-                windows_sec=tuple(checks.as_span(window, where) for window in windows),
+                windows_sec=tuple(checks.as_span(span, where) for span in spans),
                 duration_sec=duration,
                 numbered=type(found) is int,
             )

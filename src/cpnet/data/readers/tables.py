@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from cpnet.data.moment import normalise_id
@@ -22,10 +22,8 @@ def read_table(path: Path | str, *columns: str) -> Iterator[tuple[str, dict[str,
     rows = csv.DictReader(io.StringIO(read_text(path), newline=""), restval="", strict=True)
     try:
         if not {*columns} <= {*(found := rows.fieldnames or ())}:
-            wanted = ", ".join(map(repr, columns))
-            raise DataError(
-                f"{path}: the columns {wanted} are required, found {shown(list(found))}; is this the csv file?"
-            )
+            wanted = f"the columns {', '.join(map(repr, columns))} are required"
+            raise DataError(f"{path}: {wanted}, found {shown(list(found))}; is this the csv file?")
         for row in rows:
             where = f"{path}: line {rows.line_num}"
             if None in row:
@@ -36,7 +34,7 @@ def read_table(path: Path | str, *columns: str) -> Iterator[tuple[str, dict[str,
         raise DataError(f"{path}: line {line}: not valid csv ({error}); download the file again") from error
 
 
-def read_durations(path: Path | str, *, videos: Iterable[str], annotations: Path | str) -> dict[str, float]:
+def read_durations(path: Path | str, *, videos: Sequence[str], annotations: Path | str) -> dict[str, float]:
     """Return the durations in seconds of ``videos``, the videos of the file ``annotations``; ids match when normalised.
 
     The file is csv with the columns ``id`` and ``length``, which may be blank, or JSON: ``{video: seconds}`` (DRN) or
@@ -49,17 +47,12 @@ def read_durations(path: Path | str, *, videos: Iterable[str], annotations: Path
     for where, name, duration in _lengths(path):
         video = normalise_id(name)
         if durations.setdefault(video, duration) != duration:
-            known = durations[video]
-            raise DataError(f"{where}: a second length for {cut(name)}, {known} before; keep the right one")
-    found = {video: durations.get(normalise_id(video)) for video in videos}
-    if missing := [video for video, duration in found.items() if duration is None]:
-        # repr shows invisible characters, such as a byte-order mark inside the file.
-        first = ", ".join(cut(video if video.isprintable() else repr(video), 60) for video in missing[:10])
-        raise DataError(
-            f"{path}: no duration for {len(missing)} videos of {annotations}, the first ones {first}; "
-            "is this the file of the same split?"
-        )
-    return {video: duration for video, duration in found.items() if duration is not None}
+            raise DataError(f"{where}: a second length for {cut(name)}, {durations[video]} before; keep the right one")
+    if missing := [video for video in dict.fromkeys(videos) if normalise_id(video) not in durations]:
+        first = ", ".join(shown(video, 60) for video in missing[:10])
+        complaint = f"no duration for {len(missing)} videos of {annotations}, the first ones {first}"
+        raise DataError(f"{path}: {complaint}; is this the file of the same split?")
+    return {video: durations[normalise_id(video)] for video in videos}
 
 
 def _lengths(path: Path | str) -> Iterator[tuple[str, str, float]]:

@@ -88,17 +88,13 @@ def iou_histogram(table: Table) -> Figure:
 
 
 def moments(table: Table) -> Figure:
-    """Draw the mean IoU of each row by length and by centre of the true moment, and the share of pairs in grey.
-
-    Of several true windows, the first has the length and the centre: the same for all rows.
-    """
+    """Draw the mean IoU of each row by length and centre of the first true window, and the share of pairs in grey."""
     figure, panels = _panels(table, 2)
-    windows = table.rows[0].runs[0].windows
-    true, several = windows[:, 0], ", the first of its query" if windows.shape[1] > 1 else ""
+    true = table.rows[0].runs[0].windows[:, 0]
     edges = np.linspace(0, 1, BINS + 1)
     for axes, values, label in (
-        (panels[0], true[:, 1] - true[:, 0], f"length of the moment{several} (share of the video)"),
-        (panels[1], true.mean(axis=1), f"centre of the moment{several} (share of the video)"),
+        (panels[0], true[:, 1] - true[:, 0], "length of the (first) moment (share of the video)"),
+        (panels[1], true.mean(axis=1), "centre of the (first) moment (share of the video)"),
     ):
         bins = np.clip(np.digitize(values, edges) - 1, 0, BINS - 1)
         counts = np.bincount(bins, minlength=BINS)
