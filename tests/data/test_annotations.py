@@ -74,7 +74,7 @@ def test_selection_on_a_test_split_without_true_windows_is_refused() -> None:
         annotations.read()
 
 
-def test_videos_with_different_durations_are_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_videos_in_several_durations_or_splits_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     splits = {
         "train": [moment("1", "v_QOlSCBRmfWY", (0, 5)), moment("2", "b", (0, 5), duration_sec=8.0)],
         "test": [moment("3", "QOlSCBRmfWY", (0, 5), duration_sec=20.0), moment("4", "b", (0, 5), duration_sec=8.0)],
@@ -85,3 +85,4 @@ def test_videos_with_different_durations_are_logged(caplog: pytest.LogCaptureFix
     with caplog.at_level("WARNING"):
         annotations.read()
     assert "durations: 1 of 2 videos have several: 'QOlSCBRmfWY' (10.0 to 20.0 s); " in caplog.text
+    assert "test: 2 of 2 videos are in train too: 'QOlSCBRmfWY', 'b'; " in caplog.text

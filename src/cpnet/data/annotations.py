@@ -74,6 +74,7 @@ class Annotations:
             log.info(report.describe())
             reports.append(report)
         _warn_of_different_durations(moment for split in moments.values() for moment in split)
+        _warn_of_shared_videos(moments)
         if self.validation == "holdout":
             moments["train"], moments["val"] = hold_out(
                 moments["train"], fraction=self.holdout_fraction, seed=self.holdout_seed
@@ -124,6 +125,16 @@ def _warn_of_different_durations(moments: Iterable[Moment]) -> None:
             "durations: %d of %d videos have several: %s; each pair uses its own duration; correct the wrong ones",
             *(len(different), len(durations), listed),
         )
+
+
+def _warn_of_shared_videos(moments: Mapping[str, Sequence[Moment]]) -> None:
+    videos = {split: {normalise_id(moment.video) for moment in each} for split, each in moments.items()}
+    for split in videos.keys() - {"train"}:
+        if seen := sorted(videos[split] & videos["train"]):
+            log.warning(
+                "%s: %d of %d videos are in train too: %s; results on them do not show how a model does on new videos",
+                *(split, len(seen), len(videos[split]), ", ".join(shown(video, 60) for video in seen[:10])),
+            )
 
 
 def check_split(split: str) -> None:

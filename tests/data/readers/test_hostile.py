@@ -334,7 +334,13 @@ def test_error_names_file_place_defect_and_remedy(reader: str, argument: str, ca
 def test_error_names_a_path_that_cannot_be_read(reader: str, tmp_path: Path) -> None:
     paths = write(reader, tmp_path, encode(reader, [Pair("v", 1, 2)]))
     for argument in paths:
-        for path in (tmp_path / "nowhere", tmp_path, "null\0character", "~no-such-user-of-this-machine/file"):
+        for path in (
+            tmp_path / "nowhere",
+            tmp_path,
+            "/dev/zero",
+            "null\0character",
+            "~no-such-user-of-this-machine/file",
+        ):
             with pytest.raises(DataError, match=r" cannot be read \(.+\); check the path in the dataset's") as caught:
                 READERS[reader](**paths | {argument: path})
             assert str(caught.value).startswith(str(path))

@@ -23,9 +23,12 @@ _LINE = re.compile("^.*$", re.MULTILINE)
 def read_text(path: Path | str) -> str:
     r"""Return the text of a UTF-8 file that is not blank, without byte-order mark, each line ended by ``\n``."""
     try:
-        raw = Path(path).expanduser().read_bytes().removeprefix(codecs.BOM_UTF8)
+        file = Path(path).expanduser()
+        if file.exists() and not (file.is_file() or file.is_dir()):  # reading would wait for a pipe, or never end
+            raise ValueError("it is a device or a pipe")
+        raw = file.read_bytes().removeprefix(codecs.BOM_UTF8)
     except (OSError, ValueError, RuntimeError) as error:
-        # ValueError: the path contains a null character. RuntimeError: the home folder of an unknown user.
+        # ValueError: also a path with a null character. RuntimeError: the home folder of an unknown user.
         reason = error.strerror if isinstance(error, OSError) else error
         raise DataError(f"{path}: cannot be read ({reason}); check the path in the dataset's config") from error
     try:
