@@ -142,7 +142,7 @@ def test_defective_pack_is_not_packed(place: Path) -> None:
     spoil(place, "S0017", lambda rows: None)
     said = complaint(prepare(place, "action=pack"))
     assert said.startswith("1 of 4 videos of split test have no features in data/synthetic/features.hdf5: 'S0017'")
-    assert "dataset.features.path=" in said
+    assert "set dataset.features.path to a pack" in said
     spoil(place, "S0003", lambda rows: np.full_like(rows, np.nan))
     (place / "data/synthetic/charades_sta_test.txt").write_text("S0016 1.0 5.0##A man opens a door.", encoding="utf-8")
     assert re.search(r"'S0003' hold NaN or infinity in \d+ of \d+ rows", complaint(prepare(place, "action=pack")))

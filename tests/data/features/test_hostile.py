@@ -148,8 +148,7 @@ def test_file_of_something_else_is_named(tmp_path: Path, layout: str) -> None:
     os.mkfifo(tmp_path / f"pipe.{layout}")  # opening it would wait for a writer
     (tmp_path / f"dangling.{layout}").symlink_to(tmp_path / "nowhere")
     source = open_features(path=tmp_path, dim=4)
-    dead = rf"dangling\.{layout} is a link to .*nowhere, which does not exist \(1 of 10 files are dead links\)"
-    refused(source, "dangling", dead)
+    refused(source, "dangling", rf"dangling\.{layout} is a dead link to .*nowhere; restore its target")
     for name in (*"012345", "folder", "pipe"):
         refused(source, name, rf"{name}\.{layout} cannot be read as a \.{layout} array \(.+\); write")
 
@@ -170,7 +169,7 @@ def test_hdf5_datasets_of_other_types_are_refused(tmp_path: Path, writer: Writer
     np.testing.assert_array_equal(source.rows("a"), ROWS)
     for name in ("null", "type"):
         refused(source, name, rf"pack\.hdf5: '{name}' holds no array of features")
-    refused(source, "scalar", r"pack\.hdf5: features of 'scalar' have shape \(\), not \(N, V\) or")
+    refused(source, "scalar", r"pack\.hdf5: features of 'scalar' have shape \(\), not \(N, V\)")
     for name in ("records", "text", "fixed", "references", "opaque", "ragged"):
         for read in (source.rows, source.stored):
             with pytest.raises(DataError, match=rf"pack\.hdf5: features of '{name}' are .*, not floats"):
