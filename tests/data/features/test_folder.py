@@ -42,14 +42,6 @@ def test_names_keep_their_dots_and_letters(tmp_path: Path, layout: str) -> None:
         np.testing.assert_array_equal(source.rows(name), ROWS + i)
 
 
-def test_error_describes_a_folder_without_npy(tmp_path: Path) -> None:
-    for name in ("a.pt", "b.pt", "c.json"):
-        (tmp_path / name).touch()
-    (tmp_path / "rgb").mkdir()
-    with pytest.raises(DataError, match=r"holds no \.npy file \(2 \.pt, 1 .*\); set dataset\.features\.path"):
-        open_features(path=tmp_path, layout="npy")
-
-
 def test_later_versions_of_the_npy_format_are_read(tmp_path: Path) -> None:
     for version in ((1, 0), (2, 0), (3, 0)):
         with (tmp_path / f"v{version[0]}.npy").open("wb") as stream:

@@ -95,8 +95,3 @@ def test_error_of_damaged_rows_names_the_video(tmp_path: Path) -> None:
     path.write_bytes(content[:at] + bytes(64) + content[at + 64 :])
     with pytest.raises(DataError, match="cannot read a "):
         open_features(path=path).rows("a")
-
-
-def test_file_without_videos_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="holds no video features"):
-        open_features(path=write(tmp_path))

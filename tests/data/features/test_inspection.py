@@ -297,17 +297,3 @@ def test_published_pack_is_recognised(tmp_path: Path) -> None:
     (name,) = found.looks_like
     assert "sub_activitynet_v1-3.c3d.hdf5" in name
     assert inspect(source, splits, dataset="tacos", dim=500).looks_like == ()
-
-
-def test_inspection_writes_nothing_and_shows_progress(tmp_path: Path) -> None:
-    source = open_features(path=write_npy(tmp_path, planted()))
-    told: list[tuple[list[str], str]] = []
-
-    def tell(names: Sequence[str], what: str) -> Iterable[str]:
-        told.append(([*names], what))
-        return names
-
-    before = source.stamp()
-    inspect(source, moments(), dataset="tiny", dim=WIDTH, progress=tell)
-    assert source.stamp() == before
-    assert told == [(sorted(planted()), "inspecting")]

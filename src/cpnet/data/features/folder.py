@@ -205,21 +205,10 @@ def detect_folder(path: Path) -> str:
             f"{path} holds {describe_folder(path)}, not .npy, .npz or .pt files of one layout; set "
             "dataset.features.path to a folder of one layout, or dataset.features.layout to choose among the files"
         )
-    arrays = [name for name in names if name.endswith(".npy")]
-    # Ids of videos may also end in two increasing numbers, but a window holds one row.
-    if arrays and all(_is_window(name) for name in arrays) and _holds_one_row(path / min(arrays)):
-        return "windows"
+    arrays = sorted(name for name in among if name.endswith(".npy"))
+    matches = [WINDOW.fullmatch(name.removesuffix(".npy")) for name in arrays]
+    if arrays and all(match and int(match["start"]) < int(match["end"]) for match in matches):
+        shape = array_shape(path / arrays[0])
+        if math.prod(shape) == math.prod(shape[-1:]):  # a window has one row; ids may also end in two numbers
+            return "windows"
     return found[0].removeprefix(".")
-
-
-def _is_window(name: str) -> bool:
-    match = WINDOW.fullmatch(name.removesuffix(".npy"))
-    return match is not None and int(match["start"]) < int(match["end"])
-
-
-def _holds_one_row(path: Path) -> bool:
-    try:
-        shape = array_shape(path)
-    except DataError:  # reading it reports the damage
-        return True
-    return math.prod(shape) == math.prod(shape[-1:])

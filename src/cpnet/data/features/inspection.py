@@ -76,7 +76,7 @@ class Inspection:
 
     def problems(self) -> list[str]:
         """Return one line for each problem that prevents training, with its fix; ignores videos of no split."""
-        found, surplus = [], set(self.surplus)
+        found, needed, surplus = [], self._needed(), set(self.surplus)
         for split, covered in self.coverage.items():
             if covered.missing_videos and (self.on_missing == "error" or covered.missing_pairs == covered.pairs):
                 found.append(
@@ -87,11 +87,11 @@ class Inspection:
         if unreadable := {name: why for name, why in self.unreadable.items() if name not in surplus}:
             first = next(iter(unreadable.values()))
             found.append(f"{len(unreadable)} videos cannot be read: {quote(unreadable)}; the first: {first}")
-        if bad := {name: rows for name, rows in self.named("not_finite").items() if name not in surplus}:
+        if bad := {name: video.not_finite for name, video in needed.items() if video.not_finite}:
             found.append(
                 f"{len(bad)} videos hold NaN or infinity, in {sum(bad.values())} rows: {quote(bad)}; extract them again"
             )
-        found += [*self._wrong_width(), *suspicious.overflow(self._needed())]
+        found += [*self._wrong_width(), *suspicious.beyond(needed, suspicious.OVERFLOW)]
         found += [
             f"{len(report.dropped)} windows of split {report.split} are reversed or empty: "
             f"{quote(qid for qid, _ in report.dropped)}; correct them, or set dataset.on_defect=drop"
@@ -103,7 +103,8 @@ class Inspection:
     def warnings(self) -> list[str]:
         """Return one line for each sign of wrong features that does not prevent training, with its fix."""
         needed = self._needed()
-        found = [] if suspicious.overflow(needed) else suspicious.large(needed)
+        huge = suspicious.beyond(needed, suspicious.OVERFLOW)
+        found = [] if huge else suspicious.beyond(needed, suspicious.LARGE)
         if not self._wrong_width():
             seconds = {name: needed[name].rows / rate for name, rate in self.rates.items() if name in needed}
             found += suspicious.unfit_lengths(needed, seconds)
@@ -142,18 +143,7 @@ def inspect(
     on_missing: str = "error",
     progress: Progress = silent,
 ) -> Inspection:
-    """Read every video of a pack, and compare the pack with a corpus.
-
-    Args:
-        source: the pack
-        splits: moments of each split
-        dataset: name of the corpus
-        dim: width that the corpus expects
-        annotations: defects of the corpus's annotation files
-        on_defect: policy on reversed and empty windows of evaluation splits
-        on_missing: policy on pairs whose videos have no features
-        progress: wraps the ids while they are read
-    """
+    """Read every video of a pack, and compare the pack with a corpus; see ``Inspection`` for the arguments."""
     annotated = {moment.video: moment.duration_sec for split in splits.values() for moment in split}
     durations = {name: second for video, second in annotated.items() if (name := source.find(video)) is not None}
     videos: dict[str, VideoStatistics] = {}

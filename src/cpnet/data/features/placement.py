@@ -63,12 +63,7 @@ class PlacedFeatures(ABC):
 
 
 class DeliveredFeatures(PlacedFeatures):
-    """Reads the pack as delivered, again for each batch.
-
-    Args:
-        source: the pack
-        videos: id of each video
-    """
+    """Reads the pack as delivered, again for each batch."""
 
     def __init__(self, source: FeatureSource, videos: Sequence[str]) -> None:
         self.source, self.videos = source, list(videos)

@@ -15,13 +15,6 @@ def resembles(
 ) -> tuple[list[str], list[str]]:
     """Compare layout, inner key and rate with the published packs of a corpus and width.
 
-    Args:
-        dataset: name of the dataset
-        layout: layout of the pack
-        key: name of its inner dataset
-        dim: its width
-        rate: its rows per second; None if durations are unknown
-
     Returns:
         names of the packs that match, and for each other pack a line with the differences, as after a conversion
     """

@@ -12,29 +12,21 @@ from cpnet.data.features.statistics import VideoStatistics
 MANY = 3  # videos; fewer may be alike by chance
 LARGE = 1e4  # the gradients of an untrained CPNet are 0 there
 OVERFLOW = 1e9  # attention over fused features sums fourth powers, and float32 ends at 3.4e38
+EFFECTS = {LARGE: "a model hardly learns from them", OVERFLOW: "predictions would be NaN"}
 TOLERANCE = 0.05  # relative deviation of a video's rows from its duration
 
 Videos = Mapping[str, VideoStatistics]
 Seconds = Mapping[str, float]
 
 
-def overflow(videos: Videos) -> list[str]:
-    """Describe videos whose values are so large that predictions would be NaN."""
-    return _beyond(videos, OVERFLOW, "predictions would be NaN")
-
-
-def large(videos: Videos) -> list[str]:
-    """Describe videos whose values are so large that a model hardly learns."""
-    return _beyond(videos, LARGE, "a model hardly learns from them")
-
-
-def _beyond(videos: Videos, limit: float, effect: str) -> list[str]:
+def beyond(videos: Videos, limit: float) -> list[str]:
+    """Describe videos with values beyond ``LARGE`` or ``OVERFLOW``, if there are any."""
     reached = {name: top for name, video in videos.items() if (top := max(-video.least, video.most)) > limit}
     if not reached:
         return []
     return [
         f"values of {len(reached)} of {len(videos)} videos reach {max(reached.values()):.3g}, and beyond {limit:.0e} "
-        f"{effect}: {quote(reached)}; set dataset.features.normalise=true, or extract them again"
+        f"{EFFECTS[limit]}: {quote(reached)}; set dataset.features.normalise=true, or extract them again"
     ]
 
 
