@@ -198,7 +198,7 @@ def test_ids_that_are_paths_match_nothing(write_rows: Writer, tmp_path: Path) ->
 def test_two_ids_of_one_video_are_named(write_rows: Writer, tmp_path: Path, names: tuple[str, str]) -> None:
     path = write_rows(tmp_path, {"other": ROWS, **dict.fromkeys(names, ROWS)})
     one, two = sorted(names)
-    with pytest.raises(DataError, match=f"{path}: '{one}' and '{two}' are ids of the same video; remove one of them"):
+    with pytest.raises(DataError, match=f"{path}: '{one}' and '{two}' are ids of the same video; remove one"):
         open_features(path=path)
 
 

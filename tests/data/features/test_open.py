@@ -100,6 +100,9 @@ def test_coverage_error_counts_distinct_videos_and_names_ten(tmp_path: Path) -> 
     ) as caught:
         check_coverage(source, split="test", videos=["here", *absent, *absent])
     assert "gone10" not in str(caught.value)
+    assert "dataset.on_missing=drop" in str(caught.value)
+    with pytest.raises(DataError, match=r"12 of 12 .*set dataset\.features\.path to a pack with all of them$"):
+        check_coverage(source, split="test", videos=absent)  # nothing would be left
     assert str(source.path) in str(caught.value)
 
 

@@ -156,10 +156,6 @@ def test_float16_refuses_values_that_only_float32_holds(
     check(target, largest)
 
 
-def test_missing_video_is_refused(source: FeatureSource, target: Path, content: Arrays) -> None:
-    assert "has no features of video 'absent'" in fail(source, target, {**content, "absent": content["v000"]})
-
-
 def test_store_can_be_packed_from_itself(source: FeatureSource, tmp_path: Path, content: Arrays) -> None:
     store = tmp_path / "store"
     pack(source, store, videos=content, dtype="float32")

@@ -122,12 +122,6 @@ def test_values_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
             read()
 
 
-def test_absent_video_is_named(tmp_path: Path) -> None:
-    for configured in ("disk", "memory"):
-        with pytest.raises(DataError, match="has no features of video 'x'"):
-            place_features(packed(tmp_path), ["d", "x"], placement=configured)
-
-
 @pytest.mark.parametrize("factor", [0.5, 2])
 def test_pack_that_changes_between_counting_and_reading_is_an_error(tmp_path: Path, factor: float) -> None:
     (tmp_path / "pack").mkdir()

@@ -92,7 +92,8 @@ class FeaturePack:
             if not old.missing(names):
                 return old
             names += old.ids()  # keep the videos of another corpus that shares the pack
-        if isinstance(source, PackedFeatures) or source.missing(names):  # the caller reports missing videos
+        # The caller reports missing videos.
+        if isinstance(source, PackedFeatures) or not names or source.missing(names):
             return source
         if not self.options.pack:
             if exists(store):
@@ -173,10 +174,10 @@ def split_by_features(
         check_coverage(source, split=split, videos=[moment.video for moment in needed])
         if missing[split]:
             videos = dict.fromkeys(moment.video for moment in missing[split])
+            effect = "count as missed" if split == "test" else "are dropped"
             log.warning(
                 "%s: %d of %d pairs %s, because %d videos have no features in %s: %s (dataset.on_missing=drop)",
-                *(split, len(missing[split]), len(moments), "count as missed" if split == "test" else "are dropped"),
-                *(len(videos), source.path, quote(videos)),
+                *(split, len(missing[split]), len(moments), effect, len(videos), source.path, quote(videos)),
             )
     return found, missing
 

@@ -30,9 +30,7 @@ class FolderFeatures(FeatureSource):
     """Features of a folder with one array file per video, by their paths below the folder; hidden files are ignored.
 
     Args:
-        path: the folder
         options: ``layout``, which is also the suffix of the files; ``key``, the array of each ``.npz``; ``transpose``
-        dim: the expected width V; None takes the width of the first video
 
     Raises:
         DataError: the folder has no file of this layout; see also ``FeatureSource``.
@@ -94,9 +92,7 @@ class WindowFeatures(FeatureSource):
     warning counts videos with unevenly spaced windows, because the index of a row does not determine its time there.
 
     Args:
-        path: the folder
         options: ``window``, the length of the windows to read, in frames
-        dim: the expected width V; None takes the width of the first video
 
     Raises:
         DataError: the folder holds no window of that length; see also ``FeatureSource``.
@@ -165,18 +161,16 @@ def _files(path: Path, suffix: str) -> dict[str, os.DirEntry[str]]:
 
 def _entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield what a folder and its subfolders hold by the path below it, except hidden files and packed stores."""
-    folders, seen = [os.fspath(path)], {(path.stat().st_dev, path.stat().st_ino)}
-    prefix = os.fspath(path / "_").removesuffix("_")
+    folders, seen = [os.fspath(path)], {os.path.realpath(path)}
     for folder in folders:
         for entry in os.scandir(folder):
             if entry.name.startswith("."):
                 continue
-            yield entry.path.removeprefix(prefix), entry
-            if entry.is_dir() and not is_packed(Path(entry)):
-                status = entry.stat()  # a link may lead to a folder above it
-                if (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    folders.append(entry.path)
+            yield os.path.relpath(entry.path, path), entry
+            # A link may lead to a folder above it.
+            if entry.is_dir() and not is_packed(Path(entry)) and (real := os.path.realpath(entry)) not in seen:
+                seen.add(real)
+                folders.append(entry.path)
 
 
 def describe_folder(path: Path) -> str:

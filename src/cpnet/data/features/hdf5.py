@@ -26,10 +26,8 @@ class Hdf5Features(FeatureSource):
     show how deep the videos are: a group holds videos if it has several entries which the next group lacks.
 
     Args:
-        path: the file
         options: ``layout``: ``hdf5_flat``, ``hdf5_group``, or ``hdf5`` for either; ``key``, the dataset of each group,
             None if each holds exactly one; ``transpose``
-        dim: the expected width V; None takes the width of the first video
 
     Raises:
         DataError: the file is not a complete HDF5 file, or layout or key do not match; see also ``FeatureSource``.
@@ -61,8 +59,7 @@ class Hdf5Features(FeatureSource):
 
     def _shape(self, name: str) -> tuple[int, ...]:
         with self._reading(name):
-            shape: tuple[int, ...] = self._dataset(name).shape
-            return shape
+            return tuple(self._dataset(name).shape)
 
     def _read(self, name: str) -> NDArray[np.generic]:
         with self._reading(name):

@@ -90,9 +90,7 @@ class FeatureSource(ABC):
         for name in sorted(names):
             known = self._names.setdefault(normalise_id(name), name)
             if known != name:
-                raise DataError(
-                    f"{path}: {shown(known)} and {shown(name)} are ids of the same video; remove one of them"
-                )
+                raise DataError(f"{path}: {shown(known)} and {shown(name)} are ids of the same video; remove one")
             for spelling in (name, last_part(name)):
                 self._alike.setdefault(normalise_id(spelling.casefold()), set()).add(name)
         if not self._names:
@@ -200,9 +198,8 @@ class FeatureSource(ABC):
     def _name(self, video: str) -> str:
         name = self.find(video)
         if name is None:
-            first = shown(next(iter(self.ids())))
             raise DataError(
-                f"{self.path} has no features of video {shown(video)} (its ids look like {first}); set "
+                f"{self.path} has no features of video {shown(video)} (its ids look like {shown(self.sampled)}); set "
                 "dataset.features.path to a pack that has them"
             )
         return name

@@ -40,8 +40,7 @@ def equal_lengths(rows: Mapping[str, int], seconds: Seconds) -> str | None:
     return (
         f"{len(rows)} of {len(rows)} videos stop at exactly {counts.pop()} rows, though they last {min(durations):.4g} "
         f"to {max(durations):.4g} s; unless each was resampled to that number, at least {1 - covered:.0%} of the "
-        "durations is not covered: extract them again; if rows and columns are swapped, change "
-        "dataset.features.transpose"
+        "durations is not covered: extract them again, or change dataset.features.transpose if the axes are swapped"
     )
 
 
