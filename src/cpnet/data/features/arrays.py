@@ -92,9 +92,8 @@ def _stream(path: Path, key: str | None, archive: zipfile.ZipFile | None) -> Ite
         member = next((infos[name] for name in names if name in infos), None)
         if member is None:
             held = quote(name.removesuffix(".npy") for name in infos) or "nothing"
-            raise DataError(
-                f"{path} holds {held}, not {'one array' if key is None else repr(key)}; set dataset.features.key to one of them"
-            )
+            wanted = "one array" if key is None else repr(key)
+            raise DataError(f"{path} holds {held}, not {wanted}; set dataset.features.key to the name of the features")
         with members.open(member) as stream:
             # The archive may state a wrong size of its members.
             yield stream, min(member.file_size, DEFLATE_RATIO * path.stat().st_size)

@@ -26,8 +26,7 @@ class Hdf5Features(FeatureSource):
     show how deep the videos are: a group holds videos if it has several entries which the next group lacks.
 
     Args:
-        options: ``layout``: ``hdf5_flat``, ``hdf5_group``, or ``hdf5`` for either; ``key``, the dataset of each group,
-            None if each holds exactly one; ``transpose``
+        options: ``layout``: ``hdf5_flat``, ``hdf5_group``, or ``hdf5`` for either; ``key`` of each group; ``transpose``
 
     Raises:
         DataError: the file is not a complete HDF5 file, or layout or key do not match; see also ``FeatureSource``.
