@@ -18,14 +18,17 @@ ROWS = random(3, 4)
 
 
 @pytest.mark.parametrize("layout", ["npy", "npz", "pt"])
-def test_ids_are_paths_and_hidden_and_other_files_are_ignored(tmp_path: Path, layout: str) -> None:
+def test_ids_are_paths_and_hidden_and_other_files_are_ignored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
     for folder, names in {"": ["a", "._a"], "part/0": ["b"], "x": ["c", "d"], "y": ["c"], ".old": ["e"]}.items():
         (tmp_path / folder).mkdir(parents=True, exist_ok=True)
         WRITERS[layout](tmp_path / folder, dict.fromkeys(names, ROWS + len(folder)))
     (tmp_path / "list.txt").touch()
     (tmp_path / "x" / "up").symlink_to(tmp_path)
     pack(open_features(path=tmp_path), tmp_path / "store", videos="a")
-    for source in (open_features(path=tmp_path, layout=layout), open_features(path=tmp_path)):
+    for source in (open_features(path=tmp_path, layout=layout), open_features(path=tmp_path), open_features(path=".")):
         assert list(source.ids()) == ["a", "part/0/b", "x/c", "x/d", "y/c"]
         for video in ("b", "part/0/b", "d.mp4"):
             np.testing.assert_array_equal(source.rows(video), ROWS + (1 if "d" in video else 6))

@@ -272,6 +272,10 @@ def test_names_ending_in_numbers_are_videos_unless_all_are_windows(tmp_path: Pat
     assert (source.layout, list(source.ids())) == ("npy", ["clip_1_65"])
     write_npy(tmp_path, {"clip_1_65": random(4)})
     assert open_features(path=tmp_path).layout == "windows"
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "clip_1_65.npy").rename(tmp_path / "inner" / "clip_1_65.npy")
+    torch.save(torch.ones(2, 4), tmp_path / "a.pt")  # the files of the folder itself count
+    assert open_features(path=tmp_path).layout == "pt"
 
 
 def test_folder_of_several_layouts_is_refused(tmp_path: Path) -> None:

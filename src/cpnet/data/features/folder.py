@@ -161,12 +161,12 @@ def _files(path: Path, suffix: str) -> dict[str, os.DirEntry[str]]:
 
 def _entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield what a folder and its subfolders hold by the path below it, except hidden files and packed stores."""
-    folders, seen = [os.fspath(path)], {os.path.realpath(path)}
+    folders, seen, prefix = [os.fspath(path)], {os.path.realpath(path)}, f"{path}{os.sep}"
     for folder in folders:
         for entry in os.scandir(folder):
             if entry.name.startswith("."):
                 continue
-            yield os.path.relpath(entry.path, path), entry
+            yield entry.path.removeprefix(prefix), entry
             # A link may lead to a folder above it.
             if entry.is_dir() and not is_packed(Path(entry)) and (real := os.path.realpath(entry)) not in seen:
                 seen.add(real)
