@@ -58,14 +58,6 @@ def test_rows_equal_the_stored_ones(write_rows: Writer, tmp_path: Path) -> None:
         assert source.length(name) == len(array)
 
 
-def test_singleton_dimensions_are_squeezed_but_a_single_row_stays(write: Writer, tmp_path: Path) -> None:
-    arrays = {"long": random(6, 1, 1, 4), "one": random(1, 1, 1, 4)}
-    source = open_features(path=write(tmp_path, arrays), layout="auto")
-    assert source.dim == 4
-    np.testing.assert_array_equal(source.rows("long"), arrays["long"][:, 0, 0])
-    assert source.rows("one").shape == (1, 4)
-
-
 def test_ids_match_in_any_spelling(write_rows: Writer, tmp_path: Path) -> None:
     arrays = {"v_QOlSCBRmfWY": random(2, 3), "s30-d52.avi": random(4, 3), "00607": random(1, 3)}
     source = open_features(path=write_rows(tmp_path, arrays), layout="auto")
@@ -140,6 +132,8 @@ def test_unexpected_width_is_refused_on_opening(write_rows: Writer, tmp_path: Pa
     ("shape", "order", "transpose"),
     [
         ((1, 5, 4), "nv", False),
+        ((5, 1, 1, 4), "nv", False),
+        ((1, 1, 1, 4), "nv", False),
         ((1, 5, 1, 4), "nv", False),
         ((5, 4, 1, 1), "nv", False),
         ((1, 5, 4, 1), "nv", False),
