@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import ConfigError
 from cpnet.launch import command
 
 log = logging.getLogger(__name__)
@@ -38,23 +38,16 @@ def inspect(cfg: DictConfig) -> None:
     from dataclasses import replace
 
     from cpnet import terminal
-    from cpnet.data.features import FeatureSource, PackedFeatures, inspection, open_features
+    from cpnet.data.features import inspection, open_features
     from cpnet.reporting import features
     from cpnet.training import build_data
 
     delivered = build_data.build_features(cfg.dataset.features)
-    source: FeatureSource
-    if delivered.has_only_store():
-        source = PackedFeatures(path=delivered.store_path())
-    else:
-        try:
-            source = open_features(**delivered.arguments())
-        except DataError:  # another width is a finding
-            source = open_features(**{**delivered.arguments(), "dim": None})
+    arguments = {"path": delivered.store_path()} if delivered.has_only_store() else delivered.arguments()
     # Training rejects reversed pairs of evaluation splits; inspection counts them.
     splits, reports = replace(build_data.build_annotations(cfg.dataset), on_defect="drop").read()
     found = inspection.inspect(
-        source,
+        open_features(**{**arguments, "dim": None}),  # another width is a finding
         splits,
         dataset=cfg.dataset.name,
         dim=cfg.dataset.features.dim,

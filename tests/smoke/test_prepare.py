@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from commands import Ended, call, spawn
-from cpnet.data.features import PackedFeatures, open_features
+from cpnet.data.features import open_features
 
 SYNTHETIC = ("dataset=synthetic", "dataset.generate.videos=20")
 PACK, STORE = Path("data/synthetic/features.hdf5"), Path("data/synthetic/features.hdf5.packed")
@@ -113,36 +113,26 @@ def test_reversed_pair_of_the_test_split_is_a_problem(place: Path) -> None:
     assert prepare(place, "dataset.on_defect=drop").code == 0
 
 
-def test_packed_store_is_written_beside_the_pack_and_read(place: Path) -> None:
-    ended = prepare(place, "action=pack")
-    assert ended.code == 0, ended.err
-    assert ended.err == ""
-    assert "packed into data/synthetic/features.hdf5.packed (packed, float16, 20 videos, 64 wide; " in ended.out
-    source = PackedFeatures(path=place / STORE)
+@pytest.mark.parametrize(("dtype", "store"), [("float16", STORE), ("float32", Path("stores/all_bits"))])
+def test_packed_store_holds_the_rows(place: Path, dtype: str, store: Path) -> None:
+    elsewhere = (f"dtype={dtype}", f"dataset.features.packed={store}") if store != STORE else ()
+    ended = prepare(place, "action=pack", *elsewhere)
+    assert (ended.code, ended.err) == (0, "")
+    assert f"packed into {store} (packed, {dtype}, 20 videos, 64 wide; " in ended.out
+    assert (place / STORE).exists() == (store == STORE)
+    source = open_features(path=place / store)
     for name, rows in stored(place / PACK).items():
-        assert source.rows(name).dtype == np.float16
-        np.testing.assert_array_equal(source.rows(name), rows.astype(np.float16))
-
-
-def test_packed_store_of_float32_elsewhere(place: Path) -> None:
-    store = place / "stores" / "all_bits"
-    ended = prepare(place, "action=pack", "dtype=float32", f"dataset.features.packed={store}")
-    assert ended.code == 0, ended.err
-    assert not (place / STORE).exists()
-    assert sorted(path.name for path in store.parent.iterdir()) == [".all_bits.lock", "all_bits"]
-    source = open_features(path=store)
-    for name, rows in stored(place / PACK).items():
-        assert source.rows(name).dtype == np.float32
-        np.testing.assert_array_equal(source.rows(name), rows)
+        assert source.rows(name).dtype == dtype
+        np.testing.assert_array_equal(source.rows(name), rows.astype(dtype))
     assert prepare(place, f"dataset.features.path={store}").code == 0
-    assert (found(place)["layout"], found(place)["dtypes"]) == ("packed", {"float32": 20})
+    assert (found(place)["layout"], found(place)["dtypes"]) == ("packed", {dtype: 20})
 
 
 def test_defective_pack_is_not_packed(place: Path) -> None:
     spoil(place, "S0017", lambda rows: None)
     said = complaint(prepare(place, "action=pack"))
     assert said.startswith("1 of 4 videos of split test have no features in data/synthetic/features.hdf5: 'S0017'")
-    assert "dataset.features.path=" in said
+    assert "set dataset.features.path to a pack" in said
     spoil(place, "S0003", lambda rows: np.full_like(rows, np.nan))
     (place / "data/synthetic/charades_sta_test.txt").write_text("S0016 1.0 5.0##A man opens a door.", encoding="utf-8")
     assert re.search(r"'S0003' hold NaN or infinity in \d+ of \d+ rows", complaint(prepare(place, "action=pack")))
@@ -168,9 +158,7 @@ def test_missing_files_are_listed_without_word_vectors(action: str, tmp_path: Pa
     ended = call("prepare", "dataset=tacos", f"action={action}", folder=tmp_path)
     assert ended.code == 1
     assert "4 of the 4 files that dataset=tacos needs are missing" in ended.err
-    for file in ("train.json", "val.json", "test.json", "tall_c3d_features.hdf5"):
-        assert f"data/tacos_org/{file}\n" in ended.err
-    assert "elsewhere  dataset.features.path=PATH\n" in ended.err
+    assert "data/tacos_org/tall_c3d_features.hdf5\n" in ended.err
     assert "glove" not in ended.err
 
 

@@ -86,12 +86,12 @@ def needed_files(dataset: Mapping[str, Any], *, words_known: bool = False) -> li
     ]
     store = _path(features["packed"]) if features["packed"] else default_store(features)
     holds = features["holds"] or f"video features, {features['dim']} wide"
-    key, published = "dataset.features.path", features["published"]
-    files += [NeededFile(path, key, holds, published, store) for path in paths_of(features["path"])]
+    packs = [("dataset.features", features["path"], holds, features["published"])]
     for place, part in enumerate(features.get("concat", [])):
-        key = f"dataset.features.concat.{place}.path"
-        holds, published = "further video features", "see dataset.features.concat"
-        files += [NeededFile(path, key, holds, published, store) for path in paths_of(part["path"])]
+        key = f"dataset.features.concat.{place}"
+        packs.append((key, part["path"], "further video features", "see dataset.features.concat"))
+    for key, pack, holds, published in packs:
+        files += [NeededFile(path, f"{key}.path", holds, published, store) for path in paths_of(pack)]
     if not words_known:
         holds = f"word vectors, {words['dim']} wide, in GloVe's text format"
         subset = _path(words["subset"]) if words["subset"] else None

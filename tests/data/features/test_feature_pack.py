@@ -103,6 +103,9 @@ def test_store_without_all_videos_is_replaced_and_keeps_its_own(path: Path, capl
     assert len(warnings(caplog)) == 1
     check(features(path).open("cb"), ARRAYS, store=store)
     assert PackedFeatures(path=store).table.dtype == np.float32
+    write_npy(path, {"d": ARRAYS["a"]})  # the store is outdated
+    features(path).open("xy", skip_missing=True)
+    assert len(PackedFeatures(path=store)) == 3
 
 
 @pytest.mark.parametrize(

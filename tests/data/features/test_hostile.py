@@ -148,8 +148,7 @@ def test_file_of_something_else_is_named(tmp_path: Path, layout: str) -> None:
     os.mkfifo(tmp_path / f"pipe.{layout}")  # opening it would wait for a writer
     (tmp_path / f"dangling.{layout}").symlink_to(tmp_path / "nowhere")
     source = open_features(path=tmp_path, dim=4)
-    dead = rf"dangling\.{layout} is a link to .*nowhere, which does not exist \(1 of 10 files are dead links\)"
-    refused(source, "dangling", dead)
+    refused(source, "dangling", rf"dangling\.{layout} is a dead link to .*nowhere; restore its target")
     for name in (*"012345", "folder", "pipe"):
         refused(source, name, rf"{name}\.{layout} cannot be read as a \.{layout} array \(.+\); write")
 
@@ -170,7 +169,7 @@ def test_hdf5_datasets_of_other_types_are_refused(tmp_path: Path, writer: Writer
     np.testing.assert_array_equal(source.rows("a"), ROWS)
     for name in ("null", "type"):
         refused(source, name, rf"pack\.hdf5: '{name}' holds no array of features")
-    refused(source, "scalar", r"pack\.hdf5: features of 'scalar' have shape \(\), not \(N, V\) or")
+    refused(source, "scalar", r"pack\.hdf5: features of 'scalar' have shape \(\), not \(N, V\)")
     for name in ("records", "text", "fixed", "references", "opaque", "ragged"):
         for read in (source.rows, source.stored):
             with pytest.raises(DataError, match=rf"pack\.hdf5: features of '{name}' are .*, not floats"):
@@ -199,7 +198,7 @@ def test_ids_that_are_paths_match_nothing(write_rows: Writer, tmp_path: Path) ->
 def test_two_ids_of_one_video_are_named(write_rows: Writer, tmp_path: Path, names: tuple[str, str]) -> None:
     path = write_rows(tmp_path, {"other": ROWS, **dict.fromkeys(names, ROWS)})
     one, two = sorted(names)
-    with pytest.raises(DataError, match=f"{path}: '{one}' and '{two}' are ids of the same video; remove one of them"):
+    with pytest.raises(DataError, match=f"{path}: '{one}' and '{two}' are ids of the same video; remove one"):
         open_features(path=path)
 
 

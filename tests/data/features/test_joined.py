@@ -119,11 +119,6 @@ def test_normalised_rows_of_any_size_have_norm_one(rows: NDArray[Any]) -> None:
         np.testing.assert_allclose(source.rows("a"), unit(rows), rtol=1e-6, atol=1e-37)
 
 
-def test_width_is_that_of_all_sources_together(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"'a' are 7 wide, not 8; .*dataset\.features\.dim=7"):
-        join(tmp_path, {"a": random(2, 4)}, {"a": random(2, 3)}, dim=8)
-
-
 def test_error_names_the_defective_source(tmp_path: Path) -> None:
     bad = random(2, 3)
     bad[1, 0] = np.nan

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpnet.data.features import FeaturePack, FeatureSource, Hdf5Features, PackedFeatures, open_features, placement
+from cpnet.data.features import FeaturePack, FeatureSource, PackedFeatures, open_features, placement
 from cpnet.data.features.pack import Precision, pack
 from cpnet.data.features.placement import (
     DeliveredFeatures,
@@ -41,11 +41,11 @@ VIDEOS = list(ARRAYS)  # not in the order of the pack
 SIZE = 18 * DIM * 2  # bytes of the table in 16 bits
 
 
-def write(path: Path, arrays: Arrays = ARRAYS) -> Hdf5Features:
+def write(path: Path, arrays: Arrays = ARRAYS) -> FeatureSource:
     with h5py.File(path, "w") as file:
         for name, rows in arrays.items():
             file[name] = rows
-    return Hdf5Features(path=path)
+    return open_features(path=path)
 
 
 def packed(folder: Path, dtype: Precision = "float16") -> PackedFeatures:
@@ -97,7 +97,7 @@ def test_every_placement_returns_the_rows_of_any_videos(
     assert found.table.dtype == KINDS[kind][1]
 
 
-def mixed(folder: Path, half: str) -> Hdf5Features:
+def mixed(folder: Path, half: str) -> FeatureSource:
     return write(folder / "pack", {name: rows.astype("f2" if name in half else "f4") for name, rows in ARRAYS.items()})
 
 
@@ -120,12 +120,6 @@ def test_values_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
     for read in reads:
         with pytest.raises(DataError, match="features of 'e' hold NaN or infinity in 1 of 7 rows, first in row 2"):
             read()
-
-
-def test_absent_video_is_named(tmp_path: Path) -> None:
-    for configured in ("disk", "memory"):
-        with pytest.raises(DataError, match="has no features of video 'x'"):
-            place_features(packed(tmp_path), ["d", "x"], placement=configured)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2])

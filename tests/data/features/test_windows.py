@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from cpnet.data.features import WindowFeatures, open_features
+from cpnet.data.features import open_features
 from cpnet.errors import DataError
 from packs import random, write_windows
 
@@ -27,7 +27,7 @@ def test_rows_are_sorted_by_the_number_of_their_start(starts: list[int], data: s
     with TemporaryDirectory() as name:
         for start in data.draw(st.permutations(starts)):
             save(Path(name), "a", start, row=(start % 4096, start // 4096))
-        rows = WindowFeatures(path=Path(name)).rows("a")
+        rows = open_features(layout="windows", path=Path(name)).rows("a")
     assert (rows[:, 0] + 4096 * rows[:, 1].astype(np.int64)).tolist() == sorted(starts)
 
 

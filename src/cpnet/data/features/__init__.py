@@ -1,18 +1,13 @@
 """Video features: one reader per layout, all opened by ``open_features``."""
 
 from cpnet.data.features.feature_pack import FeaturePack, check_coverage, open_features, split_by_features
-from cpnet.data.features.folder import FolderFeatures, WindowFeatures
-from cpnet.data.features.hdf5 import Hdf5Features
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
 
 __all__ = [
     "FeaturePack",
     "FeatureSource",
-    "FolderFeatures",
-    "Hdf5Features",
     "PackedFeatures",
-    "WindowFeatures",
     "check_coverage",
     "open_features",
     "split_by_features",

@@ -34,7 +34,7 @@ def read_array(path: Path, *, key: str | None = None, archive: zipfile.ZipFile |
     Raises:
         DataError: the file cannot be read, does not hold numbers, or lacks the key.
     """
-    with _reading(path):
+    with reading(path):
         if path.suffix == ".pt":
             tensor = _tensor(path, mmap=False)
             return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
@@ -55,7 +55,7 @@ def array_shape(path: Path, *, key: str | None = None, archive: zipfile.ZipFile 
     Raises:
         DataError: see ``read_array``.
     """
-    with _reading(path):
+    with reading(path):
         if path.suffix == ".pt":
             # Only the zip format of torch >= 1.6 can be mapped.
             return tuple(_tensor(path, mmap=zipfile.is_zipfile(path)).shape)
@@ -63,19 +63,12 @@ def array_shape(path: Path, *, key: str | None = None, archive: zipfile.ZipFile 
             return _header(stream)[0]
 
 
-def open_archive(path: Path) -> zipfile.ZipFile:
-    """Open an ``.npz``.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    with _reading(path):
-        return zipfile.ZipFile(path)
-
-
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Name the file in every error of what reads it."""
     try:
+        if path.is_symlink() and not path.exists():
+            raise DataError(f"{path} is a dead link to {path.readlink()}; restore its target, or remove the link")
         if not stat.S_ISREG(path.stat().st_mode):
             raise OSError("not a regular file")
         yield

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import numpy as np
 
-from cpnet.data.features.archive import ArchiveFeatures
-from cpnet.data.features.detection import detect_layout, is_archive
-from cpnet.data.features.folder import FolderFeatures, WindowFeatures, describe_folder
+from cpnet.data.features.detection import detect_layout
+from cpnet.data.features.folder import ArchiveFeatures, FolderFeatures, WindowFeatures, describe_folder
 from cpnet.data.features.hdf5 import Hdf5Features
 from cpnet.data.features.joined import JoinedFeatures, UnitedFeatures
 from cpnet.data.features.pack import Precision, pack
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.placement import Placement
-from cpnet.data.features.source import FeatureSource, quote
+from cpnet.data.features.source import FeatureSource, fix_missing, last_part, quote
 from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.required_files import default_store, exists, paths_of
 from cpnet.errors import ConfigError, DataError
@@ -93,7 +92,8 @@ class FeaturePack:
             if not old.missing(names):
                 return old
             names += old.ids()  # keep the videos of another corpus that shares the pack
-        if isinstance(source, PackedFeatures) or source.missing(names):  # the caller reports missing videos
+        # The caller reports missing videos.
+        if isinstance(source, PackedFeatures) or not names or source.missing(names):
             return source
         if not self.options.pack:
             if exists(store):
@@ -134,8 +134,7 @@ def open_features(*, concat: Sequence[Mapping[str, Any]] = (), dim: int | None =
     try:
         if len(parts) == 1 and not parts[0].normalise:
             return _open_all(parts[0], dim)
-        width = dim if len(parts) == 1 else None
-        return JoinedFeatures([(_open_all(part, width), part.normalise) for part in parts], dim=dim)
+        return JoinedFeatures([(_open_all(part, None), part.normalise) for part in parts], dim=dim)
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read ({error.strerror}); set dataset.features.path") from error
 
@@ -147,17 +146,14 @@ def check_coverage(source: FeatureSource, *, split: str, videos: Iterable[str]) 
         DataError: videos have no features; the message has their number and the first ten.
     """
     distinct = list(dict.fromkeys(videos))
-    found = {video: source.find(video) for video in distinct}
-    ends = {video: name.rpartition("/")[2] if "/" not in video else name for video, name in found.items() if name}
-    if other := [video for video, end in ends.items() if normalise_id(end) != normalise_id(video)]:
+    found = {video: last_part(name) for video in distinct if (name := source.find(video)) is not None}
+    if other := [video for video, name in found.items() if normalise_id(name) != normalise_id(last_part(video))]:
         log.warning("features: %d videos of split %s match in another case: %s", len(other), split, quote(other))
-    missing = source.missing(distinct)
-    if missing:
+    if missing := source.missing(distinct):
         raise DataError(
             f"{len(missing)} of {len(distinct)} videos of split {split} have no features in {source.path}: "
             f"{quote(missing)} (its {len(source)} ids look like {quote(list(source.ids())[:1])}); "
-            "set dataset.features.path=... to a pack with all of them, or dataset.on_missing=drop to drop such pairs "
-            "of train and val and to count those of test as missed"
+            f"{fix_missing(some=bool(found))}"
         )
 
 
@@ -178,10 +174,10 @@ def split_by_features(
         check_coverage(source, split=split, videos=[moment.video for moment in needed])
         if missing[split]:
             videos = dict.fromkeys(moment.video for moment in missing[split])
+            effect = "count as missed" if split == "test" else "are dropped"
             log.warning(
                 "%s: %d of %d pairs %s, because %d videos have no features in %s: %s (dataset.on_missing=drop)",
-                *(split, len(missing[split]), len(moments), "count as missed" if split == "test" else "are dropped"),
-                *(len(videos), source.path, quote(videos)),
+                *(split, len(missing[split]), len(moments), effect, len(videos), source.path, quote(videos)),
             )
     return found, missing
 
@@ -195,41 +191,34 @@ def _open_all(source: SourceOptions, dim: int | None) -> FeatureSource:
 
 
 def _open_one(path: Path, source: SourceOptions, dim: int | None) -> FeatureSource:
-    layout, key, transpose = _layout(path, source), source.key, source.transpose
-    if layout.startswith("hdf5"):
-        return Hdf5Features(path=path, layout=layout, key=key, dim=dim, transpose=transpose)
-    if layout == "packed":
+    options = replace(source, layout=_layout(path, source))
+    if options.layout == "packed":
         return PackedFeatures(path=path, dim=dim)
-    if layout == "windows":
-        return WindowFeatures(path=path, window=source.window, dim=dim)
-    if path.is_file():
-        return ArchiveFeatures(path=path, dim=dim, transpose=transpose)
-    return FolderFeatures(path=path, layout=layout, key=key, dim=dim, transpose=transpose)
+    if options.layout == "windows":
+        return WindowFeatures(path, options, dim)
+    if path.is_dir():
+        return FolderFeatures(path, options, dim)
+    return (ArchiveFeatures if options.layout == "npz" else Hdf5Features)(path, options, dim)
 
 
 def _layout(path: Path, source: SourceOptions) -> str:
     """Return the layout of a path, after checks that it exists and that the options fit it."""
     layout, key = source.layout, source.key
-    if not path.exists():
-        raise DataError(
-            f"no feature pack at {path}; set dataset.features.path, or the path in dataset.features.concat, to the "
-            "file or folder"
-        )
     if not path.is_file() and not path.is_dir():
-        raise DataError(f"{path} is neither a file nor a folder; set dataset.features.path to one of them")
+        raise DataError(
+            f"no feature pack at {path}; set dataset.features.path, or the path in dataset.features.concat, to a file "
+            "or folder"
+        )
     if layout not in LAYOUTS:
-        raise DataError(f"dataset.features.layout={layout} is none of {', '.join(LAYOUTS)}; {_describe(path)}")
+        raise DataError(f"dataset.features.layout={layout} is none of {', '.join(LAYOUTS)}; set it to auto")
     if layout == "auto":
         layout = detect_layout(path)
-    hdf5, archive = layout.startswith("hdf5"), layout == "npz" and is_archive(path)
-    if (hdf5 or archive) == path.is_dir():
-        raise DataError(f"dataset.features.layout={layout} does not match: {_describe(path)}; set it to auto")
-    if key is not None and not hdf5 and (layout != "npz" or archive):
+    archive = layout == "npz" and path.is_file()
+    if (archive or layout.startswith("hdf5")) == path.is_dir():
+        kind = f"a folder of {describe_folder(path)}" if path.is_dir() else "a file"
+        raise DataError(f"dataset.features.layout={layout} does not match {path}, {kind}; set it to auto")
+    if key is not None and (archive or not layout.startswith(("hdf5", "npz"))):
         raise DataError(f"{path}: layout {layout} has no named arrays such as {key!r}; set dataset.features.key=null")
     if source.transpose and layout in ("packed", "windows"):
         raise DataError(f"{path}: layout {layout} stores rows; set dataset.features.transpose=false")
     return layout
-
-
-def _describe(path: Path) -> str:
-    return f"{path} is " + (f"a folder of {describe_folder(path)}" if path.is_dir() else "a file")

@@ -1,4 +1,4 @@
-"""Folder layouts: ``npy``, ``npz`` and ``pt`` with one file per video, ``windows`` with one per window."""
+"""Layouts of ``.npy``, ``.npz`` and ``.pt``: a file per video, a file per window, or one ``.npz`` of all videos."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cpnet.data.features.arrays import SUFFIXES, Shape, array_shape, read_array
+from cpnet.data.features.arrays import SUFFIXES, Shape, array_shape, read_array, reading
 from cpnet.data.features.packed import is_packed
 from cpnet.data.features.source import FeatureSource, quote, stamp_of
 from cpnet.errors import DataError
+from cpnet.options import SourceOptions
 
 log = logging.getLogger(__name__)
 
@@ -28,36 +30,16 @@ class FolderFeatures(FeatureSource):
     """Features of a folder with one array file per video, by their paths below the folder; hidden files are ignored.
 
     Args:
-        path: the folder
-        layout: ``npy``, ``npz`` or ``pt``, which is also the suffix of the files
-        key: name of the array in each ``.npz``; None if it holds exactly one
-        dim: the expected width V; None takes the width of the first video
-        transpose: whether the arrays are stored as (V, N)
+        options: ``layout``, which is also the suffix of the files; ``key``, the array of each ``.npz``; ``transpose``
 
     Raises:
         DataError: the folder has no file of this layout; see also ``FeatureSource``.
     """
 
-    def __init__(
-        self,
-        *,
-        path: Path,
-        layout: str = "npy",
-        key: str | None = None,
-        dim: int | None = None,
-        transpose: bool = False,
-    ) -> None:
-        self.layout, self.key, self.suffix = layout, key, f".{layout}"
-        files = {name.removesuffix(self.suffix): file for name, file in _files(path, self.suffix).items()}
-        self._dead = {name for name, file in files.items() if file.is_symlink() and not Path(file).exists()}
-        counts = Counter(name.rpartition("/")[2] for name in files)
-        if several := [name for name, count in counts.items() if count > 1]:
-            log.warning(
-                "features: %d videos are in several folders of %s, such as %s; set dataset.features.path to one of "
-                "them, unless the annotations name videos by FOLDER/VIDEO",
-                *(len(several), path, quote(name for name in files if name.rpartition("/")[2] == several[0])),
-            )
-        super().__init__(path=path, names=files, dim=dim, transpose=transpose)
+    def __init__(self, path: Path, options: SourceOptions, dim: int | None = None) -> None:
+        self.layout, self.key, self.suffix = options.layout, options.key, f".{options.layout}"
+        names = [name.removesuffix(self.suffix) for name in _files(path, self.suffix)]
+        super().__init__(path=path, names=names, dim=dim, transpose=options.transpose)
 
     def stamp(self) -> str:
         """See ``FeatureSource``."""
@@ -68,19 +50,39 @@ class FolderFeatures(FeatureSource):
         return f", key {self.key or 'the only one'}" if self.layout == "npz" else ""
 
     def _shape(self, name: str) -> Shape:
-        return array_shape(self._file(name), key=self.key)
+        return array_shape(self.path / f"{name}{self.suffix}", key=self.key)
 
     def _read(self, name: str) -> NDArray[Any]:
-        return read_array(self._file(name), key=self.key)
+        return read_array(self.path / f"{name}{self.suffix}", key=self.key)
 
-    def _file(self, name: str) -> Path:
-        file = self.path / f"{name}{self.suffix}"
-        if name in self._dead:
-            raise DataError(
-                f"{file} is a link to {file.readlink()}, which does not exist ({len(self._dead)} of {len(self)} files "
-                "are dead links); restore the targets, or remove the links"
-            )
-        return file
+
+class ArchiveFeatures(FeatureSource):
+    """Features of one ``.npz`` with an array per video, which stays open.
+
+    Raises:
+        DataError: the file is no archive; see also ``FeatureSource``.
+    """
+
+    layout = "npz"
+
+    def __init__(self, path: Path, options: SourceOptions, dim: int | None = None) -> None:
+        with reading(path):
+            self._archive = zipfile.ZipFile(path)
+        names = [name.removesuffix(".npy") for name in self._archive.namelist() if name.endswith(".npy")]
+        super().__init__(path=path, names=names, dim=dim, transpose=options.transpose)
+
+    def stamp(self) -> str:
+        """See ``FeatureSource``."""
+        return stamp_of([self.path], self.layout, *["transpose"] * self.transpose)
+
+    def _detail(self) -> str:
+        return " of all videos"
+
+    def _shape(self, name: str) -> Shape:
+        return array_shape(self.path, key=name, archive=self._archive)
+
+    def _read(self, name: str) -> NDArray[Any]:
+        return read_array(self.path, key=name, archive=self._archive)
 
 
 class WindowFeatures(FeatureSource):
@@ -90,9 +92,7 @@ class WindowFeatures(FeatureSource):
     warning counts videos with unevenly spaced windows, because the index of a row does not determine its time there.
 
     Args:
-        path: the folder
-        window: length of the windows to read, in frames
-        dim: the expected width V; None takes the width of the first video
+        options: ``window``, the length of the windows to read, in frames
 
     Raises:
         DataError: the folder holds no window of that length; see also ``FeatureSource``.
@@ -100,8 +100,8 @@ class WindowFeatures(FeatureSource):
 
     layout = "windows"
 
-    def __init__(self, *, path: Path, window: int = 64, dim: int | None = None) -> None:
-        self.window = window
+    def __init__(self, path: Path, options: SourceOptions, dim: int | None = None) -> None:
+        self.window = window = options.window
         self._windows: dict[str, dict[int, Path]] = {}  # files of each video by their start
         lengths: Counter[int] = Counter()
         for name, file in _files(path, ".npy").items():
@@ -161,18 +161,16 @@ def _files(path: Path, suffix: str) -> dict[str, os.DirEntry[str]]:
 
 def _entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield what a folder and its subfolders hold by the path below it, except hidden files and packed stores."""
-    folders, seen = [os.fspath(path)], {(path.stat().st_dev, path.stat().st_ino)}
-    prefix = os.fspath(path / "_").removesuffix("_")
+    folders, seen, prefix = [os.fspath(path)], {os.path.realpath(path)}, f"{path}{os.sep}"
     for folder in folders:
         for entry in os.scandir(folder):
             if entry.name.startswith("."):
                 continue
             yield entry.path.removeprefix(prefix), entry
-            if entry.is_dir() and not is_packed(Path(entry)):
-                status = entry.stat()  # a link may lead to a folder above it
-                if (status.st_dev, status.st_ino) not in seen:
-                    seen.add((status.st_dev, status.st_ino))
-                    folders.append(entry.path)
+            # A link may lead to a folder above it.
+            if entry.is_dir() and not is_packed(Path(entry)) and (real := os.path.realpath(entry)) not in seen:
+                seen.add(real)
+                folders.append(entry.path)
 
 
 def describe_folder(path: Path) -> str:
@@ -201,21 +199,10 @@ def detect_folder(path: Path) -> str:
             f"{path} holds {describe_folder(path)}, not .npy, .npz or .pt files of one layout; set "
             "dataset.features.path to a folder of one layout, or dataset.features.layout to choose among the files"
         )
-    arrays = [name for name in names if name.endswith(".npy")]
-    # Ids of videos may also end in two increasing numbers, but a window holds one row.
-    if arrays and all(_is_window(name) for name in arrays) and _holds_one_row(path / min(arrays)):
-        return "windows"
+    arrays = sorted(name for name in among if name.endswith(".npy"))
+    matches = [WINDOW.fullmatch(name.removesuffix(".npy")) for name in arrays]
+    if arrays and all(match and int(match["start"]) < int(match["end"]) for match in matches):
+        shape = array_shape(path / arrays[0])
+        if math.prod(shape) == math.prod(shape[-1:]):  # a window has one row; ids may also end in two numbers
+            return "windows"
     return found[0].removeprefix(".")
-
-
-def _is_window(name: str) -> bool:
-    match = WINDOW.fullmatch(name.removesuffix(".npy"))
-    return match is not None and int(match["start"]) < int(match["end"])
-
-
-def _holds_one_row(path: Path) -> bool:
-    try:
-        shape = array_shape(path)
-    except DataError:  # reading it reports the damage
-        return True
-    return math.prod(shape) == math.prod(shape[-1:])

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from cpnet.data.features.source import FeatureSource, quote, stamp_of
 from cpnet.errors import DataError, cut, shown
+from cpnet.options import SourceOptions
 
 
 class Hdf5Features(FeatureSource):
@@ -25,37 +26,23 @@ class Hdf5Features(FeatureSource):
     show how deep the videos are: a group holds videos if it has several entries which the next group lacks.
 
     Args:
-        path: the file
-        layout: ``hdf5_flat``, ``hdf5_group``, or ``hdf5`` for either
-        key: name of the dataset in each group; None if each group holds exactly one
-        dim: the expected width V; None takes the width of the first video
-        transpose: whether the arrays are stored as (V, N)
+        options: ``layout``: ``hdf5_flat``, ``hdf5_group``, or ``hdf5`` for either; ``key`` of each group; ``transpose``
 
     Raises:
         DataError: the file is not a complete HDF5 file, or layout or key do not match; see also ``FeatureSource``.
     """
 
-    def __init__(
-        self,
-        *,
-        path: Path,
-        layout: str = "hdf5",
-        key: str | None = None,
-        dim: int | None = None,
-        transpose: bool = False,
-    ) -> None:
-        self.path, self.key = path, key
+    def __init__(self, path: Path, options: SourceOptions, dim: int | None = None) -> None:
+        self.path, self.key, layout = path, options.key, options.layout
         with self._reading("the file"):
             # No lock: the file is only read, and locks fail on many network file systems.
             self._file = h5py.File(path, "r", locking=False)
             names = self._videos()
             self.layout = found = "hdf5_group" if self._grouped else "hdf5_flat"
-            if names and (layout not in ("hdf5", found) or (key is not None and not self._grouped)):
-                raise DataError(
-                    f"{path} has layout {found} (its entries: {quote(names)}), not layout {layout} with key {key}; set "
-                    f"dataset.features.layout=auto{'' if self._grouped else ', key=null'}"
-                )
-        super().__init__(path=path, names=names, dim=dim, transpose=transpose)
+            if names and (layout not in ("hdf5", found) or (self.key is not None and not self._grouped)):
+                fix = f"dataset.features.layout=auto{'' if self._grouped else ' dataset.features.key=null'}"
+                raise DataError(f"{path} has layout {found}, not {layout} with key {self.key}; set {fix}")
+        super().__init__(path=path, names=names, dim=dim, transpose=options.transpose)
 
     def stamp(self) -> str:
         """See ``FeatureSource``."""
@@ -67,13 +54,11 @@ class Hdf5Features(FeatureSource):
             return self._dataset(self.sampled).name.rpartition("/")[2] if self._grouped else None
 
     def _detail(self) -> str:
-        nested = f", ids like {self.sampled}" if "/" in self.sampled else ""
-        return nested + (f", key {self.inner_key()}" if self._grouped else "")
+        return f", key {self.inner_key()}" if self._grouped else ""
 
     def _shape(self, name: str) -> tuple[int, ...]:
         with self._reading(name):
-            shape: tuple[int, ...] = self._dataset(name).shape
-            return shape
+            return tuple(self._dataset(name).shape)
 
     def _read(self, name: str) -> NDArray[np.generic]:
         with self._reading(name):
@@ -83,37 +68,36 @@ class Hdf5Features(FeatureSource):
 
     def _videos(self) -> list[str]:
         """Find the paths of the videos, and whether each is a group."""
-        names, seen = self._entries(self._file), {_address(self._file)}
+        names, seen = self._entries(self._file), {h5py.h5o.get_info(self._file.id).addr}
         self._grouped = bool(names) and isinstance(self._find(names[0]), h5py.Group)
-        while self._grouped and self._holds_videos(names[:2]):
+        while self._grouped and self._holds_videos(names):
             deeper = []
             for name in names:
-                if not self._is_group(name):
+                if (group := self._group(name)) is None:
                     deeper.append(name)
                     continue
-                group = self._find(name)
-                if _address(group) in seen:
-                    raise DataError(f"{self.path}: group {name!r} is in the file twice; write the file again")
-                seen.add(_address(group))
+                if (address := h5py.h5o.get_info(group.id).addr) in seen:
+                    raise DataError(f"{self.path}: group {shown(name)} is in the file twice; write the file again")
+                seen.add(address)
                 deeper += [f"{name}/{each}" for each in self._entries(group)]
             names = deeper
-            self._grouped = self._is_group(names[0])
+            self._grouped = self._group(names[0]) is not None
         return names
 
     def _holds_videos(self, names: Sequence[str]) -> bool:
-        """Return whether groups hold videos, from the first two: groups, or datasets without common names."""
-        first, *others = [set(self._entries(self._find(name))) for name in names if self._is_group(name)]
+        """Return whether groups hold videos, from the first two: groups, or several datasets without common names."""
+        first, *others = [set(self._entries(group)) for name in names[:2] if (group := self._group(name)) is not None]
         if self.key in first:
             return False
-        if any(self._is_group(f"{names[0]}/{name}") for name in sorted(first)[:1]):
-            return True
-        return len(first) > 1 and not any(first & other for other in others)
+        inner = bool(first) and self._group(f"{names[0]}/{min(first)}") is not None
+        return inner or (len(first) > 1 and not any(first & other for other in others))
 
-    def _is_group(self, name: str) -> bool:
+    def _group(self, name: str) -> h5py.Group | None:
         try:
-            return isinstance(self._find(name), h5py.Group)
-        except DataError:  # a link
-            return False
+            item = self._find(name)
+        except DataError:  # a link, which is reported when it is read
+            return None
+        return item if isinstance(item, h5py.Group) else None
 
     def _find(self, name: str) -> h5py.Group | h5py.Dataset:
         item = self._file
@@ -174,10 +158,6 @@ class Hdf5Features(FeatureSource):
                 f"{self.path}: cannot read {cut(name)} ({cut(str(error))}); the file is not an HDF5 file or is "
                 "damaged, download it again"
             ) from error
-
-
-def _address(group: h5py.Group) -> int:
-    return int(h5py.h5o.get_info(group.id).addr)
 
 
 def _is_written(dataset: h5py.Dataset, file_size: int) -> bool:

@@ -15,7 +15,7 @@ from cpnet.data.features import suspicious
 from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.hdf5 import Hdf5Features
 from cpnet.data.features.published import resembles
-from cpnet.data.features.source import FeatureSource, quote
+from cpnet.data.features.source import FeatureSource, fix_missing, quote
 from cpnet.data.features.statistics import VideoStatistics, examine
 from cpnet.data.moment import Moment, normalise_id
 from cpnet.errors import DataError
@@ -76,64 +76,60 @@ class Inspection:
 
     def problems(self) -> list[str]:
         """Return one line for each problem that prevents training, with its fix; ignores videos of no split."""
-        found, surplus = [], set(self.surplus)
+        found, needed, surplus = [], self._needed(), set(self.surplus)
         for split, covered in self.coverage.items():
             if covered.missing_videos and (self.on_missing == "error" or covered.missing_pairs == covered.pairs):
                 found.append(
                     f"{len(covered.missing_videos)} of {covered.videos} videos of split {split} have no features, and "
-                    f"{covered.missing_pairs} of {covered.pairs} pairs need them: {quote(covered.missing_videos)}; set "
-                    "dataset.features.path to a pack with all of them, or dataset.on_missing=drop to drop such "
-                    "pairs of train and val and to count those of test as missed"
+                    f"{covered.missing_pairs} of {covered.pairs} pairs need them: {quote(covered.missing_videos)}; "
+                    f"{fix_missing(some=covered.missing_pairs < covered.pairs)}"
                 )
         if unreadable := {name: why for name, why in self.unreadable.items() if name not in surplus}:
             first = next(iter(unreadable.values()))
             found.append(f"{len(unreadable)} videos cannot be read: {quote(unreadable)}; the first: {first}")
-        if bad := {name: rows for name, rows in self.named("not_finite").items() if name not in surplus}:
+        if bad := {name: video.not_finite for name, video in needed.items() if video.not_finite}:
             found.append(
                 f"{len(bad)} videos hold NaN or infinity, in {sum(bad.values())} rows: {quote(bad)}; extract them again"
             )
-        found += filter(None, (self._wrong_width(), suspicious.overflow(self._needed())))
-        defective = [report for report in self.annotations if report.dropped and report.split != "train"]
+        found += [*self._wrong_width(), *suspicious.beyond(needed, suspicious.OVERFLOW)]
         found += [
             f"{len(report.dropped)} windows of split {report.split} are reversed or empty: "
             f"{quote(qid for qid, _ in report.dropped)}; correct them, or set dataset.on_defect=drop"
-            for report in defective
-            if self.on_defect == "error"
+            for report in self.annotations
+            if report.dropped and report.split != "train" and self.on_defect == "error"
         ]
         return found
 
     def warnings(self) -> list[str]:
         """Return one line for each sign of wrong features that does not prevent training, with its fix."""
         needed = self._needed()
-        seconds = {name: needed[name].rows / rate for name, rate in self.rates.items() if name in needed}
-        large = None if suspicious.overflow(needed) else suspicious.large(needed)
-        lengths = [] if self._wrong_width() else suspicious.unfit_lengths(needed, seconds)
-        return [*filter(None, [large]), *lengths]
+        huge = suspicious.beyond(needed, suspicious.OVERFLOW)
+        found = [] if huge else suspicious.beyond(needed, suspicious.LARGE)
+        if not self._wrong_width():
+            seconds = {name: needed[name].rows / rate for name, rate in self.rates.items() if name in needed}
+            found += suspicious.unfit_lengths(needed, seconds)
+        return found
 
     def _needed(self) -> dict[str, VideoStatistics]:
         surplus = set(self.surplus)
         return {name: video for name, video in self.videos.items() if name not in surplus}
 
-    def _wrong_width(self) -> str | None:
+    def _wrong_width(self) -> list[str]:
         needed = self._needed()
         wrong = {name: video.dim for name, video in needed.items() if video.dim != self.dim}
         if not wrong:
-            return None
+            return []
         rows, widths = {video.rows for video in needed.values()}, Counter(wrong.values())
-        if len(wrong) == len(needed) and (rows == {self.dim} or (len(rows) == 1 and len(widths) > 1)):
-            (width,) = rows
-            return (
-                f"{len(wrong)} of {len(needed)} videos have {width} rows and {min(widths)} to {max(widths)} columns, so"
-                f" they look stored (V, N): {quote(wrong)}; set "
-                f"dataset.features.transpose=true{'' if width == self.dim else f' dataset.features.dim={width}'}"
-            )
-        wide = ", ".join(f"{count} of {len(needed)} videos are {width} wide" for width, count in widths.items())
-        fix = "extract them again, all with one model"
-        if len(self.counts("dim")) == 1:
-            fix = f"set dataset.features.dim={max(widths)}"
-            if len(rows) == 1 and len(needed) > 1:
-                fix += f" (or, if the arrays are stored (V, N), dataset.features.transpose=true and dim={rows.pop()})"
-        return f"{wide}, but dataset.features.dim={self.dim}: {quote(wrong)}; use another pack, or {fix}"
+        fix = "use another pack, or extract them again, all with one model"
+        if len(rows) == 1 and len(wrong) == len(needed) > 1:
+            swap = f"dataset.features.transpose=true dataset.features.dim={min(rows)}"
+            fix = f"all have {min(rows)} rows, so they look stored (V, N): set {swap}"
+            if len(widths) == 1 and rows != {self.dim}:
+                fix = f"set dataset.features.dim={min(widths)}, or, if they are stored (V, N), {swap}"
+        elif len(self.counts("dim")) == 1:
+            fix = f"use another pack, or set dataset.features.dim={min(widths)}"
+        wide = ", ".join(f"{count} of {len(needed)} videos are {width} wide" for width, count in widths.most_common(3))
+        return [f"{wide}, but dataset.features.dim={self.dim}: {quote(wrong)}; {fix}"]
 
 
 def inspect(
@@ -147,18 +143,7 @@ def inspect(
     on_missing: str = "error",
     progress: Progress = silent,
 ) -> Inspection:
-    """Read every video of a pack, and compare the pack with a corpus.
-
-    Args:
-        source: the pack
-        splits: moments of each split
-        dataset: name of the corpus
-        dim: width that the corpus expects
-        annotations: defects of the corpus's annotation files
-        on_defect: policy on reversed and empty windows of evaluation splits
-        on_missing: policy on pairs whose videos have no features
-        progress: wraps the ids while they are read
-    """
+    """Read every video of a pack, and compare the pack with a corpus; see ``Inspection`` for the arguments."""
     annotated = {moment.video: moment.duration_sec for split in splits.values() for moment in split}
     durations = {name: second for video, second in annotated.items() if (name := source.find(video)) is not None}
     videos: dict[str, VideoStatistics] = {}

@@ -63,10 +63,6 @@ class JoinedFeatures(FeatureSource):
 class UnitedFeatures(FeatureSource):
     """Videos of several sources of one width, such as those of training and of validation.
 
-    Args:
-        parts: the sources
-        dim: the expected width V
-
     Raises:
         DataError: two sources have the same video; see also ``FeatureSource``.
     """
@@ -78,7 +74,7 @@ class UnitedFeatures(FeatureSource):
         for part in self.parts:
             for name in part.ids():
                 if (other := self._part.setdefault(name, part)) is not part:
-                    raise DataError(f"{other.path} and {part.path} both hold {name!r}; remove one of the two")
+                    raise DataError(f"{other.path} and {part.path} both hold {shown(name)}; remove one of the two")
         super().__init__(path=Path(", ".join(str(part.path) for part in self.parts)), names=self._part, dim=dim)
 
     def stamp(self) -> str:

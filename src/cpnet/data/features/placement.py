@@ -63,12 +63,7 @@ class PlacedFeatures(ABC):
 
 
 class DeliveredFeatures(PlacedFeatures):
-    """Reads the pack as delivered, again for each batch.
-
-    Args:
-        source: the pack
-        videos: id of each video
-    """
+    """Reads the pack as delivered, again for each batch."""
 
     def __init__(self, source: FeatureSource, videos: Sequence[str]) -> None:
         self.source, self.videos = source, list(videos)
@@ -86,13 +81,7 @@ class DeliveredFeatures(PlacedFeatures):
 class TableFeatures(PlacedFeatures):
     """One table with the rows of all videos: memory-mapped, in this process's memory, or on the model's device.
 
-    Args:
-        table: all rows, then a row of zeros
-        starts: first row of each video
-        counts: rows of each video
-        on_device: whether batches are built on the device of the model
-
-    Shape: table (R, V), starts and counts (videos,) int64
+    Shape: table (R, V), the last row 0; starts and counts (videos,) int64: first row and number of rows of each video
     """
 
     def __init__(self, table: NDArray[Any], *, starts: Tensor, counts: Tensor, on_device: bool = False) -> None:

@@ -13,17 +13,9 @@ from pathlib import Path
 def resembles(
     *, dataset: str, layout: str, key: str | None, dim: int, rate: float | None
 ) -> tuple[list[str], list[str]]:
-    """Compare layout, inner key and rate with the published packs of a corpus and width.
+    """Compare layout, inner key and rate of a pack with the published packs of its corpus and width.
 
-    Args:
-        dataset: name of the dataset
-        layout: layout of the pack
-        key: name of its inner dataset
-        dim: its width
-        rate: its rows per second; None if durations are unknown
-
-    Returns:
-        names of the packs that match, and for each other pack a line with the differences, as after a conversion
+    Returns the names of those that match, and a line with the differences for each other, as after a conversion.
     """
     agreeing, differing = [], []
     table = Path(__file__).with_name("published_packs.json").read_text(encoding="utf-8")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Collection, Iterable
 from itertools import islice
 from pathlib import Path
@@ -50,6 +49,18 @@ def quote(names: Iterable[str]) -> str:
     return ", ".join(shown(name, 60) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
+def last_part(name: str) -> str:
+    """Return the part of an id after its last slash."""
+    return name.rpartition("/")[2]
+
+
+def fix_missing(*, some: bool) -> str:
+    """Say what to do about videos without features in a split, of which some or none have features."""
+    fix = "set dataset.features.path to a pack with all of them"
+    drop = ", or dataset.on_missing=drop to drop such pairs of train and val and to count those of test as missed"
+    return fix + drop if some else fix
+
+
 class FeatureSource(ABC):
     """Features of videos in one pack. Subclasses read a layout; this class handles ids, widths and defects.
 
@@ -73,21 +84,17 @@ class FeatureSource(ABC):
     layout: str
 
     def __init__(self, *, path: Path, names: Iterable[str], dim: int | None, transpose: bool = False) -> None:
-        self.path, self.transpose, self._expected = path, transpose, dim
+        self.path, self.transpose = path, transpose
         self._names: dict[str, str] = {}
+        self._alike: dict[str, set[str]] = {}  # names by other spellings
         for name in sorted(names):
             known = self._names.setdefault(normalise_id(name), name)
             if known != name:
-                raise DataError(
-                    f"{path}: {shown(known)} and {shown(name)} are ids of the same video; remove one of them"
-                )
-        counts = Counter(map(_without_case, self._names))
-        self._by_case = {key: name for each, name in self._names.items() if counts[key := _without_case(each)] == 1}
+                raise DataError(f"{path}: {shown(known)} and {shown(name)} are ids of the same video; remove one")
+            for spelling in (name, last_part(name)):
+                self._alike.setdefault(normalise_id(spelling.casefold()), set()).add(name)
         if not self._names:
             raise DataError(f"{path} holds no video features; set dataset.features.path to another pack")
-        ends = [(normalise_id(name.rpartition("/")[2]), name) for name in self._names.values() if "/" in name]
-        times = Counter(end for end, _ in ends)
-        self._ends = {end: name for end, name in ends if times[end] == 1}
         self.sampled, (count, width) = self._sample()
         self.dim = width if dim is None else dim
         self._check_width(self.sampled, count, width)
@@ -129,11 +136,11 @@ class FeatureSource(ABC):
     def find(self, video: str) -> str | None:
         """Return the id of a video as spelled on disk, or None.
 
-        If no id matches, the last part of ids with slashes, such as paths in subfolders, and then ids in any case match
-        if they leave one id.
+        If no id matches, the id matches that differs in case, or whose last part, such as the file of a path, matches
+        in any case, if there is only one.
         """
-        identity = normalise_id(video)
-        return self._names.get(identity) or self._ends.get(identity) or self._by_case.get(_without_case(video))
+        alike = self._alike.get(normalise_id(video.casefold()), set())
+        return self._names.get(normalise_id(video)) or (next(iter(alike)) if len(alike) == 1 else None)
 
     def missing(self, videos: Iterable[str]) -> list[str]:
         """Return the videos without features, each once, in the order of ``videos``."""
@@ -183,18 +190,16 @@ class FeatureSource(ABC):
         """
         name = self._name(video)
         array: NDArray[Any] = self._read(name)
-        rows, columns = self._axes(name, array.shape)
+        axes = self._axes(name, array.shape)
         self._check_floats(name, array.dtype)
-        first, second = sorted((rows, columns))
-        matrix: NDArray[np.floating] = array.reshape(array.shape[first], array.shape[second])
-        return matrix if rows < columns else matrix.T
+        rows: NDArray[np.floating] = np.moveaxis(array, axes, (0, 1))
+        return rows.reshape(rows.shape[:2])
 
     def _name(self, video: str) -> str:
         name = self.find(video)
         if name is None:
-            first = shown(next(iter(self.ids())))
             raise DataError(
-                f"{self.path} has no features of video {shown(video)} (its ids look like {first}); set "
+                f"{self.path} has no features of video {shown(video)} (its ids look like {shown(self.sampled)}); set "
                 "dataset.features.path to a pack that has them"
             )
         return name
@@ -214,27 +219,23 @@ class FeatureSource(ABC):
         return shape[rows], shape[columns]
 
     def _axes(self, name: str, shape: tuple[int, ...]) -> tuple[int, int]:
-        """Return the axes of N and V; all others have size 1, as in (1, N, V), (N, 1, 1, V) or (1, V, N, 1, 1)."""
+        """Return the axes of N and V; all others have size 1, as in (1, N, V) or (N, 1, 1, V).
+
+        Five axes, (1, V, N, 1, 1), are the output of a 3D network.
+        """
         told = f"{self.path}: features of {shown(name)} have shape {shape}"
         long = [axis for axis, size in enumerate(shape) if size != 1]
         if len(shape) < 2 or len(long) > 2:
-            fix = "; average the axis of crops, or take one crop, array.mean(1) or array[:, 0], and save that"
-            raise DataError(f"{told}, not (N, V) or (N, 1, ..., V){fix if len(long) > 2 else ''}")
+            fix = "average the axis of crops, or take one crop, and save that" if long[2:] else "extract them again"
+            raise DataError(f"{told}, not (N, V); {fix}")
         if 0 in shape:
             raise DataError(f"{self.path}: features of {shown(name)} are empty, shape {shape}; extract them again")
-        if len(long) < 2:  # a single row
+        if len(long) < 2:  # a single row; N values in axis 0 are N rows, V values if stored (V, N)
             columns = long[0] if long and (long[0] or self.transpose) else len(shape) - 1
             return int(columns == 0), columns
-        rows, columns = long
-        swapped = self.transpose
-        if shape[0] == shape[-1] == 1 and not swapped:  # a network's (1, V, N, 1, 1), or (1, N, V, 1)
-            swapped = shape[rows] == self._expected
-            if swapped == (shape[columns] == self._expected):
-                raise DataError(
-                    f"{told}, in which the width cannot be told from the rows; set dataset.features.dim to the width, "
-                    "and dataset.features.transpose=true for (1, V, N, 1, 1)"
-                )
-        return (columns, rows) if swapped else (rows, columns)
+        if self.transpose or (len(shape) == 5 and long == [1, 2]):
+            long.reverse()
+        return long[0], long[1]
 
     def _check_floats(self, name: str, dtype: np.dtype[Any]) -> None:
         if dtype.kind != "f":
@@ -243,19 +244,11 @@ class FeatureSource(ABC):
     def _check_width(self, name: str, count: int, width: int) -> None:
         if width == self.dim:
             return
-        fix = f"dataset.features.transpose={str(not self.transpose).lower()}"
+        swap = f"dataset.features.transpose={str(not self.transpose).lower()}"
+        fix = f"if {count} is the width, {swap}, else dataset.features.dim={width} (model.video_dim follows it)"
         if count == self.dim:
-            fix = f"they have {count} rows, so they look stored (V, N): set {fix}"
-        else:
-            fix = (
-                f"if the pack is the right one, set dataset.features.dim={width} (model.video_dim follows it), or, if "
-                f"{count} is the width, {fix}"
-            )
-        raise DataError(f"{self.path}: features of {shown(name)} are {width} wide, not {self.dim}; {fix}")
-
-
-def _without_case(video: str) -> str:
-    return normalise_id(video.casefold())
+            fix = f"{swap}, because they have {count} rows"
+        raise DataError(f"{self.path}: features of {shown(name)} are {width} wide, not {self.dim}; set {fix}")
 
 
 def _all_finite(rows: NDArray[np.floating]) -> bool:

@@ -12,30 +12,22 @@ from cpnet.data.features.statistics import VideoStatistics
 MANY = 3  # videos; fewer may be alike by chance
 LARGE = 1e4  # the gradients of an untrained CPNet are 0 there
 OVERFLOW = 1e9  # attention over fused features sums fourth powers, and float32 ends at 3.4e38
+EFFECTS = {LARGE: "a model hardly learns from them", OVERFLOW: "predictions would be NaN"}
 TOLERANCE = 0.05  # relative deviation of a video's rows from its duration
 
 Videos = Mapping[str, VideoStatistics]
 Seconds = Mapping[str, float]
 
 
-def overflow(videos: Videos) -> str | None:
-    """Describe videos whose values are so large that predictions would be NaN."""
-    return _beyond(videos, OVERFLOW, "predictions would be NaN")
-
-
-def large(videos: Videos) -> str | None:
-    """Describe videos whose values are so large that a model hardly learns."""
-    return _beyond(videos, LARGE, "a model hardly learns from them")
-
-
-def _beyond(videos: Videos, limit: float, effect: str) -> str | None:
+def beyond(videos: Videos, limit: float) -> list[str]:
+    """Describe videos with values beyond ``LARGE`` or ``OVERFLOW``, if there are any."""
     reached = {name: top for name, video in videos.items() if (top := max(-video.least, video.most)) > limit}
     if not reached:
-        return None
-    return (
+        return []
+    return [
         f"values of {len(reached)} of {len(videos)} videos reach {max(reached.values()):.3g}, and beyond {limit:.0e} "
-        f"{effect}: {quote(reached)}; set dataset.features.normalise=true, or extract them again"
-    )
+        f"{EFFECTS[limit]}: {quote(reached)}; set dataset.features.normalise=true, or extract them again"
+    ]
 
 
 def equal_lengths(rows: Mapping[str, int], seconds: Seconds) -> str | None:
@@ -47,28 +39,27 @@ def equal_lengths(rows: Mapping[str, int], seconds: Seconds) -> str | None:
     covered = len(rows) * min(durations) / sum(durations)
     return (
         f"{len(rows)} of {len(rows)} videos stop at exactly {counts.pop()} rows, though they last {min(durations):.4g} "
-        f"to {max(durations):.4g} s; this is right if each video was resampled to that number; if extraction stops "
-        f"there, at least {1 - covered:.0%} of the durations is not covered: extract them again; if rows and columns "
-        "are swapped, change dataset.features.transpose"
+        f"to {max(durations):.4g} s; unless each was resampled to that number, at least {1 - covered:.0%} of the "
+        "durations is not covered: extract them again, or change dataset.features.transpose if the axes are swapped"
     )
 
 
 def unfit_lengths(videos: Videos, seconds: Seconds) -> Iterator[str]:
     """Describe videos that are padded with zero rows, stop early, or all have one number of rows."""
+    rows = {name: videos[name].rows for name in seconds}
     padded = Counter(video.rows for video in videos.values() if video.padding)
-    total, count = max(padded.items(), key=lambda item: item[1], default=(0, 0))
+    total, count = padded.most_common(1)[0] if padded else (0, 0)
     if count >= MANY:
         names = [name for name, video in videos.items() if video.padding and video.rows == total]
         share = sum(videos[name].padding for name in names) / (total * count)
+        rows = {name: videos[name].rows - videos[name].padding for name in seconds}
         yield (
             f"{count} of {len(videos)} videos are padded with zero rows to {total} rows, {share:.0%} of their rows: "
             f"{quote(names)}; remove these rows, because the rows of a video are taken as spread over its duration"
         )
-    rows = {name: videos[name].rows - (videos[name].padding if count >= MANY else 0) for name in seconds}
     most = max(rows.values(), default=0)
     if not (rates := [rows[name] / seconds[name] for name in rows if rows[name] < most]):
-        if found := equal_lengths(rows, seconds):
-            yield found
+        yield from filter(None, [equal_lengths(rows, seconds)])
         return
     rate = median(rates)
     cut = [name for name in rows if rows[name] == most and rate * seconds[name] > (1 + TOLERANCE) * most + 1]
