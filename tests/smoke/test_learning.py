@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from commands import call
 
@@ -18,7 +19,7 @@ OVERFIT = (
 )
 
 
-def attention_floor(rows: list[dict[str, list[float]]], clips: int) -> float:
+def attention_floor(rows: list[dict[str, Any]], clips: int) -> float:
     """Return the minimum of Eq. 15, reached by uniform attention on each true span."""
     total = 0.0
     for row in rows:

@@ -220,6 +220,7 @@ def cut(most: int, length: int = 0) -> list[NDArray[Any]]:
         ),
         (cut(30, 30), ["4 of 4 videos stop at exactly 30 rows"]),  # one video ends in zero rows, as others may
         ([array * 3e4 for array in cut(80)], ["values of 4 of 4 videos reach .*normalise=true"]),
+        ([array * (number != 2) for number, array in enumerate(cut(80))], ["1 of 4 videos are zeros alone: 'c'; extr"]),
     ],
 )
 def test_suspicious_lengths_and_values_are_warnings(

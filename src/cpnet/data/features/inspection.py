@@ -105,6 +105,8 @@ class Inspection:
         needed = self._needed()
         huge = suspicious.beyond(needed, suspicious.OVERFLOW)
         found = [] if huge else suspicious.beyond(needed, suspicious.LARGE)
+        if blank := [name for name, video in needed.items() if video.zero == video.rows]:
+            found.append(f"{len(blank)} of {len(needed)} videos are zeros alone: {quote(blank)}; extract them again")
         if not self._wrong_width():
             seconds = {name: needed[name].rows / rate for name, rate in self.rates.items() if name in needed}
             found += suspicious.unfit_lengths(needed, seconds)
