@@ -203,10 +203,9 @@ def test_wrapped_user_error_is_found(error: Exception) -> None:
 
 def test_damaged_cache_of_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "cache/compiled")
-    error = InductorError(ImportError("cache/compiled/x.so: file too short"), None)
-    message = messages.message_for(error, "train")
-    assert message is not None
-    assert re.search(r"x\.so: file too short\)\n.* delete cache/compiled, or set trainer\.compile=false$", message)
+    message = messages.message_for(InductorError(ImportError("x.so: file too short"), None), "train")
+    assert "x.so: file too short)\n" in str(message)
+    assert "delete cache/compiled, or set trainer.compile=false" in str(message)
 
 
 @pytest.mark.parametrize(

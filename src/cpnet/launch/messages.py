@@ -47,15 +47,14 @@ def message_for(error: Exception, config_name: str) -> str | None:
         return "a group needs a name, not null; --help lists the names, such as logger=none"
     if type(error).__module__.startswith("yaml."):
         return f"a file is not valid yaml: {error}"
-    if type(error).__name__ == "InductorError":  # of torch
-        folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
+    if type(error).__name__ in ("InductorError", "BackendCompilerFailed"):  # of torch
         return (
-            f"torch cannot compile the model ({cut(str(error).splitlines()[0])})\n  A run that was killed may have "
-            f"damaged the compiled code: delete {folder}, or set trainer.compile=false"
+            f"torch cannot compile the model ({cut(' '.join(str(error).split()))})\n  A killed run may have damaged "
+            f"compiled code: delete {os.environ.get('TORCHINDUCTOR_CACHE_DIR')}, or set trainer.compile=false"
         )
     frames = traceback.extract_tb(error.__traceback__)
-    bugs = AttributeError | AssertionError | TypeError  # of Hydra
-    if isinstance(error, bugs) and any("config_loader" in each.filename for each in frames):
+    hydra_failed = any("config_loader" in each.filename for each in frames)
+    if hydra_failed and isinstance(error, AttributeError | AssertionError | TypeError):
         return f"{' '.join(sys.argv[1:])}: {NOT_MERGED}"
     return _output_folder_error(error) if isinstance(error, OSError) else None
 

@@ -93,10 +93,7 @@ class GroundingModule(LightningModule):
         """
         output: GroundingOutput = self.model(batch if self.shares_videos else batch.per_pair())
         if (most := max(self.recall_at, default=0)) > (ranked := output.ranked.shape[1]):
-            raise ConfigError(
-                f"metrics.recall_at has {most}, but the model ranks {ranked} predictions per query, so R@{most} would "
-                f"be R@{ranked}; remove values above {ranked} from metrics.recall_at"
-            )
+            raise ConfigError(f"metrics.recall_at has {most}, but the model ranks {ranked} predictions per query")
         return output
 
     def training_step(self, batch: GroundingBatch, batch_idx: int) -> Tensor:
@@ -121,8 +118,8 @@ class GroundingModule(LightningModule):
         if not len(batch):
             return None
         ranked_sec = self._measure("test", self(batch), batch)
-        scored = batch.windows_sec.shape[1] > 0
-        iou = best_iou(ranked_sec, batch.windows_sec.cpu()) if scored else ranked_sec.new_full((len(batch),), torch.nan)
+        windows_sec = batch.windows_sec.cpu()
+        iou = best_iou(ranked_sec, windows_sec) if self.scored else ranked_sec.new_full((len(batch),), torch.nan)
         return Prediction(indices=batch.index.cpu(), ranked_sec=ranked_sec, iou=iou)
 
     def on_train_epoch_end(self) -> None:
@@ -136,10 +133,7 @@ class GroundingModule(LightningModule):
         self._log("val")
 
     def on_test_epoch_end(self) -> None:
-        """Check that all predictions are finite; log the means over the split and, if it has true windows, the metrics.
-
-        Missed pairs score 0.
-        """
+        """As for validation; missed pairs score 0, and a split without true windows has no metrics."""
         self._check_finite("test")
         if self.trainer.is_global_zero:
             for metric in self.metrics["test"].values():  # type: ignore[operator]

@@ -25,9 +25,8 @@ class ExactResume(Checkpoint):
     """Makes a resumed run bit-identical to an uninterrupted one.
 
     Lightning restores weights, optimiser, schedule, progress and callbacks. This callback adds the random number
-    generators and epoch means of each process, the position of the data loader, and early stopping. Options that the
-    resumed run changes apply from its first step on: Lightning would restore the old ones of the optimiser, the
-    schedule and early stopping.
+    generators and epoch means of each process, the position of the data loader, and early stopping. It also applies
+    changed options of optimiser, schedule and early stopping, for which Lightning would restore the old ones.
     """
 
     def __init__(self) -> None:
@@ -75,12 +74,12 @@ class ExactResume(Checkpoint):
             log.info("the run stopped early and stays so; callbacks.early_stopping=null or more patience resumes it")
         _apply_options(trainer, checkpoint["plan"], self._plan)
         processes = checkpoint["processes"]
-        then, sizes = len(processes), (before.get("batch_size"), now.get("batch_size"))
-        if then != trainer.world_size or sizes[0] != sizes[1]:
+        sizes = [(len(processes), before.get("batch_size")), (trainer.world_size, now.get("batch_size"))]
+        if sizes[0] != sizes[1]:
             log.warning(
-                "%d process(es) with batch_size=%s in the checkpoint, %d with %s now: the resumed run is not "
-                "bit-identical, and in an epoch that has begun pairs are taken twice or left out",
-                *(then, sizes[0], trainer.world_size, sizes[1]),
+                "processes and batch_size were %s and are now %s: the resumed run is not bit-identical, and in an "
+                "epoch that has begun pairs are taken twice or left out",
+                *sizes,
             )
         own = processes[trainer.global_rank % len(processes)]
         self._random = own["random"]
