@@ -192,7 +192,7 @@ def test_run_that_stopped_early_resumes_with_more_patience_only(place: Path, tmp
     for change, epochs in (("callbacks.recovery.every_n_steps=3", 2), ("callbacks.early_stopping.patience=50", 6)):
         ended = call("train", f"resume_from={tmp_path}/run", change, folder=place)
         assert (ended.code, len(rows(tmp_path / "run"))) == (0, epochs + 1), ended.err
-    assert log_of(tmp_path / "run").count("the run stopped early and stays so; callbacks.early_stopping=null or") == 1
+    assert "the run stopped early and stays so; callbacks.early_stopping=null or" in log_of(tmp_path / "run")
 
 
 def test_finished_run_resumes_for_more_epochs_from_any_directory(place: Path, tmp_path: Path) -> None:
