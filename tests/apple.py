@@ -97,10 +97,6 @@ def _on_host(content: Any) -> Any:
     return tree_map_only(AppleTensor, lambda each: each.host, content)
 
 
-def apple_is_here() -> bool:
-    return bool(MPSAccelerator.is_available())
-
-
 @contextmanager
 def apple() -> Iterator[None]:
     """Pretend that this machine has an Apple GPU."""

@@ -12,30 +12,7 @@ from omegaconf import OmegaConf
 
 from cpnet.config import for_shell, given
 
-PIECES = [
-    "=",
-    "#",
-    "[",
-    "]",
-    "(",
-    "{",
-    "}",
-    ",",
-    ":",
-    " ",
-    "\\",
-    "ü",
-    "$",
-    "${",
-    "'",
-    '"',
-    "~",
-    "/",
-    "a",
-    "1",
-    ".",
-    "\n",
-]
+PIECES = [*"=#[](){},: \\ü$'\"~/a1.\n", "${"]
 
 
 @for_all(strategies.lists(strategies.sampled_from(PIECES), min_size=1).map("".join))

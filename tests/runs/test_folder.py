@@ -9,7 +9,6 @@ import os
 import random
 import sys
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -155,16 +154,6 @@ def test_options_that_a_resumed_run_cannot_change_are_refused(key: str, tmp_path
     message = rf"cannot change {key} \(.* in the run, other now\).*init_from={tmp_path}/checkpoints/last.ckpt"
     with pytest.raises(ConfigError, match=message):
         checkpoint_to_resume(tmp_path, cfg)
-
-
-def test_batch_size_changes_between_epochs_only(tmp_path: Path) -> None:
-    for last in (True, False):
-        loop = {"epoch_loop.batch_progress": {"is_last_batch": last}}
-        (tmp_path / "checkpoints").mkdir(exist_ok=True)
-        torch.save(content(2, loops={"fit_loop": loop}), tmp_path / "checkpoints/last.ckpt")
-        refused = pytest.raises(ConfigError, match=r"batch_size=3: .*last\.ckpt lies within epoch 2")
-        with nullcontext() if last else refused:
-            checkpoint_to_resume(tmp_path, configuration(batch_size=3))
 
 
 def test_clear_removes_files_of_an_earlier_run(tmp_path: Path) -> None:

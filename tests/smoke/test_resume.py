@@ -187,6 +187,14 @@ def test_resuming_a_finished_run_changes_nothing(place: Path, recwarn: pytest.Wa
     assert not [each for each in recwarn if "Checkpoint directory" in str(each.message)]
 
 
+def test_run_that_stopped_early_resumes_with_more_patience_only(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place / "early", tmp_path / "run")
+    for change, epochs in (("callbacks.recovery.every_n_steps=3", 2), ("callbacks.early_stopping.patience=50", 6)):
+        ended = call("train", f"resume_from={tmp_path}/run", change, folder=place)
+        assert (ended.code, len(rows(tmp_path / "run"))) == (0, epochs + 1), ended.err
+    assert "the run stopped early and stays so; callbacks.early_stopping=null or" in log_of(tmp_path / "run")
+
+
 def test_finished_run_resumes_for_more_epochs_from_any_directory(place: Path, tmp_path: Path) -> None:
     assert train(place, "short", *RANDOM, "epochs=2").code == 0
     short = os.path.relpath(place / "short", tmp_path)
@@ -257,6 +265,7 @@ def test_run_whose_best_checkpoint_cannot_be_written_fails_and_can_be_resumed(pl
     [
         (("resume_from=early", "callbacks.checkpoint=null"), "a resumed run cannot change callbacks.checkpoint"),
         (("resume_from=early", "hydra.run.dir='other = 1'"), "resumes in that folder, not in hydra.run.dir=other = 1"),
+        (("resume_from=early", "epochs=1"), "the run is in epoch 2; set epochs=2 or more"),
         (("resume_from=early", "-m"), "resumes one run: remove --multirun"),
         (("resume_from=early", "init_from=x.ckpt"), "with the weights of that run; remove init_from=x.ckpt"),
         ((*RUN, "hydra.run.dir=early"), "early; wait until it ends, or choose another folder"),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
-from apple import apple, apple_is_here
+from apple import apple
 from corpora import CLIPS, ROWS, TEST, TRAIN, VAL, Table, ready, trainer, write_corpus
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.datamodule import GroundingDataModule
@@ -267,20 +267,18 @@ def test_validation_and_test_are_measured_separately(datamodule: GroundingDataMo
 
 
 def test_run_on_a_device_without_float64_equals_one_on_the_cpu(datamodule: GroundingDataModule) -> None:
-    def measured() -> tuple[dict[str, float], list[list[float]]]:
-        trained = module(table(len(TRAIN)), rate=0.5)
-        run = trainer(max_epochs=2, accelerator="auto" if apple_is_here() else "cpu")
+    def measured(accelerator: str, device: str) -> tuple[dict[str, float], list[list[float]]]:
+        trained, run = module(table(len(TRAIN)), rate=0.5), trainer(max_epochs=2, accelerator=accelerator)
         run.fit(trained, datamodule=datamodule)
-        assert (run.strategy.root_device.type == "mps") == apple_is_here()
-        fitted = dict(run.callback_metrics)
+        assert run.strategy.root_device.type == device
+        found = dict(run.callback_metrics)
         run.test(trained, dataloaders=datamodule.evaluation_dataloader("test"), verbose=False)
-        return {key: float(value) for key, value in (fitted | run.callback_metrics).items()}, parameters(
-            trained
-        ).tolist()
+        found |= run.callback_metrics
+        return {key: float(value) for key, value in found.items()}, parameters(trained).tolist()
 
-    expected = measured()
+    expected = measured("cpu", "cpu")
     with apple():
-        assert measured() == expected
+        assert measured("auto", "mps") == expected
 
 
 def test_prediction_that_is_not_finite_is_an_error(datamodule: GroundingDataModule) -> None:

@@ -18,11 +18,7 @@ def quoted(text: str, quote: Quote = Quote.single) -> str:
 
 
 def for_shell(key: str, text: str) -> str:
-    """Return the argument of a shell command that sets a key to a string.
-
-    >>> print(for_shell("checkpoint", "outputs/lr=1/best.ckpt"))
-    'checkpoint="outputs/lr=1/best.ckpt"'
-    """
+    """Return the argument of a shell command that sets a key to a string."""
     return shlex.quote(f"{key}={quoted(text, Quote.double)}")
 
 

@@ -57,17 +57,13 @@ def make_later(node: DictConfig) -> functools.partial[Any]:
 
 
 def check_call(later: functools.partial[Any], arguments: Mapping[str, Any], key: str) -> None:
-    """Check the names of the arguments of a later call.
-
-    Raises:
-        ConfigError: an argument is missing or unknown
-    """
+    """Raise a ``ConfigError`` if a later call lacks an argument or has an unknown one."""
     takes = inspect.signature(later.func)
     try:
-        takes.bind(*later.args, **{**later.keywords, **arguments})
+        takes.bind(**{**later.keywords, **arguments})
     except TypeError as error:
-        name = getattr(later.func, "__qualname__", later.func)
-        raise ConfigError(f"{key}: {name}: {error}; it takes {', '.join(takes.parameters)}") from error
+        target = later.func.__qualname__
+        raise ConfigError(f"{key}: {target}: {error}; it takes {', '.join(takes.parameters)}") from error
 
 
 def _partial(node: Mapping[str, Any], key: str) -> functools.partial[Any]:

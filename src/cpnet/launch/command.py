@@ -70,11 +70,7 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
 
 
 def arranged(arguments: Sequence[str]) -> list[str]:
-    """Return a command line with all overrides before the flags, as argparse wants, and with ``~`` in paths expanded.
-
-    >>> arranged(["dataset=mine", "--config-dir", "conf", "epochs=3"])
-    ['dataset=mine', 'epochs=3', '--config-dir', 'conf']
-    """
+    """Return a command line with the overrides before the flags, as argparse wants, and ``~`` in paths expanded."""
     arguments = [HOME.sub(lambda _: str(Path.home()), each) for each in arguments]
     overrides = get_args_parser().parse_known_intermixed_args(arguments)[0].overrides
     flags = list(arguments)

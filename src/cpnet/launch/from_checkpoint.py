@@ -6,10 +6,9 @@ A checkpoint may be untrusted. Only listed keys of its configuration are used, n
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -38,16 +37,12 @@ def store_checkpoint_config(arguments: Sequence[str]) -> None:
         config = load_checkpoint(path).config
         used = {key: config[key] for key in FROM_CHECKPOINT}
         if given(arguments, "dataset"):
-            used |= _without_corpus(config)
+            # Another corpus must not change the model, or what it was trained to see of a video and a query.
+            trained = OmegaConf.create(config)
+            used |= {key: OmegaConf.to_container(trained[key], resolve=True) for key in ("model", "sampling")}
+            used["dataset"] = {key: trained.dataset[key] for key in ("blind", "max_words")}
         used["trainer"] = {"precision": config["trainer"]["precision"]}
     ConfigStore.instance().store(name="from_checkpoint", node=used)
-
-
-def _without_corpus(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what another corpus must not change: the model, and what it was trained to see of a video and a query."""
-    trained = OmegaConf.create(dict(config))
-    fixed = {key: OmegaConf.to_container(trained[key], resolve=True) for key in ("model", "sampling")}
-    return fixed | {"dataset": {key: trained.dataset[key] for key in ("blind", "max_words")}}
 
 
 def train_config_name(arguments: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import re
 import sys
 import traceback
@@ -33,8 +34,8 @@ NOT_WRITABLE = (
     *(errno.EACCES, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EPERM, errno.EROFS),
 )
 NOT_MERGED = (
-    "a key below a mapping that has no value here, or that has other keys, cannot be set on the command line;"
-    "\n  write the whole mapping in a yaml of your own and add its folder: --config-dir FOLDER"
+    "a mapping without a value, or with other keys, cannot be set on the command line; write it in a yaml of your own "
+    "and add its folder: --config-dir FOLDER"
 )
 
 
@@ -46,9 +47,15 @@ def message_for(error: Exception, config_name: str) -> str | None:
         return "a group needs a name, not null; --help lists the names, such as logger=none"
     if type(error).__module__.startswith("yaml."):
         return f"a file is not valid yaml: {error}"
+    if type(error).__name__ in ("InductorError", "BackendCompilerFailed"):  # of torch
+        return (
+            f"torch cannot compile the model ({cut(' '.join(str(error).split()))})\n  A killed run may have damaged "
+            f"compiled code: delete {os.environ.get('TORCHINDUCTOR_CACHE_DIR')}, or set trainer.compile=false"
+        )
     frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, AttributeError | AssertionError) and any("config_loader" in each.filename for each in frames):
-        return f"{', '.join(each for each in sys.argv[1:] if '.' in each.partition('=')[0])}: {NOT_MERGED}"
+    hydra_failed = any("config_loader" in each.filename for each in frames)
+    if hydra_failed and isinstance(error, AttributeError | AssertionError | TypeError):
+        return f"{' '.join(sys.argv[1:])}: {NOT_MERGED}"
     return _output_folder_error(error) if isinstance(error, OSError) else None
 
 
@@ -90,18 +97,12 @@ def _wrong_value(cause: BaseException, text: str) -> str | None:
     """Return what is wrong with a value, or None if the cause is another one; ``text`` is Hydra's error."""
     key = str(getattr(cause, "full_key", None))
     if isinstance(cause, OverrideParseException):
-        reason = re.search(r"while evaluating .*: (.*)", str(cause))  # a wrong function
-        hint = _as_text(cause.override)
-        said = f"Hydra cannot read the value{f' ({reason[1]})' if reason else ''}.{hint}"
-        return f"{cause.override}: {said if hint else 'an override is KEY=VALUE, such as epochs=3 or dataset=tacos'}"
+        return f"{cause.override}: Hydra cannot read this; an override is KEY=VALUE.{_as_text(cause.override)}"
     if isinstance(cause, UnsupportedValueType | MissingMandatoryValue) and text.startswith("Error merging override "):
         return f"{text.splitlines()[0].removeprefix('Error merging override ')}: {NOT_MERGED}"
     if isinstance(cause, MissingMandatoryValue):
         return f"{key} has no value; set it in the yaml, or on the command line: {key}=VALUE"
-    if isinstance(cause, ValidationError):
-        message = cut(str(cause).splitlines()[0])
-        return f"{key}: {message}{_as_text(f'{key}={given(sys.argv[1:], key)}') if 'to string' in message else ''}"
-    return None
+    return f"{key}: {cut(str(cause).splitlines()[0])}" if isinstance(cause, ValidationError) else None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -111,12 +112,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _as_text(override: str) -> str:
-    """Return how to write a value with characters of Hydra's syntax, such as a path, or nothing for a wrong key."""
+    """Return how to write a value with characters of Hydra's syntax, such as a path; nothing without a value."""
     key, _, value = override.partition("=")
-    if not value or not re.fullmatch(r"\+{0,2}[\w./@]+", key, re.ASCII):
-        return ""
-    value = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
-    return f"\n  If it is a path or text, quote it, also for the shell: {for_shell(key, value)}"
+    return f"\n  If it is a path or text, quote it, also for the shell: {for_shell(key, value)}" if value else ""
 
 
 def _unknown_choice(name: str, options: list[str]) -> str:

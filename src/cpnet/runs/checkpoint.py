@@ -105,14 +105,12 @@ def is_other_corpus(cfg: DictConfig, checkpoint: Checkpoint) -> bool:
         ConfigError: features or word vectors have another width
     """
     trained, measured = OmegaConf.create(checkpoint.config).dataset, cfg.dataset
-    vectors = checkpoint.vocabulary.vectors.shape[1]
-    for key, width, advice in (
-        ("features", trained.features.dim, f"use the same backbone, or train with init_from={cfg.checkpoint}"),
-        ("word_vectors", vectors, "set path and dim to such a file of vectors"),
-    ):
-        if measured[key].dim != width:
-            wrong = f"dataset.{key}.dim={measured[key].dim}, but the model was trained on {trained.name}"
-            raise ConfigError(f"{wrong} with {key} {width} wide; {advice}")
+    for key in ("features", "word_vectors"):
+        if measured[key].dim != trained[key].dim:
+            raise ConfigError(
+                f"dataset.{key}.dim={measured[key].dim}, but the model was trained on {trained.name} with {key} "
+                f"{trained[key].dim} wide; use such {key}, or train with init_from={cfg.checkpoint}"
+            )
     if measured.features.normalise != trained.features.normalise:
         log.warning("the model was trained with dataset.features.normalise=%s", trained.features.normalise)
     if measured.name != trained.name:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import ConfigError, DataError, cut
 from cpnet.files import replacing
 from cpnet.runs import predictions, results
 from cpnet.runs.checkpoint import KEY, read_checkpoint
@@ -36,8 +36,6 @@ class ResumePoint:
     config: dict[str, Any]
     epoch: int
     step: int
-    done: int  # finished epochs
-    within: bool  # whether it lies within an epoch
 
 
 def is_first_process() -> bool:
@@ -80,10 +78,7 @@ def newest(folder: Path) -> ResumePoint | None:
             log.warning("%s; trying the previous checkpoint", error)
             errors.append(str(error))
         else:
-            loop = content["loops"].get("fit_loop", {})
-            done = loop.get("epoch_progress", {}).get("current", {}).get("processed", 0)
-            within = not loop.get("epoch_loop.batch_progress", {}).get("is_last_batch", True)
-            return ResumePoint(path, content[KEY]["config"], content["epoch"], content["global_step"], done, within)
+            return ResumePoint(path, content[KEY]["config"], content["epoch"], content["global_step"])
     if errors:
         raise DataError("\n  ".join(["no intact checkpoint; rerun without resume to start over", *errors]))
     return None
@@ -102,30 +97,17 @@ def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> Path | None:
     before, now = flatten(found.config), flatten(OmegaConf.to_container(cfg, resolve=False))  # type: ignore[arg-type]
     changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
     if changed := [key for key in changed if not is_below(key, OF_THE_START)]:
-        _check_changes(found, cfg, {key: (before.get(key), now.get(key)) for key in changed})
+        if refused := [key for key in changed if not may_change_on_resume(key)]:
+            shown = [cut(f"{key} ({before.get(key)} in the run, {now.get(key)} now)") for key in refused[:5]]
+            raise ConfigError(
+                f"a resumed run cannot change {', '.join(shown)}{', ...' if refused[5:] else ''}. Remove these "
+                f"overrides, or train a new run with these weights: python -m cpnet.train init_from={found.path}"
+            )
         log.warning("resuming with changed values of %s", ", ".join(changed))
+    if OmegaConf.select(cfg, "trainer.max_epochs", default=found.epoch + 1) <= found.epoch:
+        raise ConfigError(f"the run is in epoch {found.epoch + 1}; set epochs={found.epoch + 1} or more")
     log.info("resuming from %s, written in epoch %d after step %d", found.path, found.epoch + 1, found.step)
     return found.path
-
-
-def _check_changes(found: ResumePoint, cfg: DictConfig, changed: Mapping[str, tuple[Any, Any]]) -> None:
-    """Raise a ``ConfigError`` if a resumed run cannot have the changed values, given as (before, now) by key."""
-    if refused := [key for key in changed if not may_change_on_resume(key)]:
-        shown = [f"{key} ({changed[key][0]} in the run, {changed[key][1]} now)"[:200] for key in refused[:5]]
-        raise ConfigError(
-            f"a resumed run cannot change {', '.join(shown)}{', ...' if refused[5:] else ''}. It keeps its data, "
-            "network, optimiser, seed and choice of the best epoch. Remove these overrides, or train a new run that "
-            f"begins with the weights: python -m cpnet.train init_from={found.path}"
-        )
-    if "batch_size" in changed and found.within:
-        before, now = changed["batch_size"]
-        raise ConfigError(
-            f"batch_size={now}: {found.path} lies within epoch {found.epoch + 1}, in which the position of the next "
-            f"pair depends on batch_size={before}; resume with it until the epoch ends, and change it then"
-        )
-    epochs = OmegaConf.select(cfg, "trainer.max_epochs")
-    if epochs is not None and epochs < found.done:
-        raise ConfigError(f"epochs={epochs}: the run has already trained {found.done}; set epochs={found.done} or more")
 
 
 def clear(folder: Path, *, results_only: bool = False) -> None:

@@ -21,13 +21,12 @@ PART_OF_METHOD = (
     *("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.devices", "trainer.num_nodes"),
     *("callbacks.early_stopping", "callbacks.checkpoint.monitor", "callbacks.checkpoint.mode"),
 )
-# Keys of the method that a resumed run applies from its first step on, and other keys that it cannot change
+# Keys of the method that a resumed run can change
 APPLIED_ON_RESUME = (
     *("epochs", "batch_size", "loss", "model.dropout", "scheduler.warmup", "trainer", "callbacks.early_stopping"),
     *(f"optimizer.{key}" for key in ("lr", "weight_decay", "betas", "eps", "foreach")),
     *("dataset.features.path", "dataset.word_vectors.path"),  # of the same files in another place
 )
-FIXED_ON_RESUME = ("seed", "metrics.strict", "callbacks.checkpoint")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "", *, separator: str = ".") -> dict[str, Any]:
@@ -55,12 +54,10 @@ def changes_method(key: str) -> bool:
 
 
 def may_change_on_resume(key: str) -> bool:
-    """Return whether a resumed run may have another value of a dotted key.
-
-    >>> [may_change_on_resume(key) for key in ("optimizer.lr", "optimizer.amsgrad", "seed", "trainer.precision")]
-    [True, False, False, True]
-    """
-    return not is_below(key, FIXED_ON_RESUME) and (is_below(key, APPLIED_ON_RESUME) or not changes_method(key))
+    """Return whether a resumed run may have another value of a dotted key."""
+    if is_below(key, ("seed", "metrics.strict", "callbacks.checkpoint")):  # which would mix two results
+        return False
+    return is_below(key, APPLIED_ON_RESUME) or not changes_method(key)
 
 
 def is_below(key: str, parents: Sequence[str]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -20,9 +20,14 @@ from cpnet.evaluation.functional import best_iou
 from cpnet.evaluation.metrics import grounding_metrics
 from cpnet.options import MetricsOptions
 from cpnet.training.epoch_means import EpochMeans, gather
-from cpnet.training.finite import ADVICE, listed
 
 Loss = Callable[[GroundingOutput, GroundingBatch], Mapping[str, Tensor]]
+
+NOT_FINITE = (  # advice of error messages
+    "Features with huge values are the usual cause: python -m cpnet.prepare inspects them, and "
+    "dataset.features.normalise=true divides each row by its norm. Otherwise lower optimizer.lr, or set "
+    "trainer.precision=32-true"
+)
 
 
 class Prediction(NamedTuple):
@@ -74,7 +79,6 @@ class GroundingModule(LightningModule):
         self.scored = True  # the tested split has true windows
         self.means = {split: EpochMeans() for split in ("train", "val", "test")}
         self.provenance = dict(provenance or {})
-        self.plan: dict[str, Any] = {}  # options of optimiser and schedule, as built
         self._waiting: list[tuple[Mapping[str, Tensor], int]] = []  # losses of the current step's batches
         self._non_finite: list[int] = []  # positions of the pairs whose predictions are not finite
         self.skipped = 0  # steps whose gradients were not finite
@@ -89,10 +93,7 @@ class GroundingModule(LightningModule):
         """
         output: GroundingOutput = self.model(batch if self.shares_videos else batch.per_pair())
         if (most := max(self.recall_at, default=0)) > (ranked := output.ranked.shape[1]):
-            raise ConfigError(
-                f"metrics.recall_at has {most}, but the model ranks {ranked} predictions per query, so R@{most} would "
-                f"be R@{ranked}; remove values above {ranked} from metrics.recall_at"
-            )
+            raise ConfigError(f"metrics.recall_at has {most}, but the model ranks {ranked} predictions per query")
         return output
 
     def training_step(self, batch: GroundingBatch, batch_idx: int) -> Tensor:
@@ -117,8 +118,8 @@ class GroundingModule(LightningModule):
         if not len(batch):
             return None
         ranked_sec = self._measure("test", self(batch), batch)
-        scored = batch.windows_sec.shape[1] > 0
-        iou = best_iou(ranked_sec, batch.windows_sec.cpu()) if scored else ranked_sec.new_full((len(batch),), torch.nan)
+        windows_sec = batch.windows_sec.cpu()
+        iou = best_iou(ranked_sec, windows_sec) if self.scored else ranked_sec.new_full((len(batch),), torch.nan)
         return Prediction(indices=batch.index.cpu(), ranked_sec=ranked_sec, iou=iou)
 
     def on_train_epoch_end(self) -> None:
@@ -132,10 +133,7 @@ class GroundingModule(LightningModule):
         self._log("val")
 
     def on_test_epoch_end(self) -> None:
-        """Check that all predictions are finite; log the means over the split and, if it has true windows, the metrics.
-
-        Missed pairs score 0.
-        """
+        """As for validation; missed pairs score 0, and a split without true windows has no metrics."""
         self._check_finite("test")
         if self.trainer.is_global_zero:
             for metric in self.metrics["test"].values():  # type: ignore[operator]
@@ -143,16 +141,12 @@ class GroundingModule(LightningModule):
         self._log("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """Build the optimiser and a schedule over all steps of the run, and record their options."""
+        """Build the optimiser and a schedule over all steps of the run."""
         assert self.make_optimizer is not None
-        optimizer, scheduler = self.make_optimizer(self.parameters()), None
-        total_steps = int(self.trainer.estimated_stepping_batches)
-        if self.make_scheduler is not None:
-            scheduler = self.make_scheduler(optimizer, total_steps=total_steps)
-        groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-        self.plan = {"groups": groups, "steps_per_epoch": total_steps / (self.trainer.max_epochs or 1)}
-        if scheduler is None:
+        optimizer = self.make_optimizer(self.parameters())
+        if self.make_scheduler is None:
             return optimizer
+        scheduler = self.make_scheduler(optimizer, total_steps=int(self.trainer.estimated_stepping_batches))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -183,8 +177,8 @@ class GroundingModule(LightningModule):
         self.means["train"].add({"gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"]}, weight=1)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add configuration, vocabulary, the options of optimiser and schedule, and the number of skipped steps."""
-        checkpoint["cpnet"], checkpoint["plan"] = self.provenance, self.plan
+        """Add configuration, vocabulary and the number of skipped steps."""
+        checkpoint["cpnet"] = self.provenance
         checkpoint["skipped"] = [self.skipped, self.skipped_in_a_row]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -221,5 +215,10 @@ class GroundingModule(LightningModule):
             moments = loader.dataset.moments  # type: ignore[union-attr]
             raise DataError(
                 f"{len(indices)} of {len(moments)} predictions of the {split} split are not finite\n"
-                f"  {listed([moments[index].qid for index in indices])}\n  {ADVICE}"
+                f"  {listed([moments[index].qid for index in indices])}\n  {NOT_FINITE}"
             )
+
+
+def listed(qids: Sequence[str]) -> str:
+    """Return the first ten qids."""
+    return ", ".join(qids[:10]) + (", ..." if len(qids) > 10 else "")

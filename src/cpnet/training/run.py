@@ -24,11 +24,10 @@ from cpnet.training.build import build_callbacks, make_trainer, training_module
 from cpnet.training.build_data import build_datamodule
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.compilation import prepare_process
-from cpnet.training.finite import ADVICE
 from cpnet.training.initialise import initialise
 from cpnet.training.instantiate import config_errors, containers, instantiate_all
 from cpnet.training.measure import measure, timed
-from cpnet.training.module import GroundingModule
+from cpnet.training.module import NOT_FINITE, GroundingModule
 from cpnet.training.precision import choose_precision
 
 
@@ -48,7 +47,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     datamodule = read_data(cfg)
     module = training_module(cfg, datamodule.vocabulary)
     if source:
-        initialise(module, datamodule.vocabulary, source)
+        initialise(module, source, datamodule.vocabulary)
     writer = PredictionWriter(folder / predictions.FILE, datamodule.dataset("test").moments, missed=datamodule.missed())
     progress_bar = cfg.trainer.enable_progress_bar
     callbacks = [writer, *build_callbacks(cfg.callbacks, folder=folder, signals=signals, progress_bar=progress_bar)]
@@ -63,8 +62,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
         with timed(seconds, "fit"), _monitor_errors():
             trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
         if module.skipped and module.skipped == trainer.global_step:
-            every = f"the gradients of all {module.skipped} steps were not finite"
-            raise DataError(f"nothing was learned: {every}\n  {ADVICE}")
+            raise DataError(f"the gradients of all {module.skipped} steps were not finite\n  {NOT_FINITE}")
         validation = _load_best(module, best)
         results = measure(cfg, trainer, module, datamodule, writer, seconds=seconds, validation=validation)
         if trainer.is_global_zero:

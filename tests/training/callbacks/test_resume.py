@@ -35,7 +35,7 @@ def test_other_number_of_processes_is_warned_about(
     datamodule: GroundingDataModule, caplog: pytest.LogCaptureFixture
 ) -> None:
     fit(datamodule, loaded([random_state()] * 2))
-    assert "the checkpoint has 2 processes, this run has 1: the resumed run is not bit-identical" in caplog.text
+    assert "were (2, None) and are now (1, None): the resumed run is not bit-identical" in caplog.text
 
 
 def test_random_state_is_restored_before_the_first_batch(datamodule: GroundingDataModule) -> None:

@@ -10,8 +10,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from cpnet.errors import DataError
-from cpnet.training.finite import ADVICE, listed
-from cpnet.training.module import GroundingModule
+from cpnet.training.module import NOT_FINITE, GroundingModule, listed
 
 log = logging.getLogger(__name__)
 
@@ -60,5 +59,5 @@ class NonFinite(Callback):
             raise DataError(
                 f"{place}: gradients were not finite in {row} steps in a row (callbacks.non_finite.limit)\n"
                 f"  pairs of the last step: {listed(qids)}\n"
-                f"  {ADVICE}\n  To find the operation that fails, rerun with trainer.detect_anomaly=true"
+                f"  {NOT_FINITE}\n  To find the operation that fails, rerun with trainer.detect_anomaly=true"
             )

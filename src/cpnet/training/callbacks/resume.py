@@ -25,14 +25,21 @@ class ExactResume(Checkpoint):
     """Makes a resumed run bit-identical to an uninterrupted one.
 
     Lightning restores weights, optimiser, schedule, progress and callbacks. This callback adds the random number
-    generators and epoch means of each process, the position of the data loader, and early stopping. Options that the
-    resumed run changes apply from its first step on: Lightning would restore the old ones of the optimiser, the
-    schedule and early stopping.
+    generators and epoch means of each process, the position of the data loader, and early stopping. It also applies
+    changed options of optimiser, schedule and early stopping, for which Lightning would restore the old ones.
     """
 
     def __init__(self) -> None:
         self._checkpoint: dict[str, Any] | None = None  # to restore when training starts
         self._random: dict[str, Any] | None = None  # to restore before the first batch
+        self._plan: dict[str, Any] = {}  # options of the optimiser as built, and steps per epoch
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the options of the optimiser and its schedule, before Lightning restores those of the checkpoint."""
+        (optimizer,) = trainer.optimizers
+        groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
+        steps = trainer.estimated_stepping_batches / (trainer.max_epochs or 1)
+        self._plan = {"groups": groups, "steps_per_epoch": steps}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the state of each process. All processes call this together."""
@@ -42,7 +49,7 @@ class ExactResume(Checkpoint):
         if trainer.world_size > 1:
             torch.distributed.all_gather_object(processes, own)
         checkpoint["processes"] = processes
-        checkpoint["should_stop"] = trainer.should_stop
+        checkpoint["should_stop"], checkpoint["plan"] = trainer.should_stop, self._plan
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Update the paths of ``ModelCheckpoint`` and the patience; keep the checkpoint until training starts."""
@@ -60,18 +67,19 @@ class ExactResume(Checkpoint):
         if self._checkpoint is None:
             return
         checkpoint, self._checkpoint = self._checkpoint, None
-        before, now = (_stopping(each.get("config", {})) for each in (checkpoint[KEY], pl_module.provenance))
+        before, now = (each.get("config", {}) for each in (checkpoint[KEY], pl_module.provenance))
         # A run that had stopped early stays stopped, unless these callbacks changed: they may have more patience.
-        trainer.should_stop = checkpoint["should_stop"] and before == now
+        trainer.should_stop = checkpoint["should_stop"] and _stopping(before) == _stopping(now)
         if trainer.should_stop:
             log.info("the run stopped early and stays so; callbacks.early_stopping=null or more patience resumes it")
-        _apply_options(trainer, checkpoint, pl_module.plan)
+        _apply_options(trainer, checkpoint["plan"], self._plan)
         processes = checkpoint["processes"]
-        if len(processes) != trainer.world_size:
+        sizes = [(len(processes), before.get("batch_size")), (trainer.world_size, now.get("batch_size"))]
+        if sizes[0] != sizes[1]:
             log.warning(
-                "the checkpoint has %d processes, this run has %d: the resumed run is not bit-identical, and "
-                "within an epoch pairs are taken twice or left out",
-                *(len(processes), trainer.world_size),
+                "processes and batch_size were %s and are now %s: the resumed run is not bit-identical, and in an "
+                "epoch that has begun pairs are taken twice or left out",
+                *sizes,
             )
         own = processes[trainer.global_rank % len(processes)]
         self._random = own["random"]
@@ -94,26 +102,23 @@ def _stopping(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: node for name, node in (config.get("callbacks") or {}).items() if name not in others}
 
 
-def _apply_options(trainer: Trainer, checkpoint: dict[str, Any], plan: dict[str, Any]) -> None:
-    """Apply the options of optimiser and schedule that differ from those of the run; see ``GroundingModule.plan``."""
-    (optimizer,), old = trainer.optimizers, checkpoint["plan"]
-    before = [group["lr"] for group in optimizer.param_groups]
-    for group, was, new in zip(optimizer.param_groups, old["groups"], plan["groups"], strict=True):
-        group |= {key: value for key, value in new.items() if key not in was or was[key] != value}
-    for each in trainer.lr_scheduler_configs:
-        schedule = each.scheduler
-        if not isinstance(schedule, LambdaLR | OneCycleLR):  # others do not compute the rate from the step alone
-            continue
-        if old["steps_per_epoch"] != plan["steps_per_epoch"]:  # the schedule continues at the same share of the run
-            schedule.last_epoch = round(schedule.last_epoch / old["steps_per_epoch"] * plan["steps_per_epoch"])
-        schedule.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch advises against get_lr
-            schedule._last_lr = schedule.get_lr()
-        for group, rate in zip(optimizer.param_groups, schedule._last_lr, strict=True):
-            group["lr"] = rate
-    if before != (rates := [group["lr"] for group in optimizer.param_groups]):
-        log.info("learning rate %.3g, in the checkpoint %.3g", rates[0], before[0])
+def _apply_options(trainer: Trainer, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Apply the options of the optimiser that differ between two plans; the schedule keeps its share of the run."""
+    groups = trainer.optimizers[0].param_groups
+    before = groups[0]["lr"]
+    for group, was, now in zip(groups, old["groups"], new["groups"], strict=True):
+        group |= {key: value for key, value in now.items() if key not in was or was[key] != value}
+    for schedule in (each.scheduler for each in trainer.lr_scheduler_configs):
+        if isinstance(schedule, LambdaLR | OneCycleLR):  # others do not compute the rate from the step alone
+            schedule.last_epoch = round(schedule.last_epoch * new["steps_per_epoch"] / old["steps_per_epoch"])
+            schedule.base_lrs = [group["initial_lr"] for group in groups]
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # torch advises against get_lr
+                schedule._last_lr = schedule.get_lr()
+            for group, rate in zip(groups, schedule._last_lr, strict=True):
+                group["lr"] = rate
+    if groups[0]["lr"] != before:
+        log.info("learning rate %.3g, in the checkpoint %.3g", groups[0]["lr"], before)
 
 
 def _relocate(state: dict[str, Any], folder: str) -> None:
