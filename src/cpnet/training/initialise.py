@@ -17,13 +17,20 @@ log = logging.getLogger(__name__)
 def initialise(module: nn.Module, source: Checkpoint, vocabulary: Vocabulary) -> None:
     """Load the weights of a checkpoint that fit a module by name and shape, and log the others.
 
+    An ``nn.Embedding`` with a row for each word fits only if the words are the same.
+
     Raises:
         ConfigError: no weight fits
     """
-    own, theirs = module.state_dict(), source.weights
+    own, theirs, words = module.state_dict(), source.weights, vocabulary.words
+    tables = {name for name, each in module.named_modules() if isinstance(each, nn.Embedding)}
+    of_words = {f"{name}.weight" for name in tables if len(own[f"{name}.weight"]) == len(words)}
+    wrong = of_words if source.vocabulary.words != words else set()
     fit = {name: each for name, each in theirs.items() if name in own and own[name].shape == each.shape}
+    fit = {name: each for name, each in fit.items() if name not in wrong}
     others = [
         f"\n  {name}: {_shape(theirs.get(name))} in the checkpoint, {_shape(own.get(name))} in this model"
+        f"{', for other words' if name in wrong else ''}"
         for name in own | theirs
         if name not in fit
     ]
