@@ -48,7 +48,7 @@ def zipped(**contents: bytes) -> bytes:
 
 
 TEXT = "\n".join(lines())
-PLAIN, GZIP = TEXT.encode(), gzip.compress(TEXT.encode())
+PLAIN, GZIP = TEXT.encode(), gzip.compress(TEXT.encode(), mtime=0)
 HUGE = PLAIN + b"\n" + b"x" * (40 << 20)
 
 
@@ -56,7 +56,7 @@ HUGE = PLAIN + b"\n" + b"x" * (40 << 20)
     "content",
     [
         GZIP,
-        gzip.compress(PLAIN[:200], mtime=0) + gzip.compress(PLAIN[200:]),
+        gzip.compress(PLAIN[:200], mtime=0) + gzip.compress(PLAIN[200:], mtime=0),
         zipped(vectors=PLAIN, **{"__MACOSX/._vectors": b"\0"}),
         zipped(glove_5d=PLAIN, glove_50d=b"the 1", glove_15d=b"the 1"),
         re.sub(r" (?=(\S+ ){0,4}\S+$)", "\t", TEXT, flags=re.MULTILINE).encode(),  # tabs between all numbers
@@ -84,7 +84,7 @@ def test_archives_and_tabs_are_read(tmp_path: Path, content: bytes) -> None:
         (zipped(vectors=HUGE), "line 10: it is longer than 1 MB"),
         (zipped(vectors=bytes(50 << 20)), "is not text"),
         (b"9 5\nthe " + bytes(20), "word2vec's binary form; .*\n.*KeyedVectors\n"),
-        (gzip.compress(b"9 5\nthe " + bytes(20)), "word2vec's binary form"),
+        (gzip.compress(b"9 5\nthe " + bytes(20), mtime=0), "word2vec's binary form"),
     ],
 )
 def test_damaged_and_binary_files_are_refused_with_the_way_out(tmp_path: Path, content: bytes, message: str) -> None:

@@ -498,7 +498,8 @@ def check(reader: str, folder: Path, files: Files) -> None:
         lacking = f"{unknown} of {len(moments)} pairs have no true window"
         assert complaint.startswith(f"train: {lacking if unknown else left}")
         return
-    assert report.read == len(moments) == len(kept) + len(report.dropped)
+    assert report.read == len(moments)
+    assert report.windows == len(report.dropped) + sum(len(each.windows_sec) for each in kept)
     words = sorted({word for each in kept for word in tokenize(each.query)})
     vocabulary = Vocabulary((*SPECIAL, *words), torch.zeros(len(SPECIAL) + len(words), 2))
     for each in kept:
