@@ -325,7 +325,7 @@ def test_every_experiment_is_short_and_states_the_numbers_of_the_paper(name: str
             assert all(f"{value:.2f}" in text for value in row.values())
 
 
-@pytest.mark.parametrize("size", names("size"))
+@pytest.mark.parametrize("size", ["small", *(pytest.param(size, marks=pytest.mark.slow) for size in ("full", "tiny"))])
 @pytest.mark.parametrize("name", names("experiment"))
 def test_jobs_of_an_experiment_differ(name: str, size: str) -> None:
     made = []

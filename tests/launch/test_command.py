@@ -213,7 +213,9 @@ def test_damaged_cache_of_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None
     [
         (("cpnet.train",), "tacos/cpnet"),
         (("cpnet.prepare",), "prepare/tacos"),
-        (("cpnet.train", "-m", "seed=1,2", "hydra/launcher=basic"), "multirun/tacos"),
+        pytest.param(
+            *(("cpnet.train", "-m", "seed=1,2", "hydra/launcher=basic"), "multirun/tacos"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_runs_that_start_together_have_folders_of_their_own(

@@ -150,7 +150,7 @@ def test_signal_is_forwarded_and_its_exit_code_kept(
     assert not any(is_alive(int(path.read_text())) for path in tmp_path.glob("ready*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_no_rank_outlives_the_command(number: int, tmp_path: Path) -> None:
     """Also where the ranks ignore SIGTERM and the command is signalled twice."""
     child = (
@@ -230,9 +230,10 @@ with ending():
     [
         ("ours", 3, "done\n"),
         # When this fails, torch has fixed it, and exit_cleanly can go.
-        pytest.param("of Python", -signal.SIGABRT, "terminate called without an", marks=pytest.mark.slow),
+        ("of Python", -signal.SIGABRT, "terminate called without an"),
     ],
 )
+@pytest.mark.slow
 def test_exit_code_is_kept_while_gloo_is_active(ending: str, code: int, output: str, tmp_path: Path) -> None:
     line = [sys.executable, "-c", LATE]
     with (tmp_path / "output").open("w+") as stream:

@@ -22,6 +22,7 @@ def test_other_launchers_run_jobs_with_several_processes(launcher: str, package:
         assert json.loads((tmp_path / f"sweep/{job}/results.json").read_bytes())["seed"] == job
 
 
+@pytest.mark.slow
 def test_optuna_chooses_the_jobs(tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="needs the extra [sweeps]")
     chosen = ("hydra/sweeper=optuna", "hydra.sweeper.trials=3", "hydra/launcher=basic", "hydra.sweep.dir=sweep")

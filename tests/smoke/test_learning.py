@@ -8,6 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from commands import call
 
 # Fifteen pairs of five videos in one batch, without regularisation
@@ -29,6 +31,7 @@ def attention_floor(rows: list[dict[str, Any]], clips: int) -> float:
     return total / len(rows)
 
 
+@pytest.mark.slow
 def test_fifteen_pairs_are_overfitted(tmp_path: Path) -> None:
     ended = call("train", *OVERFIT, "hydra.run.dir=run", folder=tmp_path)
     assert ended.code == 0, ended.err

@@ -92,6 +92,7 @@ def test_resumed_sweep_runs_unfinished_jobs_only(swept: tuple[Path, Ended]) -> N
     assert "0 of 3 jobs to run" in ended.out  # a resumed job is recognised
 
 
+@pytest.mark.slow
 def test_job_equals_a_single_run(tmp_path: Path) -> None:
     call("train", "-m", *TINY, "seed=1,2", "hydra.sweep.dir=sweep", "hydra/launcher=basic", folder=tmp_path)
     call("train", *TINY, "seed=2", "hydra.run.dir=alone", folder=tmp_path)

@@ -157,6 +157,7 @@ def test_run_interrupted_in_every_stage_equals_uninterrupted_run(place: Path) ->
     assert outcome(cut) == outcome(place / "random")
 
 
+@pytest.mark.slow
 def test_accumulating_run_that_stops_early_equals_uninterrupted_run(place: Path) -> None:
     def resume() -> int:
         return train(place, "cut_early", *STOPPED_EARLY, "resume=true").code

@@ -141,21 +141,21 @@ def test_whole_files_are_read(suffix: str) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["npy", "npz", "pt"])
-@settings(max_examples=500)
+@settings(max_examples=250)
 @given(data=st.data())
 def test_damaged_files_are_read_or_refused(suffix: str, data: st.DataObject) -> None:
     check(suffix, data.draw(damaged(WHOLE[suffix])))
 
 
 # The same examples each time, because a crash inside HDF5 would end the whole test run.
-@settings(max_examples=800, derandomize=True)
+@settings(max_examples=400, derandomize=True)
 @given(damaged(WHOLE["hdf5"]))
 def test_damaged_hdf5_is_read_or_refused(content: bytes) -> None:
     check("hdf5", content)
 
 
 @pytest.mark.parametrize("suffix", WHOLE)
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_noise_is_read_or_refused(suffix: str, data: st.DataObject) -> None:
     check(suffix, data.draw(noise(suffix)))

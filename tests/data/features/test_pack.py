@@ -292,6 +292,7 @@ print(json.dumps(peaks))
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_pack(tmp_path: Path) -> None:
     ended = spawn("-c", MEMORY, str(tmp_path), folder=tmp_path)
     assert ended.code == 0, ended.err

@@ -30,7 +30,9 @@ def table(folder: Path, *, variants: int = 2, seeds: int = 2, curves: bool = Tru
     return compared(folder).tables[0]
 
 
-@pytest.mark.parametrize(("variants", "curves"), [(2, True), (1, False), (30, False)])
+@pytest.mark.parametrize(
+    ("variants", "curves"), [(2, True), (1, False), pytest.param(30, False, marks=pytest.mark.slow)]
+)
 def test_every_picture_is_drawn(tmp_path: Path, variants: int, curves: bool) -> None:
     files = tables.draw(table(tmp_path / "runs", variants=variants, curves=curves), tmp_path, prefix="1_")
     names = (

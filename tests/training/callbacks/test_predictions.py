@@ -124,6 +124,7 @@ def test_file_does_not_depend_on_batches(tmp_path: Path, batches: list[Iterable[
     assert writer.written == 7
 
 
+@pytest.mark.slow
 def test_pairs_are_converted_in_chunks(tmp_path: Path) -> None:
     pairs = 8_000
     moments = TEST[:1] * pairs
