@@ -93,7 +93,9 @@ class GroundingModule(LightningModule):
         """
         output: GroundingOutput = self.model(batch if self.shares_videos else batch.per_pair())
         if (most := max(self.recall_at, default=0)) > (ranked := output.ranked.shape[1]):
-            raise ConfigError(f"metrics.recall_at has {most}, but the model ranks {ranked} predictions per query")
+            raise ConfigError(
+                f"metrics.recall_at has {most}, but the model ranks {ranked} predictions a query: remove larger values"
+            )
         return output
 
     def training_step(self, batch: GroundingBatch, batch_idx: int) -> Tensor:
