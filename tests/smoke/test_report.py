@@ -34,6 +34,7 @@ def test_a_sweep_becomes_a_table_documents_and_pictures(tmp_path: Path) -> None:
     assert "report.csv, report.html, report.json, report.md, report.tex, recall.png" in ended.out.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_keys_select_runs_and_baseline(tmp_path: Path) -> None:
     levels(tmp_path / "one")
     write_run(tmp_path / "other/0", protocol={"dataset": "elsewhere"})

@@ -172,6 +172,7 @@ def test_accumulating_run_that_stops_early_equals_uninterrupted_run(place: Path)
     assert outcome(place / "cut_early") == outcome(place / "early")
 
 
+@pytest.mark.slow
 def test_run_stopped_by_a_threshold_stays_stopped(place: Path) -> None:
     threshold = (*STOPPED_EARLY, "+callbacks.early_stopping.stopping_threshold=0")  # after the first epoch
     with signalled("test_step", 0):
@@ -243,6 +244,7 @@ def test_training_continues_while_disk_is_full(place: Path) -> None:
         assert found[key] == expected[key]
 
 
+@pytest.mark.slow
 def test_run_whose_best_checkpoint_cannot_be_written_fails_and_can_be_resumed(place: Path) -> None:
     scores = [float(row["val/mIoU"]) for row in rows(place / "random")[:-1]]
     assert max(scores) > scores[0], "another seed: the first epoch must not be the best"

@@ -468,7 +468,7 @@ def test_message_quotes_little_of_a_file_of_one_long_line(reader: str, folder: P
             assert len(message_of(reader, folder, SOUND[reader] | {argument: hostile})) < 1000
 
 
-fuzzed = settings(max_examples=100, deadline=None)
+fuzzed = settings(max_examples=60, deadline=None)
 SOUND = {reader: encode(reader, PAIRS) for reader in READERS}
 
 
