@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class ConfigError(ValueError):
     """A configuration value cannot work. The message names the key, the value and the allowed values."""
@@ -23,3 +25,13 @@ def cut(text: str, most: int = 200) -> str:
 def shown(value: object, most: int = 200) -> str:
     """Return the repr of a value of a file, cut for a message."""
     return cut(repr(value), most)
+
+
+def quote(names: Iterable[str], most: int = 10) -> str:
+    """Join the first names of a list for a message.
+
+    >>> quote(["rgb", "flow", "audio"], most=2)
+    "'rgb', 'flow', ..."
+    """
+    names = list(names)
+    return ", ".join(shown(name, 60) for name in names[:most]) + (", ..." if len(names) > most else "")

@@ -287,11 +287,11 @@ def test_prediction_that_is_not_finite_is_an_error(datamodule: GroundingDataModu
     answers = table(len(TEST))
     answers[[1, 4], 0] = torch.tensor([torch.nan, torch.inf])
     run = trainer()
-    message = r"2 of 7 predictions of the test split are not finite\n  test-1, test-4\n.*normalise=true"
+    message = r"2 of 7 predictions of the test split are not finite\n  'test-1', 'test-4'\n.*normalise=true"
     with pytest.raises(DataError, match=message):
         run.test(module(answers), datamodule=datamodule, verbose=False)
     assert run.callback_metrics == {}
-    with pytest.raises(DataError, match=r"1 of 3 predictions of the val split are not finite\n  val-1\n"):
+    with pytest.raises(DataError, match=r"1 of 3 predictions of the val split are not finite\n  'val-1'\n"):
         trainer().validate(module(answers), datamodule=datamodule, verbose=False)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from cpnet.data.cleaning import FLOAT_NOISE_SEC, CleaningReport, clean
 from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.time_units import SECONDS, in_seconds
-from cpnet.errors import ConfigError, DataError, shown
+from cpnet.errors import ConfigError, DataError, quote, shown
 
 log = logging.getLogger(__name__)
 
@@ -129,11 +129,11 @@ def _warn_of_different_durations(moments: Iterable[Moment]) -> None:
 
 def _warn_of_shared_videos(moments: Mapping[str, Sequence[Moment]]) -> None:
     videos = {split: {normalise_id(moment.video) for moment in each} for split, each in moments.items()}
-    for split in videos.keys() - {"train"}:
-        if seen := sorted(videos[split] & videos["train"]):
+    for split in SPLITS[1:]:
+        if seen := sorted(videos.get(split, set()) & videos["train"]):
             log.warning(
                 "%s: %d of %d videos are in train too: %s; results on them do not show how a model does on new videos",
-                *(split, len(seen), len(videos[split]), ", ".join(shown(video, 60) for video in seen[:10])),
+                *(split, len(seen), len(videos[split]), quote(seen)),
             )
 
 

@@ -58,10 +58,11 @@ def check_unit(ends: Sequence[tuple[float, float]], *, split: str) -> None:
     elif share >= 1 / 2:
         unit = "milliseconds" if median(ratios) > 100 else "frames"
     if unit:
+        beyond = f"{len(ratios)} of {len(ends)} ends lie past the end of their video, and " if ratios else ""
         way = f"set dataset.time_unit={unit}" if unit in SECONDS else "divide by the frame rate, or correct durations"
         raise DataError(
-            f"{split}: the times of the annotations look like {unit}, not seconds: {len(ratios)} of {len(ends)} ends "
-            f"lie past the end of their video, and nearly all are at most {last:.4g}, in videos of {duration:.4g} s; "
+            f"{split}: the times of the annotations look like {unit}, not seconds: {beyond}nearly all ends are at most "
+            f"{last:.4g}, in videos of {duration:.4g} s; "
             f"{way} (docs/annotations.md), or set dataset.time_unit=seconds if they are seconds"
         )
     in_long = [end for end, duration in ends if duration > 150]

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cpnet.data.features.inspection import Inspection
-from cpnet.data.features.source import quote
+from cpnet.errors import quote
 from cpnet.files import replacing, write_json
 from cpnet.terminal import printable
 

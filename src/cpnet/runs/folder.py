@@ -104,8 +104,9 @@ def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> Path | None:
                 f"overrides, or train a new run with these weights: python -m cpnet.train init_from={found.path}"
             )
         log.warning("resuming with changed values of %s", ", ".join(changed))
-    if OmegaConf.select(cfg, "trainer.max_epochs", default=found.epoch + 1) <= found.epoch:
-        raise ConfigError(f"the run is in epoch {found.epoch + 1}; set epochs={found.epoch + 1} or more")
+    least = found.epoch + 1
+    if (epochs := OmegaConf.select(cfg, "trainer.max_epochs", default=least)) < least:
+        raise ConfigError(f"epochs={epochs}: the run is in epoch {least}; set epochs={least} or more")
     log.info("resuming from %s, written in epoch %d after step %d", found.path, found.epoch + 1, found.step)
     return found.path
 

@@ -26,8 +26,7 @@ def initialise(module: nn.Module, source: Checkpoint, vocabulary: Vocabulary) ->
     tables = {name for name, each in module.named_modules() if isinstance(each, nn.Embedding)}
     of_words = {f"{name}.weight" for name in tables if len(own[f"{name}.weight"]) == len(words)}
     wrong = of_words if source.vocabulary.words != words else set()
-    fit = {name: each for name, each in theirs.items() if name in own and own[name].shape == each.shape}
-    fit = {name: each for name, each in fit.items() if name not in wrong}
+    fit = {name: each for name, each in theirs.items() if name in own.keys() - wrong and own[name].shape == each.shape}
     others = [
         f"\n  {name}: {_shape(theirs.get(name))} in the checkpoint, {_shape(own.get(name))} in this model"
         f"{', for other words' if name in wrong else ''}"

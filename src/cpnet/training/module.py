@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from cpnet.batch import GroundingBatch, GroundingOutput
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import ConfigError, DataError, quote
 from cpnet.evaluation.functional import best_iou
 from cpnet.evaluation.metrics import grounding_metrics
 from cpnet.options import MetricsOptions
@@ -217,10 +217,5 @@ class GroundingModule(LightningModule):
             moments = loader.dataset.moments  # type: ignore[union-attr]
             raise DataError(
                 f"{len(indices)} of {len(moments)} predictions of the {split} split are not finite\n"
-                f"  {listed([moments[index].qid for index in indices])}\n  {NOT_FINITE}"
+                f"  {quote(moments[index].qid for index in indices)}\n  {NOT_FINITE}"
             )
-
-
-def listed(qids: Sequence[str]) -> str:
-    """Return the first ten qids."""
-    return ", ".join(qids[:10]) + (", ..." if len(qids) > 10 else "")

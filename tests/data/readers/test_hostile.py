@@ -154,9 +154,13 @@ CHARADES_PAIRS: list[Case] = [
     ("v 1 1e999##a word", "line 1: ", "'end' must be a finite number, found inf"),
     ("v 1 2##fine\rv 1 2## ", "line 2: ", "'query' must be a string that is not blank"),
     ("v 1 2##fine\nv 1 2##?!", "line 2: ", "the query '?!' has no words"),
-    ("v 1 2##fine\n\ufeffv 1 2##a word", "", "the first ones '\\ufeffv'; is this"),
-    ("\u200bv 1 2##a word", "", "the first ones '\\u200bv'; is this"),
-    ("".join(f"V{number:02} 1 2##a word\n" for number in range(12)) * 2, "", "'V08', 'V09'; is this"),  # ten of them
+    ("v 1 2##fine\n\ufeffv 1 2##a word", "", "pairs: '\\ufeffv'; is this"),
+    ("\u200bv 1 2##a word", "", "pairs: '\\u200bv'; is this"),
+    (
+        "".join(f"V{number:02} 1 2##a word\n" for number in range(12)) * 2,
+        "",
+        "'V08', 'V09', ...; is this",
+    ),  # ten of them
 ]
 CHARADES_DURATIONS: list[Case] = [
     ("id,duration\nv,3", "", "the columns 'id', 'length' are required, found ['id', 'duration']"),

@@ -100,7 +100,7 @@ def test_error_names_the_pairs_of_the_last_step(
     qids = [TRAIN[row].qid for number in batches for row in rows[number]]
     message = str(caught.value)
     assert message.startswith(f"epoch 0, batch {batches[-1]}: ")
-    assert f"pairs of the last step: {', '.join(qids[:10])}" in message
+    assert f"pairs of the last step: {', '.join(map(repr, qids[:10]))}" in message
     assert "trainer.detect_anomaly=true" in message
 
 

@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cpnet.data.features.source import quote
-from cpnet.errors import DataError
+from cpnet.errors import DataError, quote
 
 Shape = tuple[int, ...]
 

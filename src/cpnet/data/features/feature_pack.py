@@ -17,10 +17,10 @@ from cpnet.data.features.joined import JoinedFeatures, UnitedFeatures
 from cpnet.data.features.pack import Precision, pack
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.placement import Placement
-from cpnet.data.features.source import FeatureSource, fix_missing, last_part, quote
+from cpnet.data.features.source import FeatureSource, fix_missing, last_part
 from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.required_files import default_store, exists, paths_of
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import ConfigError, DataError, quote
 from cpnet.options import FeatureOptions, SourceOptions
 from cpnet.terminal import Progress, silent
 
@@ -168,12 +168,13 @@ def split_by_features(
     found: dict[str, list[Moment]] = {}
     missing: dict[str, list[Moment]] = {}
     for split, moments in splits.items():
-        found[split] = [moment for moment in moments if moment.video in source]
-        missing[split] = [moment for moment in moments if moment.video not in source]
+        videos = source.missing(moment.video for moment in moments)
+        absent = set(videos)
+        found[split] = [moment for moment in moments if moment.video not in absent]
+        missing[split] = [moment for moment in moments if moment.video in absent]
         needed = moments if on_missing == "error" or not found[split] else found[split]
         check_coverage(source, split=split, videos=[moment.video for moment in needed])
         if missing[split]:
-            videos = dict.fromkeys(moment.video for moment in missing[split])
             effect = "count as missed" if split == "test" else "are dropped"
             log.warning(
                 "%s: %d of %d pairs %s, because %d videos have no features in %s: %s (dataset.on_missing=drop)",

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from cpnet.data.features.arrays import SUFFIXES, Shape, array_shape, read_array, reading
 from cpnet.data.features.packed import is_packed
-from cpnet.data.features.source import FeatureSource, quote, stamp_of
-from cpnet.errors import DataError
+from cpnet.data.features.source import FeatureSource, stamp_of
+from cpnet.errors import DataError, quote
 from cpnet.options import SourceOptions
 
 log = logging.getLogger(__name__)

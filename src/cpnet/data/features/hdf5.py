@@ -14,8 +14,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from cpnet.data.features.source import FeatureSource, quote, stamp_of
-from cpnet.errors import DataError, cut, shown
+from cpnet.data.features.source import FeatureSource, stamp_of
+from cpnet.errors import DataError, cut, quote, shown
 from cpnet.options import SourceOptions
 
 

@@ -15,10 +15,10 @@ from cpnet.data.features import suspicious
 from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.hdf5 import Hdf5Features
 from cpnet.data.features.published import resembles
-from cpnet.data.features.source import FeatureSource, fix_missing, quote
+from cpnet.data.features.source import FeatureSource, fix_missing
 from cpnet.data.features.statistics import VideoStatistics, examine
 from cpnet.data.moment import Moment, normalise_id
-from cpnet.errors import DataError
+from cpnet.errors import DataError, quote
 from cpnet.terminal import Progress, silent
 
 UNUSUAL = 0.2  # relative deviation of a video's rate from the median

@@ -17,7 +17,6 @@ from cpnet.data.moment import normalise_id
 from cpnet.errors import DataError, shown
 
 TRIED = 10  # maximum number of videos whose shape is read to find a matrix
-SHOWN = 10  # maximum number of names that an error quotes before "..."
 
 
 def stamp_of(files: Iterable[os.DirEntry[str] | Path], *how: object) -> str:
@@ -37,16 +36,6 @@ def stamp_of(files: Iterable[os.DirEntry[str] | Path], *how: object) -> str:
             raise DataError(f"{os.fspath(file)} cannot be read ({error}); remove it, or copy it again") from error
         digest.update(os.fsencode(f"{file.name}\0{status.st_size}\0{status.st_mtime_ns}\n"))
     return digest.hexdigest()
-
-
-def quote(names: Iterable[str]) -> str:
-    """Join the first names of a list for an error.
-
-    >>> quote(["rgb", "flow"])
-    "'rgb', 'flow'"
-    """
-    names = list(names)
-    return ", ".join(shown(name, 60) for name in names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
 
 
 def last_part(name: str) -> str:
@@ -139,8 +128,10 @@ class FeatureSource(ABC):
         If no id matches, the id matches that differs in case, or whose last part, such as the file of a path, matches
         in any case, if there is only one.
         """
+        if (name := self._names.get(normalise_id(video))) is not None:
+            return name
         alike = self._alike.get(normalise_id(video.casefold()), set())
-        return self._names.get(normalise_id(video)) or (next(iter(alike)) if len(alike) == 1 else None)
+        return next(iter(alike)) if len(alike) == 1 else None
 
     def missing(self, videos: Iterable[str]) -> list[str]:
         """Return the videos without features, each once, in the order of ``videos``."""

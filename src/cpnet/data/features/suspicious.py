@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from statistics import median
 
-from cpnet.data.features.source import quote
 from cpnet.data.features.statistics import VideoStatistics
+from cpnet.errors import quote
 
 MANY = 3  # videos; fewer may be alike by chance
 LARGE = 1e4  # the gradients of an untrained CPNet are 0 there

@@ -11,10 +11,10 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from cpnet.errors import DataError, shown
+from cpnet.errors import DataError, quote, shown
 
 OTHER = "choose another reader (docs/annotations.md)"  # how a message may end
 _LINE = re.compile("^.*$", re.MULTILINE)
@@ -77,7 +77,7 @@ def _listed_rows(text: str, where: str) -> list[object] | None:
     if isinstance(value, dict) and "qid" not in value:
         lists = [key for key, each in value.items() if isinstance(each, list) and each and isinstance(each[0], dict)]
         if len(lists) > 1:
-            raise DataError(f"{where}: several lists of rows, {_names(lists)}; keep one of them")
+            raise DataError(f"{where}: several lists of rows, {quote(lists)}; keep one of them")
         value = value[lists[0]] if lists else value
     if isinstance(value, dict):
         return [value] if "\n" in text.strip() else None
@@ -116,10 +116,6 @@ def as_object(value: object, where: str) -> dict[str, object]:
     return value
 
 
-def _names(keys: Iterable[str]) -> str:
-    return ", ".join(shown(key, 60) for key in [*keys][:10])
-
-
 def as_list(value: object, name: str, where: str) -> list[object]:
     """Check that a value is a list, and return it."""
     if not isinstance(value, list):
@@ -132,7 +128,7 @@ def member(entry: dict[str, object], key: str, where: str, *also: str) -> object
     for name in (key, *also):
         if name in entry:
             return entry[name]
-    raise DataError(f"{where}: the key {key!r} is missing, found {_names(entry) or 'no keys'}; add it, or {OTHER}")
+    raise DataError(f"{where}: the key {key!r} is missing, found {quote(entry) or 'no keys'}; add it, or {OTHER}")
 
 
 def objects(entry: dict[str, object], key: str, where: str) -> list[dict[str, object]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cpnet.data.moment import normalise_id
 from cpnet.data.readers.checks import as_positive, member, parse_number, parse_object, read_text
-from cpnet.errors import DataError, cut, shown
+from cpnet.errors import DataError, cut, quote, shown
 
 
 def read_table(path: Path | str, *columns: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -49,8 +49,7 @@ def read_durations(path: Path | str, *, videos: Sequence[str], annotations: Path
         if durations.setdefault(video, duration) != duration:
             raise DataError(f"{where}: a second length for {cut(name)}, {durations[video]} before; keep the right one")
     if missing := [video for video in dict.fromkeys(videos) if normalise_id(video) not in durations]:
-        first = ", ".join(shown(video, 60) for video in missing[:10])
-        complaint = f"no duration for {len(missing)} videos of {annotations}, the first ones {first}"
+        complaint = f"no duration for {len(missing)} videos of {annotations}: {quote(missing)}"
         raise DataError(f"{path}: {complaint}; is this the file of the same split?")
     return {video: durations[normalise_id(video)] for video in videos}
 

@@ -9,8 +9,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from cpnet.errors import DataError
-from cpnet.training.module import NOT_FINITE, GroundingModule, listed
+from cpnet.errors import DataError, quote
+from cpnet.training.module import NOT_FINITE, GroundingModule
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +58,6 @@ class NonFinite(Callback):
             qids = [moments[index].qid for index in torch.cat(self._indices).tolist()]
             raise DataError(
                 f"{place}: gradients were not finite in {row} steps in a row (callbacks.non_finite.limit)\n"
-                f"  pairs of the last step: {listed(qids)}\n"
+                f"  pairs of the last step: {quote(qids)}\n"
                 f"  {NOT_FINITE}\n  To find the operation that fails, rerun with trainer.detect_anomaly=true"
             )

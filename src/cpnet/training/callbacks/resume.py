@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoi
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from cpnet.runs.checkpoint import KEY
+from cpnet.training.epoch_means import gather
 from cpnet.training.module import GroundingModule
 
 log = logging.getLogger(__name__)
@@ -45,10 +46,7 @@ class ExactResume(Checkpoint):
         """Add the state of each process. All processes call this together."""
         assert isinstance(pl_module, GroundingModule)
         own = {"random": random_state(), "means": pl_module.means["train"].state_dict()}
-        processes: list[Any] = [own] * trainer.world_size
-        if trainer.world_size > 1:
-            torch.distributed.all_gather_object(processes, own)
-        checkpoint["processes"] = processes
+        checkpoint["processes"] = gather(own)
         checkpoint["should_stop"], checkpoint["plan"] = trainer.should_stop, self._plan
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
