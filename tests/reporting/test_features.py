@@ -174,7 +174,7 @@ def test_table_names_the_defects(tmp_path: Path) -> None:
 
 def test_table_of_a_pack_without_a_problem(tmp_path: Path) -> None:
     text = publish(inspection(looks_like=("one pack",), but=("another, but: layout npy, not pt",)), tmp_path)
-    assert "no problem: all features that the splits need are finite and of the right width" in text
+    assert "no problem: all features found for the splits are finite and of the right width" in text
     assert "problem: " not in text.replace("no problem: ", "")
     assert rows(text)["looks like"] == "one pack"
 

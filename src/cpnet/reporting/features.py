@@ -39,7 +39,7 @@ def publish(inspection: Inspection, folder: Path, *, console: Console | None = N
         for line in report[f"{kind}s"]:
             console.print(Text.assemble((f"{kind}:", style), f" {printable(line)}"), soft_wrap=True)
     if not report["problems"] and not report["warnings"]:
-        console.print("no problem: all features that the splits need are finite and of the right width")
+        console.print("no problem: all features found for the splits are finite and of the right width")
     console.print(f"outputs: {folder}", soft_wrap=True, highlight=False, markup=False)
 
 
