@@ -57,7 +57,10 @@ ROOMS = {
         ("torch", "omegaconf", "filelock"),
     ),
     "launch": Room(
-        ("errors", "files", "terminal", "options", "config", "data.required_files", "runs", "launch"),
+        (
+            *("errors", "files", "terminal", "options", "config", "data.required_files", "runs", "launch"),
+            "training.threads",
+        ),
         ("hydra", "omegaconf", "optuna", "torch"),
     ),
     "tracking": Room(
@@ -75,6 +78,7 @@ ROOMS = {
         ),
         ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric"),
     ),
+    "training.threads": Room(("config.resolvers",), ("torch",)),  # before torch, except in functions
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
     "evaluate": Room(("options", "launch", "evaluation", "runs", "training", "grounder"), ("omegaconf",)),
     "grounder": Room(

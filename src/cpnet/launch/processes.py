@@ -26,6 +26,7 @@ from omegaconf import DictConfig, ListConfig
 from cpnet.config.resolvers import under_slurm
 from cpnet.errors import ConfigError
 from cpnet.launch.sweep import command_line
+from cpnet.training import threads
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -62,6 +63,7 @@ def run_in_processes(cfg: DictConfig, command: str) -> bool:
             with (folder / f"process_{rank}.log").open("wb") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
+    threads.choose()  # jobs of other launchers do not pass through command.run
     return False
 
 
@@ -94,7 +96,8 @@ def run_ranks(line: Sequence[str], count: int) -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # _reason reports failures
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(each.name for each in FORWARDED)
     # The job name tells Lightning that SLURM did not start these processes.
-    shared = {PARENT: str(os.getpid()), "WORLD_SIZE": str(count), "SLURM_JOB_NAME": "interactive"}
+    shared = {PARENT: str(os.getpid()), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    shared |= {"SLURM_JOB_NAME": "interactive"}
     shared |= {"MASTER_PORT": str(get_free_port())}  # type: ignore[no-untyped-call]
     handlers = {number: signal.getsignal(number) for number in FORWARDED}  # torch replaces them
     with tempfile.TemporaryDirectory() as errors:

@@ -29,6 +29,7 @@ from cpnet.training.instantiate import config_errors, containers, instantiate_al
 from cpnet.training.measure import measure, timed
 from cpnet.training.module import NOT_FINITE, GroundingModule
 from cpnet.training.precision import choose_precision
+from cpnet.training.threads import watch
 
 
 def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
@@ -77,6 +78,7 @@ def prepare_run(cfg: DictConfig) -> None:
     Raises:
         ConfigError: the precision or the seed is invalid
     """
+    watch()
     prepare_process()
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     with config_errors("seed"):

@@ -1,0 +1,177 @@
+"""Number of OpenMP threads of a command, and how they wait for each other.
+
+``choose`` runs before torch is imported, ``watch`` after it. Settings of the user win. Outside of Linux, and with an
+OpenMP other than libgomp, torch's defaults stay.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import math
+import os
+import re
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from cpnet.config.resolvers import under_slurm
+
+log = logging.getLogger(__name__)
+
+NUMBER = "OMP_NUM_THREADS"
+CHOSEN = "CPNET_THREADS"  # our number and its reason; tells child processes that the number is not the user's
+JOBS = "CPNET_JOBS"  # jobs that a sweep runs at a time
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+EVERY_SEC = 0.5  # between looks at the load
+CONTENDED, FREE = 0.2, 0.05  # seconds per second that all threads together wait for a core
+CALM = 10  # looks at free cores after which threads spin again
+
+
+def choose(root: Path = Path("/")) -> None:
+    """Set ``OMP_NUM_THREADS`` if torch's default, a thread per core, is too many. ``root`` has ``proc`` and ``sys``."""
+    ours = os.environ.pop(CHOSEN, "").partition(" ")[0]
+    if os.environ.get(NUMBER, ours) != ours:
+        return
+    os.environ.pop(NUMBER, None)
+    cores = physical_cores(root)
+    number, reason = share(cores, quota(root))
+    if number < cores:
+        os.environ |= {NUMBER: str(number), CHOSEN: f"{number} of {cores} cores: {reason}"}
+
+
+def share(cores: int, quota: float) -> tuple[int, str]:
+    """Return the number of threads for one of the run's processes on this machine, and what limits it."""
+    available, reasons = float(cores), []
+    tasks = _number("SLURM_NTASKS_PER_NODE", _number("SLURM_TASKS_PER_NODE", 1)) if under_slurm() else 1
+    if tasks > 1:  # SLURM may or may not have restricted this task to its own cores
+        available = min(available, _number("SLURM_CPUS_ON_NODE", cores) // tasks)
+        reasons.append(f"{tasks} SLURM tasks")
+    if quota < available:
+        available = quota
+        reasons.append(f"quota of {quota:.3g}")
+    for name, what in ((JOBS, "jobs at a time"), ("LOCAL_WORLD_SIZE", "processes")):
+        if (beside := _number(name, 1)) > 1:
+            available /= beside
+            reasons.append(f"{beside} {what}")
+    return max(1, int(available)), ", ".join(reasons)
+
+
+def _number(name: str, default: int) -> int:
+    """Return the first number of an environment variable, such as 4 of SLURM's ``4(x2),1``."""
+    found = re.match(r"[1-9][0-9]{0,6}", os.environ.get(name, ""))
+    return int(found[0]) if found else default
+
+
+def cpus() -> set[int]:
+    """Return the CPUs that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def physical_cores(root: Path) -> int:
+    """Count the cores that this process may use; torch has one thread for all CPUs of a core."""
+    siblings = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    return len({_text(root / siblings.format(cpu)) or f"only {cpu}" for cpu in cpus()})
+
+
+def quota(root: Path) -> float:
+    """Return the number of cores that the cgroup of this process and its parents allow; infinity without a limit."""
+    return min(map(cgroup_quota, cgroups(root)), default=math.inf)
+
+
+def cgroups(root: Path) -> Iterator[Path]:
+    """Yield the folders of this process's cgroup and its parents, in versions 1 and 2 of the interface."""
+    rows = [line.split(":", 2) for line in _text(root / "proc/self/cgroup").splitlines() if line.count(":") > 1]
+    paths = {name: path for _, controllers, path in rows for name in controllers.split(",")}  # version 2 has no name
+    for line in _text(root / "proc/self/mountinfo").splitlines():
+        mount, _, system = line.partition(" - ")
+        start, place = (*mount.split(" "), *[""] * 5)[3:5]
+        kind, options = system.split(" ")[0], system.split(" ")[-1].split(",")
+        path = PurePosixPath(paths.get("" if kind == "cgroup2" else "cpu", "/"))
+        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options):
+            within = path.relative_to(start) if path.is_relative_to(start) else PurePosixPath()
+            yield from (root / place.lstrip("/") / each for each in (within, *within.parents))
+
+
+def cgroup_quota(cgroup: Path) -> float:
+    """Return the number of cores that the processes of a cgroup may use; infinity without a limit."""
+    version_1 = [_text(cgroup / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+    with suppress(ValueError, ZeroDivisionError):  # "max", or no file
+        used, period = map(int, _text(cgroup / "cpu.max").split() or version_1)
+        return used / period if used > 0 else math.inf
+    return math.inf
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+@cache
+def watch() -> None:
+    """Log the number of threads, and let them sleep while they wait whenever other processes compete for the cores.
+
+    By default a waiting thread spins for milliseconds before it sleeps. On free cores this makes a step a sixth faster.
+    Beside other processes the spinning threads keep those from running for which they wait: a step may take 30 times as
+    long. The number of threads, and with it rounding, does not change.
+    """
+    import torch
+
+    if chosen := os.environ.get(CHOSEN):
+        log.info("threads: %s; set %s to choose another number", chosen, NUMBER)
+    number = torch.get_num_threads()
+    mapped = {line.split(maxsplit=5)[-1] for line in _text(Path("/proc/self/maps")).splitlines() if "/libgomp" in line}
+    if mapped and number > 1 and not any(name in os.environ for name in WAITING):
+        libraries = [ctypes.CDLL(path) for path in sorted(mapped)]
+        threading.Thread(target=_watch, args=(libraries, len(cpus()) - number + 2), daemon=True).start()
+
+
+def _watch(libraries: Sequence[ctypes.CDLL], size: int) -> None:
+    idle: threading.Event | None = None
+    calm, known = 0, False
+    now = time.monotonic(), time.process_time(), seconds_waited()
+    while True:
+        time.sleep(EVERY_SEC)
+        before, now = now, (time.monotonic(), time.process_time(), seconds_waited())
+        passed, worked, waited = (late - early for late, early in zip(now, before, strict=True))
+        if waited > FREE * passed:
+            calm = 0
+        elif worked > passed / 2:  # a process that reads files does not notice others
+            calm += 1
+        if idle is None and waited > CONTENDED * passed:
+            idle = start_idle_threads(libraries, size)
+            if not known:
+                log.info("threads: other processes use these cores, so threads sleep while they wait")
+            known = True
+        elif idle and calm >= CALM:
+            idle.set()
+            idle = None
+
+
+def start_idle_threads(libraries: Sequence[ctypes.CDLL], size: int) -> threading.Event:
+    """Start threads that do nothing; return the event that ends them. With them, all threads sleep while they wait.
+
+    While a process has more threads than CPUs, libgomp spins only 100 times before a thread sleeps, not 300,000 times
+    (its manual, ``GOMP_SPINCOUNT``). No other setting of waiting can be changed once the library is loaded.
+    """
+    ended = threading.Event()
+
+    def run() -> None:
+        nothing = ctypes.CDLL(None).free  # of the null pointer
+        for library in libraries:
+            library.GOMP_parallel(nothing, None, size, 0)
+        ended.wait()
+
+    threading.Thread(target=run, daemon=True).start()
+    return ended
+
+
+def seconds_waited() -> float:
+    """Return how long the threads of this process, together, were ready to run and had no core."""
+    texts = [_text(path).split() for path in Path("/proc/self/task").glob("*/schedstat")]
+    return sum(int(text[1]) for text in texts if len(text) > 1) / 1e9
