@@ -1,10 +1,7 @@
 """Training beside busy processes: our threads and their waiting against fixed settings. At most 6 minutes.
 
-    python benchmarks/contention.py
-
-Each setting trains the small model on the synthetic corpus in a process of its own. They take turns of about a second.
-A busy process is a loop in Python in a session of its own, as other users' processes are. Figures are milliseconds a
-step: medians of the turns. "default" is what torch and libgomp do without any setting.
+Each setting trains the small model on the synthetic corpus in a process of its own; they take turns of a second.
+A busy process is a loop in Python in a session of its own, as other users' are. Figures are medians of the turns.
 """
 
 from __future__ import annotations
@@ -14,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +24,7 @@ from cpnet.training import threads
 from machine import describe
 
 TURN_SEC, MOST_STEPS = 1.0, 8  # a turn ends when either is reached
-ROUNDS, ROUNDS_OF_OTHERS = 12, 1  # beside busy processes, a step of the default may take 10 seconds
+ROW_SEC, ROUNDS = 45.0, 12  # so does a row; the others than ours and its rivals take one turn, in which a step may hang
 SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv.pop(1))  # for Turns, below
@@ -95,64 +92,62 @@ def turn(training: Any) -> float:
     raise SystemExit("a training ended early")
 
 
-def end(processes: Any) -> None:
+def end(processes: Iterable[Any]) -> None:
     """Kill processes."""
     for each in processes:
         each.kill()
         each.wait()
 
 
-def compare(where: str, running: Mapping[str, Any], *, against: Sequence[str], limit: float, busy: int = 0) -> None:
-    """Print a row: the steps of all settings, and ours over the fastest of ``against``."""
+def compare(where: str, running: Mapping[str, Any], *, rivals: Sequence[str], limit: float, busy: int = 0) -> None:
+    """Print a row: the milliseconds a step of all settings, and ours over the fastest of its rivals."""
     line = [sys.executable, "-c", "while True: pass"]
     loops = [subprocess.Popen(line, start_new_session=True) for _ in range(busy)]
-    turns: dict[str, list[float]] = {name: [] for name in running}
-    try:
-        for number in range(ROUNDS):
-            for name, training in running.items():
-                if name in ("ours", *against) or number < ROUNDS_OF_OTHERS:
-                    turns[name].append(turn(training))
-    finally:
-        end(loops)
+    turns = {name: [turn(training)] for name, training in running.items()}
+    until = time.monotonic() + ROW_SEC
+    while len(turns["ours"]) < ROUNDS and time.monotonic() < until:
+        for name in ("ours", *rivals):
+            turns[name].append(turn(running[name]))
+    end(loops)
     steps = {name: median(each) for name, each in turns.items()}
-    ratio = steps["ours"] / min(steps[name] for name in against)
     figures = ", ".join(f"{name} {step:.0f}" for name, step in steps.items())
-    print(f"{where}: {figures} ms; ours over {' or '.join(against)} {ratio:.2f} (at most {limit})", flush=True)
+    ratio = steps["ours"] / min(steps[name] for name in rivals)
+    print(f"{where}: {figures} ms; ours over {' or '.join(rivals)} {ratio:.2f} (at most {limit})", flush=True)
 
 
-@contextmanager
-def quota_of_one_core() -> Iterator[Path | None]:
-    """Make a cgroup with a quota of one core, or None if this user may not."""
+def limited_cgroup() -> Path | None:
+    """Make a cgroup with a quota of one core, if this user may."""
     folder = next(threads.cgroups(Path("/")), Path("/nowhere")) / f"contention-{os.getpid()}"
-    made = False
-    with suppress(OSError):
+    try:
         folder.mkdir()
-        made = True
-        name, text = ("cpu.max", "100000 100000") if (folder / "cpu.max").exists() else ("cpu.cfs_quota_us", "100000")
-        (folder / name).write_text(text)
-    limited = made and threads.cgroup_quota(folder) == 1
-    yield folder if limited else None
-    if made:
-        folder.rmdir()
+    except OSError:
+        return None
+    for name, text in (("cpu.max", "100000 100000"), ("cpu.cfs_quota_us", "100000")):
+        if (folder / name).exists():
+            (folder / name).write_text(text)
+            return folder
+    folder.rmdir()
+    return None
 
 
 def main() -> None:
     """Print the rows."""
     print(f"{describe()}; load {os.getloadavg()[0]:.1f} before the first row", flush=True)
-    with tempfile.TemporaryDirectory() as place, quota_of_one_core() as cgroup:
+    with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         with trainings(folder, [*SETTINGS]) as running:
-            compare("nothing else", running, against=["default"], limit=1.03)
+            compare("nothing else", running, rivals=["default"], limit=1.03)
             for busy in (1, 2):
-                compare(f"{busy} busy", running, against=["passive", "one thread"], limit=1.15, busy=busy)
+                compare(f"{busy} busy", running, rivals=["passive", "one thread"], limit=1.15, busy=busy)
         with trainings(folder, ["ours", "one thread"], prefix=["taskset", "-c", str(min(threads.cpus()))]) as running:
-            compare("one CPU by taskset", running, against=["one thread"], limit=1.1)
-        if cgroup is None:
+            compare("one CPU by taskset", running, rivals=["one thread"], limit=1.1)
+        if (cgroup := limited_cgroup()) is None:
             print("quota of one core: skipped, because this user may not make a cgroup with the controller cpu")
             return
         enter = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$@"', "sh"]
         with trainings(folder, ["ours", "default", "one thread"], prefix=enter) as running:
-            compare("quota of one core", running, against=["one thread"], limit=1.1)
+            compare("quota of one core", running, rivals=["one thread"], limit=1.1)
+        cgroup.rmdir()
 
 
 if __name__ == "__main__":

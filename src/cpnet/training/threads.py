@@ -1,7 +1,6 @@
-"""Number of OpenMP threads of a command, and how they wait for each other.
+"""Number of OpenMP threads, chosen before torch is imported, and how they wait for each other. The user's settings win.
 
-``choose`` runs before torch is imported, ``watch`` after it. Settings of the user win. Outside of Linux, and with an
-OpenMP other than libgomp, torch's defaults stay.
+Other systems than Linux, and another OpenMP than libgomp, keep torch's waiting.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ NUMBER = "OMP_NUM_THREADS"
 CHOSEN = "CPNET_THREADS"  # our number and its reason; tells child processes that the number is not the user's
 JOBS = "CPNET_JOBS"  # jobs that a sweep runs at a time
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
-EVERY_SEC = 0.5  # between looks at the load
-CONTENDED, FREE = 0.2, 0.05  # seconds per second that all threads together wait for a core
-CALM = 10  # looks at free cores after which threads spin again
+LOOK_SEC = 0.25  # a look at the load, while waiting threads spin
+SLEEPING_SEC = 20.0  # they sleep after a look at contended cores, until the next look
+CONTENDED = 0.3  # seconds per second that all threads together are ready to run and have no core
 
 
 def choose(root: Path = Path("/")) -> None:
@@ -132,25 +131,17 @@ def watch() -> None:
 
 
 def _watch(libraries: Sequence[ctypes.CDLL], size: int) -> None:
-    idle: threading.Event | None = None
-    calm, known = 0, False
-    now = time.monotonic(), time.process_time(), seconds_waited()
+    level = logging.INFO
     while True:
-        time.sleep(EVERY_SEC)
-        before, now = now, (time.monotonic(), time.process_time(), seconds_waited())
-        passed, worked, waited = (late - early for late, early in zip(now, before, strict=True))
-        if waited > FREE * passed:
-            calm = 0
-        elif worked > passed / 2:  # a process that reads files does not notice others
-            calm += 1
-        if idle is None and waited > CONTENDED * passed:
-            idle = start_idle_threads(libraries, size)
-            if not known:
-                log.info("threads: other processes use these cores, so threads sleep while they wait")
-            known = True
-        elif idle and calm >= CALM:
-            idle.set()
-            idle = None
+        before, began = seconds_waited(), time.monotonic()
+        time.sleep(LOOK_SEC)
+        if seconds_waited() - before < CONTENDED * (time.monotonic() - began):
+            continue
+        log.log(level, "threads: other processes use these cores, so threads sleep while they wait")
+        level = logging.DEBUG
+        idle = start_idle_threads(libraries, size)
+        time.sleep(SLEEPING_SEC)
+        idle.set()
 
 
 def start_idle_threads(libraries: Sequence[ctypes.CDLL], size: int) -> threading.Event:
