@@ -25,13 +25,6 @@ from machine import describe
 
 TURN_SEC, MOST_STEPS = 1.0, 8  # a turn ends when either is reached
 ROW_SEC, ROUNDS = 45.0, 12  # so does a row; the others than ours and its rivals take one turn, in which a step may hang
-SCRIPT = """
-import sys
-sys.path.insert(0, sys.argv.pop(1))  # for Turns, below
-from cpnet import train
-from cpnet.launch import command
-command.run(train.main, config_name="train")
-"""
 TRAINING = [
     *("model=cpnet_small", "epochs=100000", "trainer.check_val_every_n_epoch=100000", "trainer.accelerator=cpu"),
     *("trainer.compile=false", "trainer.enable_progress_bar=false", "+callbacks.turns._target_=contention.Turns"),
@@ -69,14 +62,14 @@ class Turns(Callback):
 def trainings(folder: Path, names: Sequence[str], *, prefix: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """Start a training with each setting, by a command that begins with ``prefix``, and end them."""
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "CPNET_"))}
-    command = [*prefix, sys.executable, "-c", SCRIPT, str(Path(__file__).parent), *TRAINING, f"data_dir={folder}/data"]
+    plain |= {"CPNET_TRUSTED": "contention", "PYTHONPATH": os.pathsep.join(sys.path)}  # for Turns
+    command = [*prefix, sys.executable, "-m", "cpnet.train", *TRAINING, f"data_dir={folder}/data"]
     running: dict[str, Any] = {}
     try:
         for name in names:
             line = [*command, f"hydra.run.dir={folder}/{name.replace(' ', '_')}"]
-            environment = plain | {"CPNET_TRUSTED": "contention"} | SETTINGS[name]
             pipe = subprocess.PIPE
-            running[name] = subprocess.Popen(line, env=environment, text=True, stdin=pipe, stdout=pipe)
+            running[name] = subprocess.Popen(line, env=plain | SETTINGS[name], text=True, stdin=pipe, stdout=pipe)
             turn(running[name])
         yield running
     finally:
@@ -120,14 +113,11 @@ def limited_cgroup() -> Path | None:
     folder = next(threads.cgroups(Path("/")), Path("/nowhere")) / f"contention-{os.getpid()}"
     try:
         folder.mkdir()
+        version_2 = (folder / "cgroup.controllers").exists()
+        (folder / ("cpu.max" if version_2 else "cpu.cfs_quota_us")).write_text("100000")  # microseconds of 100,000
     except OSError:
         return None
-    for name, text in (("cpu.max", "100000 100000"), ("cpu.cfs_quota_us", "100000")):
-        if (folder / name).exists():
-            (folder / name).write_text(text)
-            return folder
-    folder.rmdir()
-    return None
+    return folder
 
 
 def main() -> None:
@@ -141,13 +131,13 @@ def main() -> None:
                 compare(f"{busy} busy", running, rivals=["passive", "one thread"], limit=1.15, busy=busy)
         with trainings(folder, ["ours", "one thread"], prefix=["taskset", "-c", str(min(threads.cpus()))]) as running:
             compare("one CPU by taskset", running, rivals=["one thread"], limit=1.1)
-        if (cgroup := limited_cgroup()) is None:
-            print("quota of one core: skipped, because this user may not make a cgroup with the controller cpu")
-            return
-        enter = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$@"', "sh"]
-        with trainings(folder, ["ours", "default", "one thread"], prefix=enter) as running:
-            compare("quota of one core", running, rivals=["one thread"], limit=1.1)
-        cgroup.rmdir()
+        if cgroup := limited_cgroup():
+            enter = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$@"', "sh"]
+            with trainings(folder, ["ours", "default", "one thread"], prefix=enter) as running:
+                compare("quota of one core", running, rivals=["one thread"], limit=1.1)
+            cgroup.rmdir()
+        else:
+            print("quota of one core: skipped, because this user may not limit a cgroup's processor time")
 
 
 if __name__ == "__main__":

@@ -64,7 +64,7 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
         warnings.filterwarnings("ignore", message=message)
     logging.setLogRecordFactory(PrintableRecord)
     processes.die_with_parent()
-    if not {"--multirun", "-m"} & set(sys.argv[1:]):  # jobs may run elsewhere, and choose for themselves
+    if not {"--multirun", "-m"} & set(sys.argv[1:]):  # jobs choose for themselves, maybe elsewhere
         threads.choose()
     register_schemas()
     main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)

@@ -26,7 +26,6 @@ from omegaconf import DictConfig, ListConfig
 from cpnet.config.resolvers import under_slurm
 from cpnet.errors import ConfigError
 from cpnet.launch.sweep import command_line
-from cpnet.training import threads
 
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
@@ -63,7 +62,6 @@ def run_in_processes(cfg: DictConfig, command: str) -> bool:
             with (folder / f"process_{rank}.log").open("wb") as log:
                 os.dup2(log.fileno(), 1)
                 os.dup2(log.fileno(), 2)
-    threads.choose()  # jobs of other launchers do not pass through command.run
     return False
 
 

@@ -115,9 +115,8 @@ def _text(path: Path) -> str:
 def watch() -> None:
     """Log the number of threads, and let them sleep while they wait whenever other processes compete for the cores.
 
-    By default a waiting thread spins for milliseconds before it sleeps. On free cores this makes a step a sixth faster.
-    Beside other processes the spinning threads keep those from running for which they wait: a step may take 30 times as
-    long. The number of threads, and with it rounding, does not change.
+    By default a waiting thread spins for milliseconds before it sleeps: a sixth faster on free cores, up to 30 times
+    slower where it keeps those from running for which it waits. Results are the same to the last bit.
     """
     import torch
 
