@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import LambdaCallback
 from torch import nn
 from torch.optim import SGD
 
 from commands import spawn
 from corpora import TEST, TRAIN, Table, ready, trainer, write_corpus
+from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.errors import ConfigError
 from cpnet.training import compilation
-from cpnet.training.compilation import Compilation, compile_model, is_compiled, missing, seconds_left
+from cpnet.training.compilation import Compilation, compile_model, is_compiled, missing, training_flops
 from cpnet.training.losses import GroundingLoss
 from cpnet.training.module import GroundingModule
 
@@ -36,71 +42,103 @@ def _no_compiler_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(compilation, "compile_model", lambda model, device: None)
 
 
-def module() -> GroundingModule:
+def module(model: type[Table] = Table) -> GroundingModule:
     return GroundingModule(
-        model=Table(torch.rand(max(len(TRAIN), len(TEST)), 2)),
+        model=model(torch.rand(max(len(TRAIN), len(TEST)), 2)),
         loss=GroundingLoss(),
-        optimizer=lambda parameters: SGD(parameters, lr=0.0),
+        optimizer=lambda parameters: SGD(parameters, lr=0.1),
     )
 
 
 @pytest.mark.parametrize(
-    ("pace", "epochs", "current", "batch", "left"),
-    [(1.0, 31, 0, 8, 301.0), (1.0, 30, 0, 8, 291.0), (0.5, 4, 1, 4, 12.5), (2.0, 1, 0, 9, 0.0)],
-)
-def test_seconds_left_of_a_training(pace: float, epochs: int, current: int, batch: int, left: float) -> None:
-    assert seconds_left(pace, batches=10, epochs=epochs, current_epoch=current, batch=batch) == left
-
-
-@pytest.mark.parametrize(
-    ("when", "worth", "epochs", "compiled"),
+    ("when", "devices", "worth", "compiled"),
     [
-        ("true", 1e9, 1, True),
-        ("false", -1e9, 2, False),
-        ("auto", -1e9, 2, True),
-        ("auto", 1e9, 2, False),
-        ("auto", -1e9, 1, False),  # 7 batches show no pace
+        ("true", (), 1e9, True),
+        ("false", ("cpu",), -1.0, False),
+        ("auto", ("cpu",), -1.0, True),
+        ("auto", ("cpu",), 1e9, False),
+        ("auto", None, -1.0, False),  # as shipped, on a CPU
     ],
 )
 def test_a_training_is_compiled_as_configured(
     when: str,
+    devices: tuple[str, ...] | None,
     worth: float,
-    epochs: int,
     compiled: bool,
     datamodule: GroundingDataModule,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(compilation, "AUTO_DEVICES", compilation.AUTO_DEVICES if devices is None else devices)
     monkeypatch.setattr(compilation, "WORTH_SECONDS", worth)
-    run = trainer(max_epochs=epochs, limit_val_batches=0, callbacks=[Compilation(when, cache=Path("cache"))])
+    run = trainer(max_epochs=1, limit_val_batches=0, callbacks=[Compilation(when, cache=Path("cache"))])
     run.fit(module(), datamodule=datamodule)
     assert is_compiled(run) is compiled
 
 
-def test_a_test_alone_is_compiled_as_configured(datamodule: GroundingDataModule) -> None:
-    run = trainer(callbacks=[Compilation("true", cache=Path("cache"))])
-    run.test(module(), datamodule=datamodule, verbose=False)
-    assert is_compiled(run)
-    assert not is_compiled(trainer())
-
-
-@pytest.mark.parametrize("decided", [True, False])
-def test_a_resumed_training_keeps_the_decision(
-    decided: bool, datamodule: GroundingDataModule, monkeypatch: pytest.MonkeyPatch
+def test_auto_sees_the_whole_run_after_a_resume(
+    datamodule: GroundingDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # The pace of the rest would decide the opposite.
-    monkeypatch.setattr(compilation, "WORTH_SECONDS", 1e9 if decided else -1e9)
-    before, after = (Compilation("auto", cache=Path("cache")) for _ in range(2))
-    before.decided = decided
-    after.load_state_dict(before.state_dict())
-    trainer(max_epochs=3, limit_val_batches=0, callbacks=[after]).fit(module(), datamodule=datamodule)
-    assert (after.decided, after.compiled) == (decided, decided)
+    monkeypatch.setattr(compilation, "AUTO_DEVICES", ("cpu",))
+    caplog.set_level(logging.INFO)
+    path = tmp_path / "last.ckpt"
+    for resumed in (None, path):
+        saving = LambdaCallback(on_train_epoch_end=lambda run, _: path.exists() or run.save_checkpoint(path))
+        callbacks = [Compilation("auto", cache=Path("cache")), saving]
+        run = trainer(max_epochs=3, limit_val_batches=0, accumulate_grad_batches=2, callbacks=callbacks)
+        run.fit(module(), datamodule=datamodule, ckpt_path=resumed, weights_only=True)
+    first, second = (line for line in caplog.messages if line.startswith("training takes"))
+    assert first == second
+    assert "(24 batches of 0 FLOPs)" in first  # 3 epochs of 7 batches, two to a step; a table multiplies nothing
+
+
+def test_flops_of_training() -> None:
+    """The product of (B, n) and (n, m) takes 2 B n m FLOPs, and each of its two gradients as many."""
+    layers = nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.5), nn.Linear(5, 2)).train()
+    before = torch.get_rng_state()
+    assert training_flops(layers, torch.zeros(4, 3)) == 3 * 2 * 4 * (3 * 5 + 5 * 2)  # type: ignore[arg-type]
+    assert torch.equal(torch.get_rng_state(), before)
+    assert layers.training
+
+
+class Watched(Table):
+    """A table that draws a random number at each step, and records whether it is compiled."""
+
+    compiled: ClassVar[list[bool]] = []
+
+    def forward(self, batch: GroundingBatch) -> GroundingOutput:
+        self.compiled.append(torch.compiler.is_compiling())
+        output = super().forward(batch)
+        return replace(output, span=output.span * torch.rand(()))
+
+
+def test_only_training_is_compiled_and_its_cost_changes_no_weight(
+    datamodule: GroundingDataModule, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(compilation, "compile_model", lambda model, device: model.compile(backend="eager"))
+    caplog.set_level(logging.INFO)
+    weights = []
+    for when in ("false", "true"):
+        Watched.compiled.clear()
+        torch.manual_seed(0)
+        run = trainer(max_epochs=1, limit_train_batches=2, callbacks=[Compilation(when, cache=Path("cache"))])
+        run.fit(made := module(Watched), datamodule=datamodule)
+        weights.append(made.model.table)
+    run.test(made, datamodule=datamodule, verbose=False)
+    # A step, passes of each kind to time them, a step, one batch of validation, three of the test.
+    *timed, last, _, _, _, _ = Watched.compiled
+    assert (timed, last) == (sorted(timed, reverse=True), True)
+    assert not any(Watched.compiled[-4:])
+    assert torch.equal(*weights)
+    (line,) = (each for each in caplog.messages if each.startswith("compiled in"))
+    assert re.fullmatch(r"compiled in \d+ s; .*: \d+\.\d ms, not compiled \d+\.\d ms: compiling .*", line)
 
 
 def test_without_a_compiler(datamodule: GroundingDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compilation, "missing", lambda device: f"no compiler for {device}")
-    monkeypatch.setattr(compilation, "WORTH_SECONDS", -1e9)
+    monkeypatch.setattr(compilation, "WORTH_SECONDS", -1.0)
+    monkeypatch.setattr(compilation, "AUTO_DEVICES", ("cpu",))
     automatic = Compilation("auto", cache=Path("cache"))
-    trainer(max_epochs=2, limit_val_batches=0, callbacks=[automatic]).fit(module(), datamodule=datamodule)
+    trainer(max_epochs=1, limit_val_batches=0, callbacks=[automatic]).fit(module(), datamodule=datamodule)
     assert not automatic.compiled
     message = r"^trainer\.compile=true: no compiler for cpu, or set trainer\.compile=false$"
     with pytest.raises(ConfigError, match=message):
