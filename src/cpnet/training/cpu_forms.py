@@ -146,14 +146,16 @@ class FusedContextAwareModule(ContextAwareModule):
     project = staticmethod(fused_linear)
 
 
-class FusedDownSampling(DownSampling):
-    """Pooling without bools."""
+def finite_maximum(a: Tensor, b: Tensor) -> Tensor:
+    """Compute the maximum of finite numbers without bools; if they are equal, the gradient is that of ``a`` alone."""
+    greater = (b - a).detach().sign().clamp_min(0)
+    return a * (1 - greater) + b * greater
 
-    @staticmethod
-    def larger(a: Tensor, b: Tensor) -> Tensor:
-        """Compute the maximum of finite numbers; if they are equal, the gradient is that of ``a`` alone."""
-        greater = (b - a).detach().sign().clamp_min(0)
-        return a * (1 - greater) + b * greater
+
+class FusedDownSampling(DownSampling):
+    """Pooling by :func:`finite_maximum`."""
+
+    larger = staticmethod(finite_maximum)
 
 
 FORMS: dict[type[nn.Module], type[nn.Module]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +70,7 @@ class ContextAwareModule(nn.Module):
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D), M (B, T, T) or None unless ``return_map``
     """
 
-    project = staticmethod(F.linear)
+    project: Callable[..., Tensor] = staticmethod(F.linear)
 
     def __init__(self, width: int, options: CAMOptions) -> None:
         super().__init__()
@@ -144,7 +144,7 @@ class DownSampling(nn.Module):
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, ceil(T / 2), D), mask (B, ceil(T / 2))
     """
 
-    larger = staticmethod(torch.maximum)
+    larger: Callable[..., Tensor] = staticmethod(torch.maximum)
 
     def __init__(self, width: int, *, kind: str) -> None:
         super().__init__()
