@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -35,8 +34,9 @@ def datamodule(tmp_path: Path) -> GroundingDataModule:
 
 
 @pytest.fixture(autouse=True)
-def _no_compiler_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _no_compiler_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A compiler takes minutes; these tests are about the decision."""
+    caplog.set_level(logging.INFO)
     monkeypatch.setenv(VARIABLE, str(tmp_path / "users"))  # also restored after the test
     monkeypatch.setattr(compilation, "missing", lambda device: None)
     monkeypatch.setattr(compilation, "compile_model", lambda model, device: None)
@@ -51,24 +51,19 @@ def module(model: type[Table] = Table) -> GroundingModule:
 
 
 @pytest.mark.parametrize(
-    ("when", "devices", "worth", "compiled"),
+    ("when", "gpu", "worth", "compiled"),
     [
-        ("true", (), 1e9, True),
-        ("false", ("cpu",), -1.0, False),
-        ("auto", ("cpu",), -1.0, True),
-        ("auto", ("cpu",), 1e9, False),
-        ("auto", None, -1.0, False),  # as shipped, on a CPU
+        ("true", "cuda", 1e9, True),
+        ("false", "cpu", -1.0, False),
+        ("auto", "cpu", -1.0, True),
+        ("auto", "cpu", 1e9, False),
+        ("auto", "cuda", -1.0, False),
     ],
 )
 def test_a_training_is_compiled_as_configured(
-    when: str,
-    devices: tuple[str, ...] | None,
-    worth: float,
-    compiled: bool,
-    datamodule: GroundingDataModule,
-    monkeypatch: pytest.MonkeyPatch,
+    when: str, gpu: str, worth: float, compiled: bool, datamodule: GroundingDataModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compilation, "AUTO_DEVICES", compilation.AUTO_DEVICES if devices is None else devices)
+    monkeypatch.setattr(compilation, "AUTO_DEVICES", (gpu,))
     monkeypatch.setattr(compilation, "WORTH_SECONDS", worth)
     run = trainer(max_epochs=1, limit_val_batches=0, callbacks=[Compilation(when, cache=Path("cache"))])
     run.fit(module(), datamodule=datamodule)
@@ -79,16 +74,15 @@ def test_auto_sees_the_whole_run_after_a_resume(
     datamodule: GroundingDataModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(compilation, "AUTO_DEVICES", ("cpu",))
-    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(compilation, "LAUNCH_SECONDS", 60.0)  # a table multiplies nothing
     path = tmp_path / "last.ckpt"
     for resumed in (None, path):
         saving = LambdaCallback(on_train_epoch_end=lambda run, _: path.exists() or run.save_checkpoint(path))
         callbacks = [Compilation("auto", cache=Path("cache")), saving]
         run = trainer(max_epochs=3, limit_val_batches=0, accumulate_grad_batches=2, callbacks=callbacks)
         run.fit(module(), datamodule=datamodule, ckpt_path=resumed, weights_only=True)
-    first, second = (line for line in caplog.messages if line.startswith("training takes"))
-    assert first == second
-    assert "(24 batches of 0 FLOPs)" in first  # 3 epochs of 7 batches, two to a step; a table multiplies nothing
+    (line,) = {line for line in caplog.messages if line.startswith("training takes")}  # the same twice
+    assert " 24.0 min or more " in line  # 3 epochs of 4 steps of two batches
 
 
 def test_flops_of_training() -> None:
@@ -96,8 +90,8 @@ def test_flops_of_training() -> None:
     layers = nn.Sequential(nn.Linear(3, 5), nn.Dropout(0.5), nn.Linear(5, 2)).train()
     before = torch.get_rng_state()
     assert training_flops(layers, torch.zeros(4, 3)) == 3 * 2 * 4 * (3 * 5 + 5 * 2)  # type: ignore[arg-type]
-    assert torch.equal(torch.get_rng_state(), before)
     assert layers.training
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 class Watched(Table):
@@ -115,7 +109,6 @@ def test_only_training_is_compiled_and_its_cost_changes_no_weight(
     datamodule: GroundingDataModule, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(compilation, "compile_model", lambda model, device: model.compile(backend="eager"))
-    caplog.set_level(logging.INFO)
     weights = []
     for when in ("false", "true"):
         Watched.compiled.clear()
@@ -125,12 +118,10 @@ def test_only_training_is_compiled_and_its_cost_changes_no_weight(
         weights.append(made.state_dict()["model.table"])
     run.test(made, datamodule=datamodule, verbose=False)
     # A step, passes of each kind to time them, a step, one batch of validation, three of the test.
-    *timed, last, _, _, _, _ = Watched.compiled
-    assert (timed, last) == (sorted(timed, reverse=True), True)
-    assert not any(Watched.compiled[-4:])
+    *timed, last = Watched.compiled[:-4]
+    assert (timed, last, any(Watched.compiled[-4:])) == (sorted(timed, reverse=True), True, False)
     assert torch.equal(*weights)
-    (line,) = (each for each in caplog.messages if each.startswith("compiled in"))
-    assert re.fullmatch(r"compiled in \d+ s; .*: \d+\.\d ms, not compiled \d+\.\d ms: compiling .*", line)
+    assert sum(line.startswith("compiled in") for line in caplog.messages) == 1
 
 
 def test_without_a_compiler(datamodule: GroundingDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,8 +131,7 @@ def test_without_a_compiler(datamodule: GroundingDataModule, monkeypatch: pytest
     automatic = Compilation("auto", cache=Path("cache"))
     trainer(max_epochs=1, limit_val_batches=0, callbacks=[automatic]).fit(module(), datamodule=datamodule)
     assert not automatic.compiled
-    message = r"^trainer\.compile=true: no compiler for cpu, or set trainer\.compile=false$"
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=r"trainer\.compile=true: no compiler for cpu, or set trainer\.compile=false"):
         trainer(callbacks=[Compilation("true", cache=Path("cache"))]).fit(module(), datamodule=datamodule)
 
 

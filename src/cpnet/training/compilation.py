@@ -19,7 +19,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from cpnet.batch import GroundingBatch
 from cpnet.errors import ConfigError
 from cpnet.training.cpu_forms import fuse
-from cpnet.training.module import GroundingModule
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +26,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 AUTO_DEVICES = ("cuda",)
 PEAK_FLOPS = 1e15  # a second; training steps of this size reach it on no GPU (peak of an H100 in bfloat16: 9.9e14)
 LAUNCH_SECONDS = 1e-3  # a batch; Python takes longer to launch the operations of a step
-COMPILE_SECONDS, SAVED = 180.0, 0.1  # cost of compiling for a GPU; least share of the steps' time that it saves
-WORTH_SECONDS = COMPILE_SECONDS / SAVED
+WORTH_SECONDS = 180 / 0.1  # compiling for a GPU takes up to 180 s and saves at least a tenth of the steps' time
 
 
 def prepare_process() -> None:
@@ -67,13 +65,11 @@ class Compilation(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compile if configured, or if it is worth it."""
         device = trainer.strategy.root_device
-        if self.when == "false" or (self.when == "auto" and not self._is_worth(trainer, pl_module)):
+        automatic = self.when == "auto" and device.type in AUTO_DEVICES and is_worth(trainer, pl_module)
+        if not automatic and self.when != "true":
             return
         if lacking := missing(device):
-            if self.when == "true":
-                raise ConfigError(f"trainer.compile=true: {lacking}, or set trainer.compile=false")
-            log.info("not compiling: %s", lacking)
-            return
+            raise ConfigError(f"trainer.compile=true: {lacking}, or set trainer.compile=false")
         from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
         key = "TORCHINDUCTOR_CACHE_DIR"
@@ -91,19 +87,14 @@ class Compilation(Callback):
         if self.began is None:
             return
         cost, self.began = time.perf_counter() - self.began, None
-        assert isinstance(pl_module, GroundingModule)
         devices = [pl_module.device] if pl_module.device.type == "cuda" else []
         with torch.random.fork_rng(devices), trainer.precision_plugin.train_step_context():
             compiled = pass_seconds(pl_module, batch)
             self.on_validation_start(trainer, pl_module)
             plain = pass_seconds(pl_module, batch)
             self.on_validation_end(trainer, pl_module)
-        saved = plain - compiled
-        pays = f"pays off after {cost / saved:,.0f} batches" if saved > 0 else "does not pay off"
-        log.info(
-            "compiled in %.0f s; forward and backward pass: %.1f ms, not compiled %.1f ms: compiling %s",
-            *(cost, 1e3 * compiled, 1e3 * plain, pays),
-        )
+        message = "compiled in %.0f s, which saves %.1f of the %.1f ms of a forward and a backward pass"
+        log.info(message, cost, 1e3 * (plain - compiled), 1e3 * plain)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Switch to the plain model: compiling it for evaluation takes longer than it saves."""
@@ -120,20 +111,18 @@ class Compilation(Callback):
 
     on_test_start, on_test_end = on_validation_start, on_validation_end
 
-    def _is_worth(self, trainer: Trainer, module: LightningModule) -> bool:
-        """Return whether ``auto`` compiles. The FLOPs of a batch are those of the split's first pairs."""
-        if trainer.strategy.root_device.type not in AUTO_DEVICES:
-            return False
-        loader: Any = trainer.train_dataloader
-        first = loader.dataset[range(min(loader.batch_size, len(loader.dataset)))]
-        flops = training_flops(module, trainer.strategy.batch_to_device(first))
-        batches = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches
-        least = batches * (flops / PEAK_FLOPS + LAUNCH_SECONDS)
-        log.info(
-            "training takes at least %.1f min (%d batches of %.3g FLOPs): trainer.compile=auto %s",
-            *(least / 60, batches, flops, "compiles" if least > WORTH_SECONDS else "does not compile"),
-        )
-        return least > WORTH_SECONDS
+
+def is_worth(trainer: Trainer, module: LightningModule) -> bool:
+    """Return whether training takes long enough to compile; the first pairs of the split determine the FLOPs."""
+    loader: Any = trainer.train_dataloader
+    first = loader.dataset[range(min(loader.batch_size, len(loader.dataset)))]
+    flops = training_flops(module, trainer.strategy.batch_to_device(first))
+    batches = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches
+    least = batches * (flops / PEAK_FLOPS + LAUNCH_SECONDS)
+    worth = least > WORTH_SECONDS and not missing(trainer.strategy.root_device)
+    chosen = "compiles" if worth else "does not compile"
+    log.info("training takes %.1f min or more on one GPU: trainer.compile=auto %s", least / 60, chosen)
+    return worth
 
 
 def training_flops(module: nn.Module, batch: GroundingBatch) -> float:
@@ -145,15 +134,12 @@ def training_flops(module: nn.Module, batch: GroundingBatch) -> float:
     return 3 * float(counter.get_total_flops())
 
 
-def pass_seconds(module: GroundingModule, batch: GroundingBatch) -> float:
+def pass_seconds(module: nn.Module, batch: GroundingBatch) -> float:
     """Return the time of a forward and a backward pass, which leaves the gradients of the run alone."""
+    code = 'torch.autograd.grad(module.loss(module(batch), batch)["loss"], parameters, allow_unused=True)'
     parameters = [each for each in module.parameters() if each.requires_grad]
-
-    def run() -> None:
-        assert module.loss is not None
-        torch.autograd.grad(module.loss(module(batch), batch)["loss"], parameters, allow_unused=True)
-
-    return float(Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads()).timeit(3).mean)
+    names = {"torch": torch, "module": module, "batch": batch, "parameters": parameters}
+    return float(Timer(code, globals=names, num_threads=torch.get_num_threads()).timeit(3).mean)
 
 
 def is_compiled(trainer: Trainer) -> bool:

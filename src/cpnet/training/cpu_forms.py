@@ -146,16 +146,14 @@ class FusedContextAwareModule(ContextAwareModule):
     project = staticmethod(fused_linear)
 
 
-def finite_maximum(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the maximum of finite numbers without bools; if they are equal, the gradient is that of ``a`` alone."""
-    greater = (b - a).detach().sign().clamp_min(0)
-    return a * (1 - greater) + b * greater
-
-
 class FusedDownSampling(DownSampling):
-    """Pooling by :func:`finite_maximum`."""
+    """Pooling of finite numbers without bools."""
 
-    larger = staticmethod(finite_maximum)
+    @staticmethod
+    def larger(a: Tensor, b: Tensor) -> Tensor:
+        """Compute the maximum; if both are equal, the gradient is that of ``a`` alone."""
+        greater = (b - a).detach().sign().clamp_min(0)
+        return a * (1 - greater) + b * greater
 
 
 FORMS: dict[type[nn.Module], type[nn.Module]] = {
