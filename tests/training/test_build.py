@@ -72,16 +72,6 @@ def test_keys_of_compilation(value: str, tmp_path: Path) -> None:
     assert cfg == before  # the configuration of a run is part of its checkpoints
 
 
-@pytest.mark.parametrize(("value", "expected"), [("auto", "false"), ("true", "true"), ("false", "false")])
-def test_deterministic_run_does_not_compile_depending_on_time(value: str, expected: str) -> None:
-    try:
-        trainer = trainer_of(compose("trainer=cpu", f"trainer.compile={value}", "trainer.deterministic=true"))
-        assert torch.are_deterministic_algorithms_enabled()
-    finally:
-        torch.use_deterministic_algorithms(False)  # the trainer sets it for the whole process
-    assert compilation_of(trainer).when == expected
-
-
 @pytest.mark.parametrize(
     ("devices", "batch_size", "effective", "accumulated"), [(1, 4, 8, 2), (2, 4, 8, 1), (2, 5, 30, 3)]
 )

@@ -93,8 +93,6 @@ def make_trainer(
     with open_dict(node):
         compiling, cache = str(node.pop("compile")).lower(), Path(node.pop("compile_cache"))
         effective = node.pop("effective_batch_size", None)
-    if compiling == "auto" and node.get("deterministic"):  # auto depends on timing
-        compiling = "false"
     node.enable_progress_bar = node.get("enable_progress_bar", True) and sys.stdout.isatty()
     bars = [TQDMProgressBar(refresh_rate=REFRESH_BATCHES)] if node.enable_progress_bar else []
     trainer: Trainer = instantiate(

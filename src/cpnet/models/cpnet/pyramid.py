@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,6 +70,8 @@ class ContextAwareModule(nn.Module):
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D), M (B, T, T) or None unless ``return_map``
     """
 
+    project: Callable[..., Tensor] = staticmethod(F.linear)
+
     def __init__(self, width: int, options: CAMOptions) -> None:
         super().__init__()
         self.diagonal = options.diagonal
@@ -103,7 +105,7 @@ class ContextAwareModule(nn.Module):
         """
         maps = [self.theta, self.phi, self.g, *([] if self.g_future is None else [self.g_future])]
         weight, bias = torch.cat([each.weight for each in maps]), torch.cat([each.bias for each in maps])
-        return F.linear(x, weight, bias).chunk(len(maps), dim=2)
+        return self.project(x, weight, bias).chunk(len(maps), dim=2)
 
     def correlation(self, theta: Tensor, phi: Tensor, mask: Tensor) -> Tensor:
         """Compute R rows of ``M``: the softmax of each row of ``theta(x) phi(x)^T`` (CPNet, Eq. 5-6).
@@ -142,6 +144,8 @@ class DownSampling(nn.Module):
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, ceil(T / 2), D), mask (B, ceil(T / 2))
     """
 
+    larger: Callable[..., Tensor] = staticmethod(torch.maximum)
+
     def __init__(self, width: int, *, kind: str) -> None:
         super().__init__()
         self.kind = kind
@@ -157,7 +161,7 @@ class DownSampling(nn.Module):
         pairs = F.pad(x, (0, 0, 0, odd)).reshape(len(x), -1, 2, x.shape[2])  # (B, T/2, 2, D)
         if self.kind == "max":
             pairs = mask_logits(pairs, pair_mask.unsqueeze(-1))
-            return zero_padding(torch.maximum(pairs[:, :, 0], pairs[:, :, 1]), coarse_mask), coarse_mask
+            return zero_padding(self.larger(pairs[:, :, 0], pairs[:, :, 1]), coarse_mask), coarse_mask
         weight = pair_mask.unsqueeze(-1).to(x.dtype)
         return (pairs * weight).sum(dim=2) / weight.sum(dim=2).clamp_min(1), coarse_mask
 
