@@ -52,8 +52,8 @@ class PlacedFeatures(ABC):
 
     on_device = False
 
-    def to(self, device: torch.device | str) -> None:
-        """Move a table that is placed on the device of the model there, once."""
+    def to(self, device: torch.device | str) -> None:  # noqa: B027  # most placements have nothing to move
+        """Move the table to the device of the model if it is placed there."""
 
     @abstractmethod
     def fetch(self, videos: Tensor) -> VideoRows:
