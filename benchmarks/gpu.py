@@ -10,6 +10,7 @@ import argparse
 import importlib
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -96,21 +97,24 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "."), "gpu.json"))
     arguments = parser.parse_args()
-    end, parts = time.monotonic() + 60 * arguments.minutes - 5, {}
+    end, parts = time.monotonic() + 60 * arguments.minutes - 20, {}
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # torch looks for GPUs without starting CUDA
     if lacking := [name for name in PACKAGES.split() if find_spec(name) is None]:
         print(f"{sys.executable} lacks {', '.join(lacking)}: the parts that need them fail")
     else:
         importlib.import_module("gpu_runs"), importlib.import_module("gpu_steps")
-    with tempfile.TemporaryDirectory() as folder:
+    folder = Path(tempfile.mkdtemp())  # a TemporaryDirectory would be removed by the exit of a fork
+    try:
         for name in arguments.only:
             seconds = min(PARTS[name] * (10 if arguments.quick else 1), end - time.monotonic())
-            run = Run(arguments.device, arguments.quick, Path(folder), seconds)
+            run = Run(arguments.device, arguments.quick, folder, seconds)
             not_run = {"state": "not run", "seconds": 0.0, "rows": [], "error": ["no time was left"]}
             parts[name] = not_run if seconds < LEAST_SECONDS else run_part(run, name)
             report(name, parts[name])
             content = {"device": run.device, "quick": run.quick, "lacking": lacking, "parts": parts}
             arguments.out.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     sys.exit(any(part["state"] != "done" for part in parts.values()))
 
 

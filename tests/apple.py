@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,10 +24,10 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 import cpnet
 
 MPS = torch.device("mps", 0)
-PACKAGE = str(Path(cpnet.__file__).parent)
+PACKAGE = Path(cpnet.__file__).parent
 # Operations whose result, or the size of whose result, the host reads
 READING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal")
-waits: Counter[str] = Counter()  # by the function of the package that waits, or of other code
+waits: Counter[str] = Counter()  # by the innermost function of the package
 
 
 class AppleTensor(Tensor):
@@ -112,13 +112,8 @@ def _to(tensor: Tensor, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor
 
 
 def _caller() -> str:
-    frame, names = sys._getframe(1), []
-    while frame := frame.f_back:  # type: ignore[assignment]
-        code = frame.f_code
-        names.append(
-            (not code.co_filename.startswith(PACKAGE), len(names), f"{Path(code.co_filename).name}:{code.co_name}")
-        )
-    return min(names)[-1]
+    frames = [(Path(each.filename), each.name) for each in reversed(traceback.extract_stack())]
+    return next((f"{path.name}:{name}" for path, name in frames if PACKAGE in path.parents), "outside of the package")
 
 
 def _on_host(content: Any) -> Any:

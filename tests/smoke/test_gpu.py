@@ -44,7 +44,7 @@ def test_part_that_fails_or_hangs_keeps_its_rows(
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_every_part_runs_by_one_command(tmp_path: Path) -> None:
-    command = [str(SCRIPT), *"--device cpu --quick --minutes 60 --out".split(), str(tmp_path / "gpu.json")]
+    command = [str(SCRIPT), *["--device", "cpu", "--quick", "--minutes", "60", "--out"], str(tmp_path / "gpu.json")]
     ended = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHON": sys.executable})
     parts = json.loads((tmp_path / "gpu.json").read_bytes())["parts"]
     assert (ended.returncode, parts.keys()) == (0, gpu.PARTS.keys()), ended.stdout + ended.stderr
