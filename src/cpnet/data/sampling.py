@@ -69,7 +69,7 @@ class Pick(Sampling):
         stretched = (i + shift.clamp_max(LAST_PHASE)).mul_(size.clamp_min(self.clips).double())
         picked = stretched.div_(self.clips).long()
         place = torch.where(picked < size, starts[:, None] + picked, len(rows) - 1)
-        clips = rows.index_select(0, sent(place.flatten(), rows.device)).view(*place.shape, -1)
+        clips = rows.index_select(0, copy_to(place.flatten(), rows.device)).view(*place.shape, -1)
         return clips, counts.clamp_max(self.clips)
 
 
@@ -132,7 +132,7 @@ def gather_between(rows: Tensor, lower: Tensor, upper: Tensor, weight: Tensor) -
     """
     out = rows.new_empty(*lower.shape, rows.shape[1], dtype=torch.float32)
     flat = out.view(-1, rows.shape[1])
-    lower, upper, weight = (sent(each.flatten(), rows.device) for each in (lower, upper, weight))
+    lower, upper, weight = (copy_to(each.flatten(), rows.device) for each in (lower, upper, weight))
     for part in _blocks(len(flat), rows, per_clip=2):
         below, above = rows.index_select(0, lower[part]).float(), rows.index_select(0, upper[part]).float()
         # In this form, two equal rows return exactly their value.
@@ -153,13 +153,13 @@ def gather_means(rows: Tensor, first: Tensor, sizes: Tensor) -> Tensor:
     places = count + (first - offsets).repeat_interleave(sizes)
     for part in _blocks(len(flat), rows, per_clip=-(-len(places) // len(flat))):
         begin, end = int(offsets[part.start]), int(ends[part][-1])
-        chunk = rows.index_select(0, sent(places[begin:end], rows.device)).float()
-        of_chunk, starts = sent(count[: end - begin], rows.device), sent(offsets[part] - begin, rows.device)
+        chunk = rows.index_select(0, copy_to(places[begin:end], rows.device)).float()
+        of_chunk, starts = copy_to(count[: end - begin], rows.device), copy_to(offsets[part] - begin, rows.device)
         flat[part] = functional.embedding_bag(of_chunk, chunk, starts, mode="mean")
     return out
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
+def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
     """Copy a tensor to a device without waiting for it, which takes page-locked memory."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
