@@ -50,13 +50,15 @@ def counts(videos: int, rows: int) -> NDArray[np.int64]:
     return np.asarray(drawn, dtype=np.int64)
 
 
-def write_pack(path: Path, *, videos: int, rows: int, width: int, dtype: str = "float32") -> None:
-    """Write a pack as delivered: HDF5, one dataset a video."""
+def write_pack(path: Path, *, videos: int, rows: int, width: int, dtype: str = "float32", shared: bool = False) -> None:
+    """Write a pack as delivered: HDF5, one dataset a video; if ``shared``, one dataset for all videos of a length."""
     noise = np.random.default_rng(1).standard_normal((2 * rows, width), np.float32).astype(dtype)
+    written: dict[int, h5py.Dataset] = {}
     with h5py.File(path, "w") as file:
         for video, count in enumerate(counts(videos, rows).tolist()):
             noise[0, 0] = video % 1000
-            file[name(video)] = noise[:count]
+            file[name(video)] = written[count] if shared and count in written else noise[:count]
+            written[count] = file[name(video)]
 
 
 def read_pairs(*, split: str, pairs: Mapping[str, int], videos: int, rows: int) -> list[Moment]:
@@ -76,11 +78,18 @@ def read_pairs(*, split: str, pairs: Mapping[str, int], videos: int, rows: int) 
 
 
 def write_corpus(
-    folder: Path, *, pairs: Mapping[str, int], videos: int, rows: int, width: int, dtype: str = "float32"
+    folder: Path,
+    *,
+    pairs: Mapping[str, int],
+    videos: int,
+    rows: int,
+    width: int,
+    dtype: str = "float32",
+    shared: bool = False,
 ) -> None:
     """Write features, annotations, word vectors, and the one yaml of a corpus for ``--config-dir conf``."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_pack(folder / "features.hdf5", videos=videos, rows=rows, width=width, dtype=dtype)
+    write_pack(folder / "features.hdf5", videos=videos, rows=rows, width=width, dtype=dtype, shared=shared)
     write_jsonl(folder, {split: read_pairs(split=split, pairs=pairs, videos=videos, rows=rows) for split in pairs})
     words = sorted(set(QUERY.split()))
     write_glove(folder / "glove.txt", words, np.ones((len(words), WORD_DIM)))

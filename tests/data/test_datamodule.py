@@ -35,6 +35,7 @@ from cpnet.data.moment import Moment
 from cpnet.data.readers import read_jsonl
 from cpnet.data.sampling import Pick
 from cpnet.errors import DataError
+from device import DEVICE
 
 HOLDOUT = {"validation": "holdout", "holdout_fraction": 0.3}
 
@@ -59,8 +60,8 @@ def equal(first: GroundingBatch, second: GroundingBatch) -> bool:
 
 
 def on_cpu(datamodule: GroundingDataModule, loader: DataLoader[Any]) -> list[GroundingBatch]:
-    """Return the batches that a model on a CPU gets."""
-    return [datamodule.transfer_batch_to_device(batch, torch.device("cpu"), 0) for batch in loader]
+    """Return the batches that a model gets, moved to the CPU."""
+    return [datamodule.transfer_batch_to_device(batch, DEVICE, 0).to("cpu") for batch in loader]
 
 
 def batches(datamodule: GroundingDataModule, split: str) -> list[GroundingBatch]:

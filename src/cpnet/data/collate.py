@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -18,7 +18,7 @@ from cpnet.data.sampling import Sampling
 
 @dataclass(frozen=True, kw_only=True)
 class PairSelection:
-    """The pairs selected for a batch. The batch is built on the device of these tensors.
+    """The pairs selected for a batch.
 
     Shape: index (B,) int64; phase (B,) float64 in [0, 1)
     """
@@ -28,10 +28,6 @@ class PairSelection:
     index: Tensor  # rows of the split
     phase: Tensor | None = None  # phase of each pair's clips; None in evaluation
     share_videos: bool = False  # the batch has each video once; ``video_index`` maps pairs to videos
-
-    def to(self, device: torch.device | str) -> PairSelection:
-        """Copy the tensors to a device."""
-        return replace(self, index=self.index.to(device), phase=None if self.phase is None else self.phase.to(device))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +59,6 @@ class Pairs:
             duration_sec=duration_sec,
         )
 
-    def to(self, device: torch.device | str) -> Pairs:
-        """Copy every tensor to a device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
-
 
 def pad_windows(windows: Sequence[tuple[tuple[float, float], ...]]) -> Tensor:
     """Return the windows of all pairs as one tensor; a pair with fewer than K repeats its first.
@@ -90,7 +82,7 @@ def collate(
     sampling: Sampling,
     blind_to_video: bool = False,
 ) -> GroundingBatch:
-    """Build the batch of a selection on the device that selection and pairs share.
+    """Build the batch of a selection on the host, and its clips on the device of the features.
 
     ``blind_to_video`` replaces the features with zeros and keeps their mask.
 
@@ -118,4 +110,4 @@ def collate(
 
 def _first(counts: Tensor, size: int) -> Tensor:
     """Return a mask (B, size) that is True in the first ``counts`` places."""
-    return torch.arange(size, device=counts.device) < counts[:, None]
+    return torch.arange(size) < counts[:, None]

@@ -158,9 +158,10 @@ class GroundingDataModule(LightningDataModule):
         return GroundingLoader(dataset, sampler=shard, batch_size=None)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> GroundingBatch:
-        """Move a batch to the device; build it there if it is a selection."""
+        """Move a batch to the device; build it first if it is a selection."""
         if isinstance(batch, PairSelection):
-            batch = self.dataset(batch.split).batch(batch.to(device))
+            batch = self.dataset(batch.split).batch(batch, device)
+            batch = batch.pin_memory() if device.type == "cuda" else batch
         moved: GroundingBatch = batch.to(device)
         return moved
 

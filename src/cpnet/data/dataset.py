@@ -53,7 +53,6 @@ class GroundingDataset(Dataset[GroundingBatch | PairSelection]):
             queries = [[PADDING] * len(query) for query in queries]
         numbers = [videos[normalise_id(moment.video)] for moment in moments]
         self.pairs = Pairs.of(moments, queries=queries, videos=numbers)
-        self._placed = self.pairs
 
     def evaluating(self, *, share_videos: bool) -> GroundingDataset:
         """Return a dataset of the same pairs; with ``share_videos``, a batch has each video once."""
@@ -65,7 +64,7 @@ class GroundingDataset(Dataset[GroundingBatch | PairSelection]):
         return len(self.moments)
 
     def __getitem__(self, picks: Sequence[int | IndexAndPhase]) -> GroundingBatch | PairSelection:
-        """Return the batch of the picked pairs, or only their selection if batches are built on the device.
+        """Return the batch of the picked pairs, or only their selection if the features are on the device.
 
         Args:
             picks: rows of the split, possibly none; in training, tuples of a row and a phase in [0, 1)
@@ -84,19 +83,19 @@ class GroundingDataset(Dataset[GroundingBatch | PairSelection]):
 
     __getitems__ = __getitem__  # DataLoader calls it with the rows of a batch
 
-    def batch(self, selection: PairSelection) -> GroundingBatch:
-        """Build a batch on the device of the selection. The pairs move to that device and stay there.
+    def batch(self, selection: PairSelection, device: torch.device | str = "cpu") -> GroundingBatch:
+        """Build a batch. Its clips are on ``device`` if the features are placed there, all else is on the host.
 
         Raises:
             DataError: features cannot be read
         """
         index = selection.index
         if not len(index):  # build the batch of one pair, then empty it
-            return self.batch(replace(selection, index=index.new_zeros(1), words=self.pairs.query.shape[1])).none()
-        if self._placed.video.device != index.device:
-            self._placed = self.pairs.to(index.device)
+            one = replace(selection, index=index.new_zeros(1), words=self.pairs.query.shape[1])
+            return self.batch(one, device).none()
+        self.features.to(device)
         return collate(
-            self._placed,
+            self.pairs,
             selection,
             features=self.features,
             sampling=self.sampling,
