@@ -132,7 +132,8 @@ def say(progress: str) -> None:
 def keep(path: Path, name: str, rows: Sequence[Row]) -> None:
     """Write rows to a file of results, one a line, in place of the rows of the same parts."""
     older: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    kept = [row for row in older if (row["section"], row["part"]) not in {(name, row["part"]) for row in rows}]
+    parts = {row["part"] for row in rows}
+    kept = [row for row in older if row["section"] != name or row["part"] not in parts]
     for row in rows:
         short = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}
         kept.append({"section": name, **short})

@@ -188,17 +188,17 @@ def snag(folder: Path) -> Model:
 
 # A checkout, if the code is not ours, and a function that builds the model. The models of a table take turns.
 PEERS: dict[str, dict[str, tuple[str, Callable[[Path], Model]]]] = {
-    "D = 512": {
-        "CPNet": ("", partial(ours, 512, False)),
-        "plain reference": ("", partial(ours, 512, True)),
-        "LGI": ("LGI4temporalgrounding", lgi),
-        "2D-TAN, 64 x 64": ("2D-TAN", two_d_tan),
+    "wide": {
+        "CPNet, D = 512": ("", partial(ours, 512, False)),
+        "plain reference, D = 512": ("", partial(ours, 512, True)),
+        "LGI, D = 512": ("LGI4temporalgrounding", lgi),
+        "2D-TAN, D = 512, 64 x 64": ("2D-TAN", two_d_tan),
     },
-    "D = 128, SnAG 256": {
-        "CPNet": ("", partial(ours, 128, False)),
-        "plain reference": ("", partial(ours, 128, True)),
-        "VSLNet": ("VSLNet", vslnet),
-        "SnAG": ("snag_release", snag),
+    "narrow": {
+        "CPNet, D = 128": ("", partial(ours, 128, False)),
+        "plain reference, D = 128": ("", partial(ours, 128, True)),
+        "VSLNet, D = 128": ("VSLNet", vslnet),
+        "SnAG, D = 256": ("snag_release", snag),
     },
 }
 
@@ -251,7 +251,7 @@ def run(process: Connection, mode: str, pairs: int) -> None:
 def parts(options: Options) -> Iterator[Part]:
     """Yield a part for each table."""
     for table in PEERS:
-        yield Part(f"{table}; T = {CLIPS}, {VIDEO_DIM} wide, fp32", 1.0, partial(measure, options, table))
+        yield Part(f"{table} models, T = {CLIPS}, fp32", 1.0, partial(measure, options, table))
 
 
 def measure(options: Options, table: str, clock: Clock) -> Iterator[Row]:

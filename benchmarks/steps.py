@@ -68,6 +68,6 @@ def fitting(options: Options, setup: Setup, precision: str, mode: str, clock: Cl
     reference = setup.reference().to(options.device)
     few, count = setup.pairs(4).to(options.device), setup.batch
     seconds = in_turns({"a few pairs": action(reference, few, precision, mode, fused=False)}, repeats=1)["a few pairs"]
-    while count > 4 and 2 * (1 + len(options.forms())) * count * seconds / 4 > clock.left():
+    while count >= 8 and 2 * (1 + len(options.forms())) * count * seconds / 4 > clock.left():
         count //= 2
     return count

@@ -21,7 +21,7 @@ from sections import number
 
 FOLDER = Path(__file__).parent
 HIDDEN = ("section", "part", "measured", "repeats")
-COLOURS = ("#4c78a8", "#f58518", "#54a24b", "#b79a20")
+COLOURS = ("#4c78a8", "#f58518")  # training, inference
 
 
 def markdown(rows: Iterable[dict[str, Any]]) -> str:
@@ -53,7 +53,7 @@ def headline(kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def peers(kept: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the rows of other models."""
     return [
-        {"machine": results["machine"], "table": row["part"].partition(";")[0], **row}
+        {"machine": results["machine"], **row}
         for results in kept
         for row in results["rows"]
         if row["section"] == "peers"
@@ -66,10 +66,10 @@ def draw(path: Path, rows: list[dict[str, Any]], others: list[dict[str, Any]]) -
     from matplotlib import pyplot as plt
 
     figure, (left, right) = plt.subplots(
-        1, 2, figsize=(11, 0.5 * max(len(rows), len(others)) + 1), layout="constrained"
+        1, 2, figsize=(11, 0.4 * max(len(rows), len(others)) + 1), layout="constrained"
     )
     names = [f"{row['machine'].rpartition(',')[0]}\n{row['model'].split(',')[0]}, {row['precision']}" for row in rows]
-    models = [f"{row['model']}\n{row['table']}" for row in others]
+    models = [f"{row['machine'].rpartition(',')[0]}\n{row['model']}" for row in others]
     for place, mode in enumerate(("training", "inference")):
         for axes, labels, bars in (
             (left, names, [row[f"{mode}, % of peak"] for row in rows]),
@@ -86,6 +86,7 @@ def draw(path: Path, rows: list[dict[str, Any]], others: list[dict[str, Any]]) -
         axes.invert_yaxis()
         axes.spines[["top", "right"]].set_visible(False)
     right.set_xscale("log")
+    right.set_visible(bool(others))
     left.legend(loc="lower right")
     figure.savefig(path, dpi=80)
 

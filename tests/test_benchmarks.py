@@ -21,4 +21,4 @@ def test_sections_print_rows_and_keep_them(names: str, tmp_path: Path, capsys: p
     assert {row["section"] for row in rows} == set(names.split(","))
     printed = capsys.readouterr().out
     assert all(row["part"] in printed for row in rows)
-    assert ("LGI: skipped: no folder" in printed) == ("peers" in names)
+    assert ("LGI, D = 512: skipped: no folder" in printed) == ("peers" in names)
