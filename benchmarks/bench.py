@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import logging
+import signal
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -55,9 +56,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("bf16: skipped, this processor has no instructions for it and emulates it many times more slowly")
     todo = [(name, part) for name in parsed.sections for part in importlib.import_module(name).parts(options)]
     # Some time is for imports, and for the end of the last measurement.
+    if not parsed.quick:
+        signal.signal(signal.SIGALRM, time_over)
+        signal.setitimer(signal.ITIMER_REAL, 60 * parsed.minutes)
     for name, rows in measure(todo, ends=time.perf_counter() + 57 * parsed.minutes):
         if parsed.json:
             keep(parsed.json, name, rows)
+    if not parsed.quick:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def time_over(*_: object) -> None:
+    """End the process, if a measurement takes many times longer than on a quiet machine."""
+    sys.exit("ended in the middle of a measurement: the time is over; allow more --minutes")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -227,6 +227,8 @@ def work(told: Connection, table: str, name: str, folder: Path) -> None:
                 with torch.inference_mode(mode == "inference"):
                     (train if mode == "training" else predict)(batch)
                 told.send(None)
+        except (EOFError, BrokenPipeError):  # the other process has ended
+            return
         except Exception as error:
             told.send(f"{type(error).__name__}: {error}")
 

@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))  # scripts in no 
 import bench
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     "names", ["steps,serving,starving,loader", pytest.param("lengths,peers", marks=pytest.mark.slow)]
 )
