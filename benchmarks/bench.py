@@ -62,8 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, rows in measure(todo, ends=time.perf_counter() + 57 * parsed.minutes):
         if parsed.json:
             keep(parsed.json, name, rows)
-    if not parsed.quick:
-        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def time_over(*_: object) -> None:
