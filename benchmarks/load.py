@@ -1,9 +1,9 @@
-"""A test split of a million pairs through the command line: memory and seconds of each stage.
+"""A test split of a million pairs through the command line: memory and seconds.
 
     python benchmarks/load.py [--pairs 1000000] [--gigabytes 3]
 
-Features and queries are made up; a narrow model is trained on a few of them first. The log and the files of a run tell
-its stage. Fails if the resident set of the process exceeds its limit, or if a prediction is missing.
+Features and queries are made up; a narrow model is trained on a few of them first. Fails if the resident set of the
+process exceeds its limit, or if a prediction is missing.
 """
 
 from __future__ import annotations
@@ -15,10 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
-
-import psutil
 
 from machine import describe
 from made_up import write_corpus
@@ -30,30 +27,10 @@ NARROW = (
     *("sampling=pick", "sampling.clips=8", "batch_size=50", "epochs=1", "trainer=cpu", "trainer.compile=false"),
     *("logger=none", "trainer.enable_progress_bar=false"),
 )
-# What the log says when a stage begins; files tell the last two.
-BEGINS = {"annotations": "test: read", "words": "words:", "features": "features: placement"}
-STAGES = ("start, annotations read", "cleaned, words", "features opened", "pairs, test", "predictions", "results")
-
-
-@dataclass
-class Watched:
-    """Measurements of a run.
-
-    Attributes:
-        seconds: of each stage
-        resident: most bytes of its resident set in each stage
-        peak: most bytes of its resident set, by the kernel's count
-        computed: seconds of processor time
-    """
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    resident: dict[str, int] = field(default_factory=dict)
-    peak: int = 0
-    computed: float = 0.0
 
 
 def main() -> None:
-    """Print a table, and fail if a limit is exceeded."""
+    """Print both, and fail if a limit is exceeded."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, help="where 1 GB can be written; a temporary folder otherwise")
     parser.add_argument("--pairs", type=int, default=1_000_000)
@@ -63,9 +40,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
         prepare(folder, pairs=arguments.pairs)
-        watched = evaluate(folder)
-        show(folder, watched)
-        check(folder, watched, pairs=arguments.pairs, gigabytes=arguments.gigabytes)
+        taken, peak = evaluate(folder)
+        print(f"{arguments.pairs:,} pairs: {taken:.0f} s, at most {peak / 1e9:.2f} GB resident")
+        check(folder, pairs=arguments.pairs)
+    if peak > arguments.gigabytes * 1e9:
+        raise SystemExit(f"that is more than {arguments.gigabytes} GB")
 
 
 def prepare(folder: Path, *, pairs: int) -> None:
@@ -76,63 +55,27 @@ def prepare(folder: Path, *, pairs: int) -> None:
     write_corpus(folder / "many", pairs=FEW | {"test": pairs}, videos=VIDEOS, rows=ROWS, width=WIDTH)
 
 
-def evaluate(folder: Path) -> Watched:
-    """Run the command on the large corpus, and sample its memory until it ends."""
+def evaluate(folder: Path) -> tuple[float, float]:
+    """Run the command on the large corpus, and return its seconds and its most resident bytes."""
     settings = ["checkpoint=trained/checkpoints/best.ckpt", "data_dir=many", "batch_size=4096", "hydra.run.dir=run"]
-    command = [sys.executable, "-m", "cpnet.evaluate", *settings]
-    watched, begin = Watched(), time.perf_counter()
+    begin = time.perf_counter()
     with (folder / "output.txt").open("w", encoding="utf-8") as output:
+        command = [sys.executable, "-m", "cpnet.evaluate", *settings]
         running = subprocess.Popen(command, cwd=folder, stdout=output, stderr=subprocess.STDOUT)
-        process = psutil.Process(running.pid)
-        while True:
-            ended, status, usage = os.wait4(running.pid, os.WNOHANG)
-            if ended:
-                break
-            stage, now = stage_of(folder / "run"), time.perf_counter()
-            watched.seconds[stage] = watched.seconds.get(stage, 0.0) + now - begin
-            watched.resident[stage] = max(watched.resident.get(stage, 0), process.memory_info().rss)
-            begin = now
-            time.sleep(0.05)
+        _, status, usage = os.wait4(running.pid, 0)
     if status:
         raise SystemExit((folder / "output.txt").read_text(encoding="utf-8")[-3000:])
-    watched.computed = usage.ru_utime + usage.ru_stime
-    watched.peak = usage.ru_maxrss * 1024  # Linux counts it in KiB
-    return watched
+    return time.perf_counter() - begin, usage.ru_maxrss * 1024  # Linux counts it in KiB
 
 
-def stage_of(run: Path) -> str:
-    """Return the stage of a run by the files that it has written."""
-    if (run / "predictions.jsonl").exists():
-        return STAGES[5]
-    if any(run.glob("predictions.jsonl.*.tmp")):
-        return STAGES[4]
-    log = run / "evaluate.log"
-    text = log.read_text(encoding="utf-8") if log.exists() else ""
-    return STAGES[sum(mark in text for mark in BEGINS.values())]
-
-
-def show(folder: Path, watched: Watched) -> None:
-    """Print a row a stage."""
-    print(f"{'stage':<28}{'seconds':>9}{'resident, GB':>14}")
-    for stage in STAGES:
-        print(f"{stage:<28}{watched.seconds.get(stage, 0):>9.1f}{watched.resident.get(stage, 0) / 1e9:>14.2f}")
-    print(f"{'all':<28}{sum(watched.seconds.values()):>9.1f}{watched.peak / 1e9:>14.2f}")
-    print(f"{'all, processor time':<28}{watched.computed:>9.1f}")
-    size = (folder / "run" / "predictions.jsonl").stat().st_size
-    results = json.loads((folder / "run" / "results.json").read_text(encoding="utf-8"))
-    print(f"predictions.jsonl {size / 1e6:.0f} MB; the test loop with its predictions {results['seconds']['test']} s")
-
-
-def check(folder: Path, watched: Watched, *, pairs: int, gigabytes: float) -> None:
-    """Fail if the run exceeded its memory, or if its predictions are not those of the split."""
+def check(folder: Path, *, pairs: int) -> None:
+    """Fail if the predictions are not those of the split."""
     with (folder / "run" / "predictions.jsonl").open(encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             if json.loads(line)["qid"] != f"test:{number}":
                 raise SystemExit(f"predictions.jsonl: line {number + 1} is of another pair: {line}")
     if number + 1 != pairs:
         raise SystemExit(f"predictions.jsonl has {number + 1} lines for {pairs} pairs")
-    if watched.peak > gigabytes * 1e9:
-        raise SystemExit(f"the resident set had {watched.peak / 1e9:.2f} GB, more than {gigabytes}")
 
 
 if __name__ == "__main__":

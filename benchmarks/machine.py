@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -15,42 +18,84 @@ import numpy as np
 import torch
 
 COPIED_BYTES = 256 << 20  # more than the cache of a processor
+# Rows, inner and columns of matrix products: large squares, and layers on many clips.
+PRODUCTS = ((2048, 2048, 2048), (4096, 4096, 4096), (12800, 512, 512), (12800, 2048, 512))
 
 
-def seconds(action: Callable[[], object], *, repeats: int = 7, warm: int = 1) -> float:
+@dataclass
+class Clock:
+    """The time that measurements may take, and how many repeats fitted into it.
+
+    Attributes:
+        ends: when the time is over, by ``time.perf_counter``
+        repeats: fewest repeats of the measurements so far; 0 if a first run had to count
+        cut: what there was no time for, in words
+        say: shows progress
+    """
+
+    ends: float = math.inf
+    repeats: int | None = None
+    cut: str = ""
+    say: Callable[[str], None] = lambda text: None
+
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return self.ends - time.perf_counter()
+
+
+def seconds(action: Callable[[], object], *, repeats: int = 7, warm: int = 1, clock: Clock | None = None) -> float:
     """Return the median time of an action, after ``warm`` runs that do not count."""
-    return in_turns({"action": action}, repeats=repeats, warm=warm)["action"]
+    return in_turns({"action": action}, repeats=repeats, warm=warm, clock=clock)["action"]
 
 
-def in_turns(actions: Mapping[str, Callable[[], object]], *, repeats: int = 7, warm: int = 1) -> dict[str, float]:
-    """Return the median time of each action; they take turns, so that the load of a shared machine affects all."""
-    for action in actions.values():
-        for _ in range(warm):
-            action()
-    taken: dict[str, list[float]] = {name: [] for name in actions}
-    for _ in range(repeats):
-        for name, action in actions.items():
-            _wait()
-            begin = time.perf_counter()
-            action()
-            _wait()
-            taken[name].append(time.perf_counter() - begin)
-    return {name: median(times) for name, times in taken.items()}
+def in_turns(
+    actions: Mapping[str, Callable[[], object]], *, repeats: int = 7, warm: int = 1, clock: Clock | None = None
+) -> dict[str, float]:
+    """Return the median time of each action; they take turns, so that the load of a shared machine affects all.
+
+    A clock ends the rounds before the one that exceeds its time. If it has time for no round, the last of the runs that
+    do not count otherwise counts.
+    """
+    clock = clock or Clock()
+    rounds: list[dict[str, float]] = []
+    for turn in range(warm + repeats):
+        begin = time.perf_counter()
+        name = f"warm-up {turn + 1} of {warm}" if turn < warm else f"repeat {turn + 1 - warm} of {repeats}"
+        rounds.append({action: _timed(run, clock, f"{name}: {action}") for action, run in actions.items()})
+        if clock.left() < time.perf_counter() - begin:
+            break
+    counted = rounds[warm:] or rounds[-1:]
+    done = max(len(rounds) - warm, 0)
+    clock.repeats = done if clock.repeats is None else min(clock.repeats, done)
+    if done < repeats:
+        clock.cut = f"repeats cut from {repeats} to {clock.repeats or 'a single first run'}"
+    return {action: median(taken[action] for taken in counted) for action in actions}
 
 
-def matrix_products(dtype: torch.dtype, device: torch.device) -> dict[str, tuple[float, Callable[[], object]]]:
-    """Return the FLOPs of some matrix products with their functions: large squares, and layers on many clips."""
+def _timed(action: Callable[[], object], clock: Clock, progress: str) -> float:
+    clock.say(progress)
+    _wait()
+    begin = time.perf_counter()
+    action()
+    _wait()
+    return time.perf_counter() - begin
+
+
+def matrix_products(
+    dtype: torch.dtype, device: torch.device, shapes: Iterable[tuple[int, int, int]] = PRODUCTS
+) -> dict[str, tuple[float, Callable[[], object]]]:
+    """Return the FLOPs of some matrix products with their functions."""
     products: dict[str, tuple[float, Callable[[], object]]] = {}
-    for rows, inner, columns in ((2048, 2048, 2048), (4096, 4096, 4096), (12800, 512, 512), (12800, 2048, 512)):
+    for rows, inner, columns in shapes:
         left, right = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
         product: Callable[[], object] = partial(torch.mm, left, right)
         products[f"{rows} x {inner} x {columns}"] = 2 * rows * inner * columns, product
     return products
 
 
-def matrix_peak(dtype: torch.dtype, device: torch.device) -> float:
+def matrix_peak(dtype: torch.dtype, device: torch.device, shapes: Iterable[tuple[int, int, int]] = PRODUCTS) -> float:
     """Return the FLOPs a second of the fastest matrix product."""
-    products = matrix_products(dtype, device)
+    products = matrix_products(dtype, device, shapes)
     return max(flops / seconds(product, repeats=9) for flops, product in products.values())
 
 
@@ -69,20 +114,29 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def copy_bandwidth() -> float:
+def copy_bandwidth(size: int = COPIED_BYTES) -> float:
     """Return the bytes a second of copying between two existing buffers; reads and writes count."""
-    source, target = (torch.from_numpy(np.ones(COPIED_BYTES, np.uint8)) for _ in range(2))
-    return 2 * COPIED_BYTES / seconds(lambda: target.copy_(source))
+    source, target = (torch.from_numpy(np.ones(size, np.uint8)) for _ in range(2))
+    return 2 * size / seconds(lambda: target.copy_(source))
+
+
+def kind() -> str:
+    """Return the processor, its vector instructions and the threads in use."""
+    models = [line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
+    processor = models[0] if models else platform.processor() or platform.machine()
+    amx = ", AMX" if torch.cpu._is_amx_tile_supported() else ""
+    return f"{processor}, {torch.backends.cpu.get_cpu_capability()}{amx}, {torch.get_num_threads()} threads"
+
+
+def conditions() -> str:
+    """Return date, load and version of torch."""
+    return f"{date.today().isoformat()}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
 
 
 def describe() -> str:
     """Return one line with machine, versions and date."""
-    models = [line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
-    processor = models[0] if models else platform.processor() or platform.machine()
-    return (
-        f"{processor}, {torch.get_num_threads()} threads; torch {torch.__version__}, numpy {np.__version__}, "
-        f"h5py {h5py.__version__}, Python {platform.python_version()}; {date.today().isoformat()}"
-    )
+    versions = f"numpy {np.__version__}, h5py {h5py.__version__}, Python {platform.python_version()}"
+    return f"{kind()}; {conditions()}, {versions}"
 
 
 def _lines(path: Path) -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +85,7 @@ class Setup:
 
 FULL = Setup("CPNet, D = 512, T = 128, batch 100", 512, 128, 1024, 100, 0.2, False)
 SMALL = Setup("cpnet_small, D = 128, T = 32, batch 32", 128, 32, 157, 32, 0.1, True)
+TINY = Setup("tiny, for --quick", 32, 32, 24, 4, 0.1, True)
 
 
 def precisions(device: torch.device) -> list[str]:
@@ -100,14 +102,18 @@ def on(device: torch.device, model: nn.Module, *, compiled: bool) -> nn.Module:
     return model
 
 
-def training_step(model: nn.Module, batch: GroundingBatch, precision: str, *, fused: bool) -> Callable[[], Tensor]:
-    """Return a step: forward, losses, backward, clipping, optimiser."""
+def training_step(
+    model: nn.Module, batches: GroundingBatch | Iterator[GroundingBatch], precision: str, *, fused: bool
+) -> Callable[[], Tensor]:
+    """Return a step on one batch, or on the next one: forward, losses, backward, clipping, optimiser."""
     model.train()
-    device = batch.video.device
+    endless = repeat(batches) if isinstance(batches, GroundingBatch) else batches
+    device = next(model.parameters()).device
     loss = GroundingLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=fused)
 
     def step() -> Tensor:
+        batch = next(endless)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
             value = loss(model(batch), batch)["loss"]
         optimizer.zero_grad()

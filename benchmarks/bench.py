@@ -1,0 +1,156 @@
+"""Time the model, its data and its answers on this machine, in ten minutes or less.
+
+    python benchmarks/bench.py [SECTION ...] [--minutes 10] [--json FILE] [--compiled]
+
+Each row is printed as soon as it is measured. On a slow or busy machine there are fewer repeats, not more minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from cpnet.files import replacing
+from cpnet.training.compilation import prepare_process
+from machine import Clock, conditions, describe, kind
+from sections import Options, Part, Row, number
+from setups import FULL, SMALL, TINY, precisions
+
+# The sections that need no files of yours come first; they are measured if none is named.
+SECTIONS = {
+    "steps": "training steps and inference beside a plain implementation and the machine's matrix products",
+    "serving": "latency, batches, and many queries on one video",
+    "starving": "training from each placement of the features, over steps on one fixed batch",
+    "loader": "the loader beside a loop of h5py and numpy and the machine's copy of memory",
+    "lengths": "memory and time as videos become longer",
+    "peers": "other models beside ours; needs --peers",
+}
+DEFAULT = ("steps", "serving", "starving", "loader", "lengths")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure the chosen sections, print their rows, and write them."""
+    parsed = parse(arguments)
+    prepare_process()
+    device = parsed.device
+    options = Options(
+        device=device,
+        setups=[TINY] if parsed.quick else [{"small": SMALL, "full": FULL}[name] for name in parsed.models],
+        precisions=precisions(device),
+        compiled=parsed.compiled,
+        repeats=2 if parsed.quick else parsed.repeats,
+        quick=parsed.quick,
+        peers=parsed.peers,
+    )
+    print(describe(), f"sections: {', '.join(parsed.sections)}; at most {parsed.minutes:g} minutes", sep="\n")
+    if "bf16" not in options.precisions:
+        print("bf16: skipped, this processor has no instructions for it and emulates it many times more slowly")
+    todo = [(name, part) for name in parsed.sections for part in importlib.import_module(name).parts(options)]
+    # Some time is for imports, and for the end of the last measurement.
+    if not parsed.quick:
+        signal.signal(signal.SIGALRM, time_over)
+        signal.setitimer(signal.ITIMER_REAL, 60 * parsed.minutes)
+    for name, rows in measure(todo, ends=time.perf_counter() + 57 * parsed.minutes):
+        if parsed.json:
+            keep(parsed.json, name, rows)
+
+
+def time_over(*_: object) -> None:
+    """End the process, if a measurement takes many times longer than on a quiet machine."""
+    sys.exit("ended in the middle of a measurement: the time is over; allow more --minutes")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    listed = "\n".join(f"  {name:<10}{what}" for name, what in SECTIONS.items())
+    parser = argparse.ArgumentParser(
+        description=f"{__doc__}\nsections ({', '.join(DEFAULT)} if none is named):\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help="names, or all; commas may separate them")
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--repeats", type=int, default=5, help="of each measurement, if there is time")
+    parser.add_argument("--models", nargs="+", choices=["small", "full"], default=["small", "full"])
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
+    parser.add_argument("--compiled", action="store_true", help="time compiled models too: allow --minutes 60")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to FILE, in place of older ones")
+    parser.add_argument("--peers", type=Path, metavar="DIR", help="folder of the checkouts of other models")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes: does every line run? The figures mean nothing"
+    )
+    parsed = parser.parse_args(arguments)
+    names = [name for listed in parsed.sections for name in listed.split(",") if name]
+    possible = [name for name in SECTIONS if name != "peers" or parsed.peers]
+    parsed.sections = possible if names == ["all"] else names or list(DEFAULT)
+    for name in parsed.sections:
+        if name not in SECTIONS:
+            parser.error(f"no section {name!r}; choose from {', '.join(SECTIONS)}")
+        if name not in possible:
+            parser.error("section peers needs --peers DIR")
+    return parsed
+
+
+def measure(todo: Sequence[tuple[str, Part]], *, ends: float) -> Iterable[tuple[str, list[Row]]]:
+    """Measure each part in its share of the time that is left, print its rows, and yield them.
+
+    Every row gets the title of its part and the number of its repeats.
+    """
+    begun = time.perf_counter()
+    for place, (name, part) in enumerate(todo):
+        now = time.perf_counter()
+        share = (ends - now) * part.weight / sum(other.weight for _, other in todo[place:])
+        print(f"\n[{place + 1} of {len(todo)}, {now - begun:.0f} s] {name}: {part.title}", flush=True)
+        if share < part.weight / 4:  # about one run without repeats
+            print("skipped: there is no time left", flush=True)
+            continue
+        clock, rows, widths = Clock(ends=now + share, say=say), list[Row](), list[int]()
+        for row in part.rows(clock):
+            say("")
+            if not widths:
+                texts = {key: 19 for key, value in row.items() if isinstance(value, str)}
+                widths = [max(len(key), len(number(value)), texts.get(key, 0)) for key, value in row.items()]
+                print(line(row, widths), line(["-" * width for width in widths], widths), sep="\n")
+            print(line([number(value) for value in row.values()], widths), flush=True)
+            rows.append({"part": part.title, **row, "repeats": clock.repeats or 0, "measured": conditions()})
+        say("")
+        if clock.cut:
+            print(f"{clock.cut} (--minutes allows {share:.0f} s here)", flush=True)
+        yield name, rows
+
+
+def line(cells: Iterable[str], widths: Sequence[int]) -> str:
+    """Return a row of a Markdown table."""
+    return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))} |"
+
+
+def say(progress: str) -> None:
+    """Show the progress of a row on a terminal, in place of the progress before it."""
+    if sys.stdout.isatty():
+        print(f"\r\033[K{progress}", end="", flush=True)
+
+
+def keep(path: Path, name: str, rows: Sequence[Row]) -> None:
+    """Write rows to a file of results, one a line, in place of the rows of the same parts."""
+    older: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
+    parts = {row["part"] for row in rows}
+    kept = [row for row in older if row["section"] != name or row["part"] not in parts]
+    for row in rows:
+        short = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}
+        kept.append({"section": name, **short})
+    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in kept)
+    with replacing(path) as stream:
+        stream.write(f'{{"machine": {json.dumps(kind())}, "rows": [\n{lines}\n]}}\n'.encode())
+
+
+if __name__ == "__main__":
+    logging.getLogger("cpnet").setLevel(logging.ERROR)  # made-up data look odd
+    main()
