@@ -169,7 +169,8 @@ def log_noise_to_file() -> None:
     """Send the messages and warnings of exporters to the log file only."""
     logging.captureWarnings(True)
     files = [each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
-    own = [name for name in logging.root.manager.loggerDict if name.startswith("torch.")]  # have handlers of their own
+    torchs = [name for name in logging.root.manager.loggerDict if name.startswith("torch.")]
+    own = [name for name in torchs if logging.getLogger(name).handlers]  # torch's traces have none
     for logger in map(logging.getLogger, (*NOISY, *own)):
         logger.handlers = [*files, logging.NullHandler()]  # which keeps Python from printing
         logger.propagate = False
