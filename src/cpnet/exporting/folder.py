@@ -170,7 +170,8 @@ def log_noise_to_file() -> None:
     logging.captureWarnings(True)
     files = [each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
     torchs = [name for name in logging.root.manager.loggerDict if name.startswith("torch.")]
-    own = [name for name in torchs if logging.getLogger(name).handlers]  # torch's traces have none
+    kinds = {name: [type(each) for each in logging.getLogger(name).handlers] for name in torchs}
+    own = [name for name in torchs if logging.StreamHandler in kinds[name]]  # not torch's traces, which are long
     for logger in map(logging.getLogger, (*NOISY, *own)):
         logger.handlers = [*files, logging.NullHandler()]  # which keeps Python from printing
         logger.propagate = False
