@@ -85,6 +85,12 @@ ROOMS = {
         ("batch", "errors", "config", "data.sampling", "data.vocabulary", "runs", "training.instantiate"),
         ("torch", "omegaconf"),
     ),
+    "export": Room(("errors", "launch", "runs", "exporting"), ("omegaconf",)),
+    "exporting": Room(
+        ("__version__", "batch", "errors", "data.sampling", "models", "grounder", "runs", "exporting"),
+        ("torch", "numpy", "omegaconf"),
+    ),
+    "exporting.example": Room((), ("numpy", "onnxruntime", "torch")),
     "prepare": Room(("errors", "terminal", "launch", "data", "training", "reporting"), ("omegaconf",)),
     "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
     "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
@@ -209,7 +215,7 @@ def test_forbidden_import_is_found(tmp_path: Path, module: str, line: str, found
 
 def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     code = (
-        "import sys, cpnet.train, cpnet.evaluate, cpnet.report, cpnet.dashboard, cpnet.launch.command\n"
+        "import sys, cpnet.train, cpnet.evaluate, cpnet.export, cpnet.report, cpnet.dashboard, cpnet.launch.command\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules])"
     )
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
@@ -217,7 +223,7 @@ def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "report", "dashboard"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "export", "report", "dashboard"])
 def test_commands_are_short(name: str) -> None:
     assert len((PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 80
 

@@ -154,11 +154,11 @@ class DownSampling(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Halve the steps and their mask; a coarse step is real if one of its two steps is."""
         odd = x.shape[1] % 2
-        pair_mask = F.pad(mask, (0, odd)).reshape(len(x), -1, 2)  # (B, T/2, 2)
+        pair_mask = F.pad(mask, (0, odd)).reshape(x.shape[0], -1, 2)  # (B, T/2, 2)
         coarse_mask = pair_mask.any(dim=2)
         if self.convolution is not None:
             return self.convolution(x, mask), coarse_mask
-        pairs = F.pad(x, (0, 0, 0, odd)).reshape(len(x), -1, 2, x.shape[2])  # (B, T/2, 2, D)
+        pairs = F.pad(x, (0, 0, 0, odd)).reshape(x.shape[0], -1, 2, x.shape[2])  # (B, T/2, 2, D)
         if self.kind == "max":
             pairs = mask_logits(pairs, pair_mask.unsqueeze(-1))
             return zero_padding(self.larger(pairs[:, :, 0], pairs[:, :, 1]), coarse_mask), coarse_mask
