@@ -14,8 +14,14 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from multiprocessing import active_children
 from pathlib import Path
+
+from cpnet.training import threads
+
+if __name__ == "__main__":  # as in training, whose speed is to be measured, also where a quota leaves few cores
+    threads.choose()
 
 import torch
 
@@ -41,12 +47,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the chosen sections, print their rows, and write them."""
     parsed = parse(arguments)
     prepare_process()
+    threads.watch()
     device = parsed.device
     options = Options(
         device=device,
         setups=[TINY] if parsed.quick else [{"small": SMALL, "full": FULL}[name] for name in parsed.models],
         precisions=precisions(device),
-        compiled=parsed.compiled,
+        forms=("not compiled", "compiled") if parsed.compiled else ("not compiled",),
         repeats=2 if parsed.quick else parsed.repeats,
         quick=parsed.quick,
         peers=parsed.peers,
@@ -59,13 +66,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not parsed.quick:
         signal.signal(signal.SIGALRM, time_over)
         signal.setitimer(signal.ITIMER_REAL, 60 * parsed.minutes)
-    for name, rows in measure(todo, ends=time.perf_counter() + 57 * parsed.minutes):
-        if parsed.json:
-            keep(parsed.json, name, rows)
+    measure(todo, device, ends=time.perf_counter() + 57 * parsed.minutes, path=parsed.json)
 
 
 def time_over(*_: object) -> None:
     """End the process, if a measurement takes many times longer than on a quiet machine."""
+    for process in active_children():
+        process.kill()
     sys.exit("ended in the middle of a measurement: the time is over; allow more --minutes")
 
 
@@ -99,10 +106,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parsed
 
 
-def measure(todo: Sequence[tuple[str, Part]], *, ends: float) -> Iterable[tuple[str, list[Row]]]:
-    """Measure each part in its share of the time that is left, print its rows, and yield them.
+def measure(todo: Sequence[tuple[str, Part]], device: torch.device, *, ends: float, path: Path | None) -> None:
+    """Measure each part in its share of the time that is left; print and keep each row as it comes.
 
-    Every row gets the title of its part and the number of its repeats.
+    Every row gets the names of its section and part, the number of its repeats, and the conditions.
     """
     begun = time.perf_counter()
     for place, (name, part) in enumerate(todo):
@@ -112,24 +119,26 @@ def measure(todo: Sequence[tuple[str, Part]], *, ends: float) -> Iterable[tuple[
         if share < part.weight / 4:  # about one run without repeats
             print("skipped: there is no time left", flush=True)
             continue
-        clock, rows, widths = Clock(ends=now + share, say=say), list[Row](), list[int]()
+        clock, rows, widths = Clock(ends=now + share, say=say), list[Row](), dict[str, int]()
         for row in part.rows(clock):
             say("")
-            if not widths:
+            if row.keys() != widths.keys():
                 texts = {key: 19 for key, value in row.items() if isinstance(value, str)}
-                widths = [max(len(key), len(number(value)), texts.get(key, 0)) for key, value in row.items()]
-                print(line(row, widths), line(["-" * width for width in widths], widths), sep="\n")
+                widths = {key: max(len(key), len(number(value)), texts.get(key, 0)) for key, value in row.items()}
+                print(line(row, widths), line(["-" * width for width in widths.values()], widths), sep="\n")
             print(line([number(value) for value in row.values()], widths), flush=True)
-            rows.append({"part": part.title, **row, "repeats": clock.repeats or 0, "measured": conditions()})
+            about: Row = {"repeats": clock.repeats or 0, "measured": conditions()}
+            rows.append({"section": name, "part": part.title, **row, **about})
+            if path:
+                keep(path, rows, kind(device))
         say("")
         if clock.cut:
             print(f"{clock.cut} (--minutes allows {share:.0f} s here)", flush=True)
-        yield name, rows
 
 
-def line(cells: Iterable[str], widths: Sequence[int]) -> str:
+def line(cells: Iterable[str], widths: Mapping[str, int]) -> str:
     """Return a row of a Markdown table."""
-    return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))} |"
+    return f"| {' | '.join(cell.ljust(width) for cell, width in zip(cells, widths.values(), strict=True))} |"
 
 
 def say(progress: str) -> None:
@@ -138,17 +147,17 @@ def say(progress: str) -> None:
         print(f"\r\033[K{progress}", end="", flush=True)
 
 
-def keep(path: Path, name: str, rows: Sequence[Row]) -> None:
-    """Write rows to a file of results, one a line, in place of the rows of the same parts."""
-    older: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
-    parts = {row["part"] for row in rows}
-    kept = [row for row in older if row["section"] != name or row["part"] not in parts]
+def keep(path: Path, rows: Sequence[Row], machine: str = "") -> None:
+    """Write rows to a file of results, one a line, in place of earlier rows of the same parts."""
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"machine": "", "rows": []}
+    parts = {(row["section"], row["part"]) for row in rows}
+    lines = [json.dumps(row, ensure_ascii=False) for row in kept["rows"] if (row["section"], row["part"]) not in parts]
     for row in rows:
         short = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in row.items()}
-        kept.append({"section": name, **short})
-    lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in kept)
+        lines.append(json.dumps(short, ensure_ascii=False))
+    text = ",\n".join(lines)
     with replacing(path) as stream:
-        stream.write(f'{{"machine": {json.dumps(kind())}, "rows": [\n{lines}\n]}}\n'.encode())
+        stream.write(f'{{"machine": {json.dumps(machine or kept["machine"])}, "rows": [\n{text}\n]}}\n'.encode())
 
 
 if __name__ == "__main__":

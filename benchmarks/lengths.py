@@ -51,7 +51,7 @@ def measure_here(mode: str, clips: int) -> tuple[float, float]:
     setup = replace(FULL, clips=clips, batch=BATCH)
     model, batch = setup.model(), setup.pairs()
     before = psutil.Process().memory_info().rss
-    action = training_step(model, batch, "fp32", fused=True) if mode == "training" else inference(model, batch, "fp32")
+    action = training_step(model, batch, "fp32") if mode == "training" else inference(model, batch, "fp32")
     taken = seconds(action, repeats=3)
     return taken, (_peak() - before) / 1e6
 

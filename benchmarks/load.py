@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 from machine import describe
-from made_up import write_corpus
+from made_up import Shape, write_corpus
 
-VIDEOS, ROWS, WIDTH = 2_000, 8, 8
+SHAPE = Shape(videos=2_000, rows=8, width=8)
 FEW = {"train": 200, "val": 50, "test": 50}
 NARROW = (
     *("model=cpnet_small", "model.hidden_dim=16", "model.encoder.num_heads=1", "model.pyramid_levels=1"),
@@ -49,10 +49,10 @@ def main() -> None:
 
 def prepare(folder: Path, *, pairs: int) -> None:
     """Write a small corpus, train on it, and write a large one."""
-    write_corpus(folder / "few", pairs=FEW, videos=VIDEOS, rows=ROWS, width=WIDTH)
+    write_corpus(folder / "few", SHAPE, pairs=FEW)
     settings = ["--config-dir", "few/conf", "dataset=made_up", "data_dir=few", "hydra.run.dir=trained", *NARROW]
     subprocess.run([sys.executable, "-m", "cpnet.train", *settings], cwd=folder, stdout=subprocess.DEVNULL, check=True)
-    write_corpus(folder / "many", pairs=FEW | {"test": pairs}, videos=VIDEOS, rows=ROWS, width=WIDTH)
+    write_corpus(folder / "many", SHAPE, pairs=FEW | {"test": pairs})
 
 
 def evaluate(folder: Path) -> tuple[float, float]:

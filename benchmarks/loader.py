@@ -33,7 +33,7 @@ from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
 from cpnet.data.sampling import Pick
 from machine import COPIED_BYTES, Clock, copy_bandwidth
-from made_up import counts, datamodule, name, write_pack
+from made_up import Shape, datamodule, write_pack
 from sections import Options, Part, Row
 
 CLIPS, BATCH, STRETCHES = 128, 100, 5
@@ -44,19 +44,19 @@ GIGABYTES = 0.5  # of a packed store
 def parts(options: Options) -> Iterator[Part]:
     """Yield a part for each width."""
     for width, rows in list(ROWS.items())[: 1 if options.quick else None]:
-        videos = max(10, int((0.002 if options.quick else GIGABYTES) * 1e9 / (2 * width * rows)))
-        title = f"{width} wide, {videos} videos of about {rows} rows"
-        yield Part(title, 15.0, partial(measure, options, width, {"videos": videos, "rows": rows}))
+        shape = Shape(10, 8, 8) if options.quick else Shape(int(GIGABYTES * 1e9 / (2 * width * rows)), rows, width)
+        title = f"{shape.width} wide, {shape.videos} videos of about {shape.rows} rows"
+        yield Part(title, 15.0, partial(measure, options, shape))
 
 
-def measure(options: Options, width: int, shape: dict[str, int], clock: Clock) -> Iterator[Row]:
+def measure(options: Options, shape: Shape, clock: Clock) -> Iterator[Row]:
     """Yield a row for each way to read features."""
+    batches, copied = (20, 1 << 20) if options.quick else (400, COPIED_BYTES)
     with tempfile.TemporaryDirectory() as folder:
         clock.say("packing made-up features")
         delivered, packed = Path(folder, "delivered.hdf5"), Path(folder, "packed")
-        write_pack(delivered, videos=shape["videos"], rows=shape["rows"], width=width)
-        durations = dict(zip(map(name, range(shape["videos"])), (counts(**shape) / 4).tolist(), strict=True))
-        pack(open_features(path=delivered), packed, videos=durations)
+        write_pack(delivered, shape)
+        pack(open_features(path=delivered), packed, videos=shape.durations())
         base = 0.0
         for label, path, placement in (
             ("delivered, pair by pair", delivered, "disk"),
@@ -66,27 +66,16 @@ def measure(options: Options, width: int, shape: dict[str, int], clock: Clock) -
         ):
             clock.say(label)
             module = datamodule(
-                path,
-                pairs={"train": (20 if options.quick else 400) * BATCH, "val": 1, "test": 1},
-                **shape,
-                width=width,
-                placement=placement,
-                sampling=Pick(clips=CLIPS),
-                batch_size=BATCH,
+                path, shape, pairs=batches * BATCH, placement=placement, sampling=Pick(clips=CLIPS), batch_size=BATCH
             )
             loader: DataLoader[Any] = module.train_dataloader()
             if label.endswith("pair by pair"):
                 single = PairByPair(delivered, module.dataset("train"))
                 loader = DataLoader(single, batch_size=BATCH, sampler=loader.sampler)
             rate, moved = speed(loader, batches=1 if options.quick else 6 if path == delivered else 60, clock=clock)
-            base = base or rate
-            bandwidth = moved * rate
+            base, bandwidth = base or rate, moved * rate
             rates: Row = {"pairs/s": rate, "x pair by pair": rate / base, "GB/s": bandwidth / 1e9}
-            yield {
-                "features": label,
-                **rates,
-                "% of a copy": 100 * bandwidth / copy_bandwidth(1 << 20 if options.quick else COPIED_BYTES),
-            }
+            yield {"features": label, **rates, "% of a copy": 100 * bandwidth / copy_bandwidth(copied)}
 
 
 class PairByPair(torch.utils.data.Dataset[torch.Tensor]):
@@ -110,25 +99,14 @@ class PairByPair(torch.utils.data.Dataset[torch.Tensor]):
 
 def speed(loader: DataLoader[Any], *, batches: int, clock: Clock) -> tuple[float, float]:
     """Return pairs a second, the median of a few stretches of an epoch, and the bytes read and written for a pair."""
-    moved = 0.0
-    rates = []
-    for stretch in stretches(loader, batches=batches):
+    epoch, rates = iter(loader), list[float]()
+    list(islice(epoch, 6))
+    while not rates or (len(rates) < STRETCHES and clock.left() > 0):
         begin = time.perf_counter()
-        for batch in stretch:
+        for batch in islice(epoch, batches):
             video = batch.video if isinstance(batch, GroundingBatch) else batch
         rates.append(BATCH * batches / (time.perf_counter() - begin))
-        # Clips that are padded are written, but nothing is read for them but one row of zeros.
-        moved = 2 * video.nbytes / len(video)
-        if clock.left() < 0:
-            break
     clock.repeats = len(rates)
     clock.cut = clock.cut or (f"repeats cut from {STRETCHES}" if len(rates) < STRETCHES else "")
-    return median(rates), moved
-
-
-def stretches(loader: DataLoader[Any], *, batches: int) -> Iterator[Iterator[Any]]:
-    """Cut an epoch, after its first batches."""
-    epoch = iter(loader)
-    list(islice(epoch, 6))
-    for _ in range(STRETCHES):
-        yield islice(epoch, batches)
+    # Clips that are padded are written, but nothing is read for them but one row of zeros.
+    return median(rates), 2 * video.nbytes / len(video)

@@ -17,9 +17,11 @@ import h5py
 import numpy as np
 import torch
 
+CPU_INFO = Path("/proc/cpuinfo")
 COPIED_BYTES = 256 << 20  # more than the cache of a processor
 # Rows, inner and columns of matrix products: large squares, and layers on many clips.
 PRODUCTS = ((2048, 2048, 2048), (4096, 4096, 4096), (12800, 512, 512), (12800, 2048, 512))
+LARGE = (8192, 8192, 8192)  # for GPUs
 
 
 @dataclass
@@ -41,6 +43,10 @@ class Clock:
     def left(self) -> float:
         """Return the seconds that are left."""
         return self.ends - time.perf_counter()
+
+    def share(self, fraction: float) -> Clock:
+        """Return a clock with a fraction of the time that is left."""
+        return Clock(ends=self.ends - (1 - fraction) * self.left(), say=self.say)
 
 
 def seconds(action: Callable[[], object], *, repeats: int = 7, warm: int = 1, clock: Clock | None = None) -> float:
@@ -74,44 +80,29 @@ def in_turns(
 
 def _timed(action: Callable[[], object], clock: Clock, progress: str) -> float:
     clock.say(progress)
+    times = 8 if torch.cuda.is_initialized() else 1  # in a row, in which the host may run ahead of the GPU
     _wait()
     begin = time.perf_counter()
-    action()
+    for _ in range(times):
+        action()
     _wait()
-    return time.perf_counter() - begin
+    return (time.perf_counter() - begin) / times
+
+
+def _wait() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
 
 
 def matrix_products(
-    dtype: torch.dtype, device: torch.device, shapes: Iterable[tuple[int, int, int]] = PRODUCTS
+    dtype: torch.dtype, device: torch.device, shapes: Iterable[tuple[int, int, int]]
 ) -> dict[str, tuple[float, Callable[[], object]]]:
     """Return the FLOPs of some matrix products with their functions."""
     products: dict[str, tuple[float, Callable[[], object]]] = {}
     for rows, inner, columns in shapes:
         left, right = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
-        product: Callable[[], object] = partial(torch.mm, left, right)
-        products[f"{rows} x {inner} x {columns}"] = 2 * rows * inner * columns, product
+        products[f"{rows} x {inner} x {columns}"] = 2 * rows * inner * columns, partial(torch.mm, left, right)
     return products
-
-
-def matrix_peak(dtype: torch.dtype, device: torch.device, shapes: Iterable[tuple[int, int, int]] = PRODUCTS) -> float:
-    """Return the FLOPs a second of the fastest matrix product."""
-    products = matrix_products(dtype, device, shapes)
-    return max(flops / seconds(product, repeats=9) for flops, product in products.values())
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """Return whether a device has instructions for bfloat16; a CPU without them emulates it slowly."""
-    return device.type != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in (header, ["---"] * len(header), *rows))
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
 
 
 def copy_bandwidth(size: int = COPIED_BYTES) -> float:
@@ -120,9 +111,12 @@ def copy_bandwidth(size: int = COPIED_BYTES) -> float:
     return 2 * size / seconds(lambda: target.copy_(source))
 
 
-def kind() -> str:
-    """Return the processor, its vector instructions and the threads in use."""
-    models = [line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
+def kind(device: torch.device | None = None) -> str:
+    """Return the GPU, or the processor with its vector instructions and the threads in use."""
+    if device and device.type == "cuda":
+        return torch.cuda.get_device_name()
+    lines = CPU_INFO.read_text(encoding="utf-8").splitlines() if CPU_INFO.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     processor = models[0] if models else platform.processor() or platform.machine()
     amx = ", AMX" if torch.cpu._is_amx_tile_supported() else ""
     return f"{processor}, {torch.backends.cpu.get_cpu_capability()}{amx}, {torch.get_num_threads()} threads"
@@ -137,7 +131,3 @@ def describe() -> str:
     """Return one line with machine, versions and date."""
     versions = f"numpy {np.__version__}, h5py {h5py.__version__}, Python {platform.python_version()}"
     return f"{kind()}; {conditions()}, {versions}"
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []

@@ -8,15 +8,16 @@ All processes have the settings of :func:`~cpnet.training.compilation.prepare_pr
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib import import_module
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -203,51 +204,30 @@ PEERS: dict[str, dict[str, tuple[str, Callable[[Path], Model]]]] = {
 }
 
 
-def start(table: str, name: str, folder: Path) -> Connection:
-    """Start the process of a model."""
-    context = get_context("spawn")
-    here, there = context.Pipe()
-    context.Process(target=work, args=(there, table, name, folder), daemon=True).start()
-    there.close()
-    return here
+built: list[Model] = []  # the model of this process
+batch_of = cache(FULL.pairs)  # drawing its random numbers takes a good part of the time of a narrow model
 
 
-def work(told: Connection, table: str, name: str, folder: Path) -> None:
-    """Run the steps that the other process asks for, a mode and a number of pairs each, without output."""
-    with Path(os.devnull).open("w") as silent, redirect_stdout(silent), redirect_stderr(silent):
-        try:
-            prepare_process()
-            Tensor.cuda = lambda tensor, *_, **__: tensor  # type: ignore[method-assign] # some code expects a GPU
-            network, train, predict = PEERS[table][name][1](folder)
-            told.send(sum(weight.numel() for weight in network.parameters()))
-            while True:
-                mode, pairs = told.recv()
-                batch = FULL.pairs(pairs)
-                network.train(mode == "training")
-                with torch.inference_mode(mode == "inference"):
-                    (train if mode == "training" else predict)(batch)
-                told.send(None)
-        except (EOFError, BrokenPipeError):  # the other process has ended
-            return
-        except Exception as error:
-            told.send(f"{type(error).__name__}: {error}")
+def build(function: Callable[[Path], Model], folder: Path) -> float:
+    """Build the model of this process, which prints nothing from now on; return its parameters in millions."""
+    sys.stdout = sys.stderr = io.StringIO()
+    prepare_process()
+    Tensor.cuda = lambda tensor, *_, **__: tensor  # type: ignore[method-assign] # some code expects a GPU
+    built.append(function(folder))
+    return sum(weight.numel() for weight in built[0][0].parameters()) / 1e6
 
 
-def answer(process: Connection) -> Any:
-    """Return what a process answers.
-
-    Raises:
-        ChildProcessError: the model failed there
-    """
-    if isinstance(result := process.recv(), str):
-        raise ChildProcessError(result)
-    return result
+def work(mode: str, pairs: int) -> None:
+    """Take a training step, or infer a batch, with the model of this process."""
+    network, train, predict = built[0]
+    network.train(mode == "training")
+    with torch.inference_mode(mode == "inference"):
+        (train if mode == "training" else predict)(batch_of(pairs))
 
 
-def run(process: Connection, mode: str, pairs: int) -> None:
-    """Run a step in a process."""
-    process.send((mode, pairs))
-    answer(process)
+def run(pool: ProcessPoolExecutor, mode: str, pairs: int) -> None:
+    """Let the process of a model work."""
+    pool.submit(work, mode, pairs).result()
 
 
 def parts(options: Options) -> Iterator[Part]:
@@ -259,35 +239,32 @@ def parts(options: Options) -> Iterator[Part]:
 def measure(options: Options, table: str, clock: Clock) -> Iterator[Row]:
     """Time all models in turns, those that are slow with fewer pairs; name those that do not run."""
     assert options.peers is not None
-    running, about = dict[str, Connection](), dict[str, Row]()
-    budget = clock.left() / len(PEERS[table])
-    for name, (checkout, _) in PEERS[table].items():
-        clock.say(f"starting {name}")
-        try:
-            if not (folder := options.peers / checkout).is_dir():
-                raise FileNotFoundError(f"no folder {folder}")
-            process = start(table, name, folder)
-            parameters = answer(process)
-            pair = seconds(partial(run, process, "training", 1), repeats=1)
+    rows, budget = dict[str, Row](), clock.left() / len(PEERS[table])
+    with ExitStack() as stack:
+        pools = {name: stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for name in PEERS[table]}
+        for name, (checkout, function) in PEERS[table].items():
+            clock.say(f"starting {name}")
+            try:
+                if not (folder := options.peers / checkout).is_dir():
+                    raise FileNotFoundError(f"no folder {folder}")
+                parameters = pools[name].submit(build, function, folder).result()
+                pair = seconds(partial(run, pools[name], "training", 1), repeats=1)
+            except Exception as error:  # of the model's own code, or because its process was killed
+                print(f"{name}: skipped: {type(error).__name__}: {error}", flush=True)
+                continue
             fitting = 1 if options.quick else max(1, min(PAIRS, int(budget / 8 / pair)))
-            about[name] = {"M parameters": parameters / 1e6, "pairs a batch": 1 << fitting.bit_length() - 1}
-            running[name] = process
-        except (OSError, EOFError) as error:
-            print(f"{name}: skipped: {error or 'its process was killed'}", flush=True)
-    rates = dict[str, Row]()
-    for mode, share in (("training", 0.7), ("inference", 1.0)):
-        mine = Clock(ends=clock.ends - (1 - share) * clock.left(), say=clock.say)
-        pairs = {name: int(about[name]["pairs a batch"]) for name in running}
-        actions = {name: partial(run, process, mode, pairs[name]) for name, process in running.items()}
-        for name, taken in in_turns(actions, repeats=options.repeats, clock=mine).items():
-            rates.setdefault(name, {})[f"{mode}, pairs/s"] = pairs[name] / taken
-        clock.repeats, clock.cut = min(mine.repeats or 0, clock.repeats or options.repeats), clock.cut or mine.cut
-    for name, process in running.items():
-        process.close()  # which ends it
-        yield {"model": name, **about[name], **rates[name]}
+            rows[name] = {"M parameters": parameters, "pairs a batch": 1 << fitting.bit_length() - 1}
+        pairs = {name: int(row["pairs a batch"]) for name, row in rows.items()}
+        for mode, share in (("training", 0.7), ("inference", 1.0)):
+            mine = clock.share(share)
+            actions = {name: partial(run, pools[name], mode, count) for name, count in pairs.items()}
+            for name, taken in in_turns(actions, repeats=options.repeats, clock=mine).items():
+                rows[name][f"{mode}, pairs/s"] = pairs[name] / taken
+            clock.repeats, clock.cut = min(mine.repeats or 0, clock.repeats or options.repeats), clock.cut or mine.cut
+    for name, row in rows.items():
+        yield {"model": name, **row}
 
 
 if __name__ == "__main__":
-    from bench import main
-
-    main(["peers", *sys.argv[1:]])
+    bench = str(Path(__file__).with_name("bench.py"))
+    os.execv(sys.executable, [sys.executable, bench, "peers", *sys.argv[1:]])

@@ -20,7 +20,7 @@ class Options:
 
     Attributes:
         setups: models and batches
-        compiled: whether compiled models are timed too
+        forms: of each model; more than one if compiled models are timed too
         repeats: of each measurement, if there is time
         quick: whether all sizes are tiny, so that every line of code runs in seconds
         peers: folder of the checkouts of other models
@@ -29,14 +29,15 @@ class Options:
     device: torch.device
     setups: list[Setup]
     precisions: list[str]
-    compiled: bool
     repeats: int
     quick: bool
-    peers: Path | None
+    forms: tuple[str, ...] = ("not compiled",)
+    peers: Path | None = None
 
-    def forms(self) -> list[bool]:
-        """Return whether the model is compiled, for each form to time."""
-        return [False, True] if self.compiled else [False]
+    @property
+    def gpu(self) -> bool:
+        """Whether the device is a GPU."""
+        return self.device.type == "cuda"
 
 
 @dataclass(frozen=True)

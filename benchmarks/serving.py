@@ -9,15 +9,15 @@ from machine import Clock, in_turns
 from sections import Options, Part, Row
 from setups import Setup, inference, on
 
-BATCHES = (1, 8, 32, 100)
+BATCHES = {False: (1, 8, 32, 100), True: (1, 100, 1000)}  # on a GPU?
 QUERIES = (1, 10, 100)
 
 
 def parts(options: Options) -> Iterator[Part]:
     """Yield two parts for each model."""
     for setup in options.setups:
-        flops = setup.forward_flops() / 1e9
-        weight = (3 if options.compiled else 1) * len(options.precisions) * (5 + 10 * flops)
+        flops = setup.forward_flops / 1e9
+        weight = (3 if len(options.forms) > 1 else 1) * len(options.precisions) * (5 + 10 * flops)
         yield Part(f"{setup.name}: pairs/s by batch", weight, partial(throughput, options, setup))
         weight = len(options.precisions) * (5 + 13 * flops)
         yield Part(f"{setup.name}: queries on one video, pairs/s", weight, partial(one_video, options, setup))
@@ -26,16 +26,15 @@ def parts(options: Options) -> Iterator[Part]:
 def throughput(options: Options, setup: Setup, clock: Clock) -> Iterator[Row]:
     """Time batches of several sizes."""
     for precision in options.precisions:
-        for compiled in options.forms():
-            model = on(options.device, setup.model(), compiled=compiled)
-            asked = {f"batch {count}": setup.pairs(count).to(options.device) for count in BATCHES}
+        for form in options.forms:
+            model = on(options.device, setup.model(), form)
+            asked = {f"batch {count}": setup.pairs(count).to(options.device) for count in BATCHES[options.gpu]}
             actions: dict[str, Callable[[], object]] = {
                 name: inference(model, batch, precision) for name, batch in asked.items()
             }
-            if compiled:
+            if form != "not compiled":
                 in_turns(actions, repeats=1, clock=Clock(say=clock.say))
             taken = in_turns(actions, repeats=options.repeats, clock=clock)
-            form = "compiled" if compiled else "not compiled"
             rates = {name: len(asked[name]) / seconds for name, seconds in taken.items()}
             yield {"precision": precision, "form": form, "ms, one pair": 1e3 * taken["batch 1"], **rates}
 
@@ -43,7 +42,7 @@ def throughput(options: Options, setup: Setup, clock: Clock) -> Iterator[Row]:
 def one_video(options: Options, setup: Setup, clock: Clock) -> Iterator[Row]:
     """Time 1, 10 and 100 queries on one video, and 100 pairs with a copy of the video each, in batches of 32."""
     for precision in options.precisions:
-        model = on(options.device, setup.model(), compiled=False)
+        model = on(options.device, setup.model())
         actions: dict[str, Callable[[], object]] = {
             f"{count} queries": inference(model, setup.pairs(count, videos=1).to(options.device), precision)
             for count in QUERIES

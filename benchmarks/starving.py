@@ -9,7 +9,6 @@ from itertools import repeat
 from pathlib import Path
 
 from cpnet.batch import GroundingBatch
-from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
 from cpnet.data.required_files import default_store
@@ -17,63 +16,54 @@ from cpnet.data.sampling import Pick
 from cpnet.models import CPNet
 from cpnet.options import CPNetOptions
 from machine import Clock, in_turns
-from made_up import datamodule, name, write_pack
+from made_up import Shape, datamodule, write_pack
 from sections import Options, Part, Row
 from setups import training_step
 
-CLIPS, BATCH, WIDTH, ROWS, VIDEOS, HIDDEN = 128, 100, 500, 440, 600, 128
+CLIPS, BATCH, SHAPE = 128, 100, Shape(videos=600, rows=440, width=500)
+STEPS = {False: (128, "fp32"), True: (512, "bf16")}  # on a GPU? width and precision of the model
+QUICK_BATCH, QUICK_SHAPE = 2, Shape(videos=8, rows=8, width=8)
 
 
 def parts(options: Options) -> Iterator[Part]:
     """Yield the only part."""
-    title = f"T = {CLIPS}, batch {BATCH}, {WIDTH} wide, D = {HIDDEN}, from the packed store"
+    title = f"T = {CLIPS}, batch {BATCH}, {SHAPE.width} wide, D = {STEPS[options.gpu][0]}, from the packed store"
     yield Part(title, 90.0, partial(measure, options))
 
 
 def measure(options: Options, clock: Clock) -> Iterator[Row]:
     """Yield a row a placement."""
-    videos, batch = (8, 4) if options.quick else (VIDEOS, BATCH)
     clock.say("packing made-up features")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pack.hdf5"
-        write_pack(path, videos=videos, rows=ROWS, width=WIDTH, dtype="float16")
-        pack(
-            open_features(path=path), default_store({"path": path}), videos=dict.fromkeys(map(name, range(videos)), 1.0)
-        )
+        path = write_store(options, Path(folder))
         for left, placement in zip((3, 2, 1), ("device", "memory", "disk"), strict=True):
-            module = datamodule(
-                path,
-                pairs={"train": 100 * batch, "val": 1, "test": 1},
-                videos=videos,
-                rows=ROWS,
-                width=WIDTH,
-                placement=placement,
-                sampling=Pick(clips=CLIPS),
-                batch_size=batch,
-            )
-            mine = Clock(ends=clock.ends - clock.left() * (left - 1) / left, say=clock.say)
-            fixed, fresh = compare(module, options, mine)
+            mine = clock.share(1 / left)
+            model, fresh = training(options, path, placement)
+            batches = {"one batch": repeat(next(fresh)), "fresh batches": fresh}
+            precision, repeats = STEPS[options.gpu][1], (1 if options.quick else 6) * options.repeats
+            steps = {name: training_step(model, given, precision) for name, given in batches.items()}
+            taken = in_turns(steps, repeats=repeats, warm=1 if options.quick else 3, clock=mine)
             clock.repeats, clock.cut = mine.repeats, mine.cut or clock.cut
-            times: Row = {"one batch, ms": 1e3 * fixed, "fresh batches, ms": 1e3 * fresh}
-            yield {"placement": placement, **times, "x": fresh / fixed}
+            times: Row = {f"{name}, ms": 1e3 * each for name, each in taken.items()}
+            yield {"placement": placement, **times, "x": taken["fresh batches"] / taken["one batch"]}
 
 
-def compare(module: GroundingDataModule, options: Options, clock: Clock) -> tuple[float, float]:
-    """Return the seconds of a step on one batch, and on fresh batches."""
-    model = CPNet(WIDTH, module.vocabulary.vectors, CPNetOptions(hidden_dim=16 if options.quick else HIDDEN)).to(
-        options.device
+def write_store(options: Options, folder: Path) -> Path:
+    """Write made-up features with a packed store beside them; return their path."""
+    path, shape = folder / "pack.hdf5", QUICK_SHAPE if options.quick else SHAPE
+    write_pack(path, shape, dtype="float16")
+    pack(open_features(path=path), default_store({"path": path}), videos=shape.durations())
+    return path
+
+
+def training(options: Options, path: Path, placement: str) -> tuple[CPNet, Iterator[GroundingBatch]]:
+    """Return a model and endless fresh batches, both on the device."""
+    shape, batch_size, width = SHAPE, BATCH, STEPS[options.gpu][0]
+    if options.quick:
+        shape, batch_size, width = QUICK_SHAPE, QUICK_BATCH, 16
+    module = datamodule(
+        path, shape, pairs=100 * batch_size, placement=placement, sampling=Pick(clips=CLIPS), batch_size=batch_size
     )
-    fresh = endless(module, options)
-    batches = {"one batch": repeat(next(fresh)), "fresh batches": fresh}
-    steps = {name: training_step(model, given, "fp32", fused=False) for name, given in batches.items()}
-    taken = in_turns(
-        steps, repeats=(1 if options.quick else 6) * options.repeats, warm=1 if options.quick else 3, clock=clock
-    )
-    return taken["one batch"], taken["fresh batches"]
-
-
-def endless(module: GroundingDataModule, options: Options) -> Iterator[GroundingBatch]:
-    """Yield batches on the device, epoch after epoch."""
-    while True:
-        for batch in module.train_dataloader():
-            yield module.transfer_batch_to_device(batch, options.device, 0)
+    model = CPNet(shape.width, module.vocabulary.vectors, CPNetOptions(hidden_dim=width)).to(options.device)
+    epochs = (module.train_dataloader() for _ in repeat(None))
+    return model, (module.transfer_batch_to_device(batch, options.device, 0) for epoch in epochs for batch in epoch)
