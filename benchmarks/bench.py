@@ -31,16 +31,14 @@ from machine import Clock, conditions, describe, kind
 from sections import Options, Part, Row, number
 from setups import FULL, SMALL, TINY, precisions
 
-# The sections that need no files of yours come first; they are measured if none is named.
 SECTIONS = {
     "steps": "training steps and inference beside a plain implementation and the machine's matrix products",
     "serving": "latency, batches, and many queries on one video",
     "starving": "training from each placement of the features, over steps on one fixed batch",
     "loader": "the loader beside a loop of h5py and numpy and the machine's copy of memory",
     "lengths": "memory and time as videos become longer",
-    "peers": "other models beside ours; needs --peers",
+    "peers": "other models beside ours, if there is --peers",
 }
-DEFAULT = ("steps", "serving", "starving", "loader", "lengths")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,13 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parse(arguments)
     prepare_process()
     threads.watch()
-    device = parsed.device
     options = Options(
-        device=device,
-        setups=[TINY] if parsed.quick else [{"small": SMALL, "full": FULL}[name] for name in parsed.models],
-        precisions=precisions(device),
+        device=parsed.device,
+        setups=[TINY] if parsed.quick else [SMALL, FULL],
+        precisions=precisions(parsed.device),
         forms=("not compiled", "compiled") if parsed.compiled else ("not compiled",),
-        repeats=2 if parsed.quick else parsed.repeats,
+        repeats=1 if parsed.quick else 5,
         quick=parsed.quick,
         peers=parsed.peers,
     )
@@ -66,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not parsed.quick:
         signal.signal(signal.SIGALRM, time_over)
         signal.setitimer(signal.ITIMER_REAL, 60 * parsed.minutes)
-    measure(todo, device, ends=time.perf_counter() + 57 * parsed.minutes, path=parsed.json)
+    measure(todo, parsed.device, ends=time.perf_counter() + 57 * parsed.minutes, path=parsed.json)
 
 
 def time_over(*_: object) -> None:
@@ -79,30 +76,22 @@ def time_over(*_: object) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     listed = "\n".join(f"  {name:<10}{what}" for name, what in SECTIONS.items())
-    parser = argparse.ArgumentParser(
-        description=f"{__doc__}\nsections ({', '.join(DEFAULT)} if none is named):\n{listed}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("sections", nargs="*", metavar="SECTION", help="names, or all; commas may separate them")
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=f"{__doc__}\nsections:\n{listed}", formatter_class=raw)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help="names, with spaces or commas; default: all")
     parser.add_argument("--minutes", type=float, default=10.0)
-    parser.add_argument("--repeats", type=int, default=5, help="of each measurement, if there is time")
-    parser.add_argument("--models", nargs="+", choices=["small", "full"], default=["small", "full"])
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--compiled", action="store_true", help="time compiled models too: allow --minutes 60")
     parser.add_argument("--json", type=Path, metavar="FILE", help="add the rows to FILE, in place of older ones")
     parser.add_argument("--peers", type=Path, metavar="DIR", help="folder of the checkouts of other models")
-    parser.add_argument(
-        "--quick", action="store_true", help="tiny sizes: does every line run? The figures mean nothing"
-    )
+    parser.add_argument("--quick", action="store_true", help="tiny sizes, to check that every line of code runs")
     parsed = parser.parse_args(arguments)
     names = [name for listed in parsed.sections for name in listed.split(",") if name]
-    possible = [name for name in SECTIONS if name != "peers" or parsed.peers]
-    parsed.sections = possible if names == ["all"] else names or list(DEFAULT)
-    for name in parsed.sections:
-        if name not in SECTIONS:
-            parser.error(f"no section {name!r}; choose from {', '.join(SECTIONS)}")
-        if name not in possible:
-            parser.error("section peers needs --peers DIR")
+    parsed.sections = names or [name for name in SECTIONS if name != "peers" or parsed.peers]
+    if unknown := [name for name in names if name not in SECTIONS]:
+        parser.error(f"no section {unknown[0]!r}; choose from {', '.join(SECTIONS)}")
+    if "peers" in names and not parsed.peers:
+        parser.error("section peers needs --peers DIR")
     return parsed
 
 

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -58,22 +58,24 @@ class Turns(Callback):
             self.steps = 0
 
 
-@contextmanager
-def trainings(folder: Path, names: Sequence[str], *, prefix: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
-    """Start a training with each setting, by a command that begins with ``prefix``, and end them."""
+def start(stack: ExitStack, line: Sequence[str], **options: Any) -> Any:
+    """Start a process, which is killed at the end of the stack."""
+    process = stack.enter_context(subprocess.Popen(line, **options))
+    stack.callback(process.kill)
+    return process
+
+
+def trainings(stack: ExitStack, folder: Path, names: Iterable[str], *, prefix: Sequence[str] = ()) -> dict[str, Any]:
+    """Start a training with each setting, by a command that begins with ``prefix``."""
     plain = {key: value for key, value in os.environ.items() if not key.startswith(("OMP_", "GOMP_", "CPNET_"))}
     plain |= {"CPNET_TRUSTED": "contention", "PYTHONPATH": os.pathsep.join(sys.path)}  # for Turns
     command = [*prefix, sys.executable, "-m", "cpnet.train", *TRAINING, f"data_dir={folder}/data"]
     running: dict[str, Any] = {}
-    try:
-        for name in names:
-            line = [*command, f"hydra.run.dir={folder}/{name.replace(' ', '_')}"]
-            pipe = subprocess.PIPE
-            running[name] = subprocess.Popen(line, env=plain | SETTINGS[name], text=True, stdin=pipe, stdout=pipe)
-            turn(running[name])
-        yield running
-    finally:
-        end(running.values())
+    for name in names:
+        line, pipe = [*command, f"hydra.run.dir={folder}/{name.replace(' ', '_')}"], subprocess.PIPE
+        running[name] = start(stack, line, env=plain | SETTINGS[name], text=True, stdin=pipe, stdout=pipe)
+        turn(running[name])
+    return running
 
 
 def turn(training: Any) -> float:
@@ -85,23 +87,16 @@ def turn(training: Any) -> float:
     raise SystemExit("a training ended early")
 
 
-def end(processes: Iterable[Any]) -> None:
-    """Kill processes."""
-    for each in processes:
-        each.kill()
-        each.wait()
-
-
 def compare(where: str, running: Mapping[str, Any], *, rivals: Sequence[str], limit: float, busy: int = 0) -> None:
     """Print a row: the milliseconds a step of all settings, and ours over the fastest of its rivals."""
-    line = [sys.executable, "-c", "while True: pass"]
-    loops = [subprocess.Popen(line, start_new_session=True) for _ in range(busy)]
-    turns = {name: [turn(training)] for name, training in running.items()}
-    until = time.monotonic() + ROW_SEC
-    while len(turns["ours"]) < ROUNDS and time.monotonic() < until:
-        for name in ("ours", *rivals):
-            turns[name].append(turn(running[name]))
-    end(loops)
+    with ExitStack() as stack:
+        for _ in range(busy):
+            start(stack, [sys.executable, "-c", "while True: pass"], start_new_session=True)
+        turns = {name: [turn(training)] for name, training in running.items()}
+        until = time.monotonic() + ROW_SEC
+        while len(turns["ours"]) < ROUNDS and time.monotonic() < until:
+            for name in ("ours", *rivals):
+                turns[name].append(turn(running[name]))
     steps = {name: median(each) for name, each in turns.items()}
     figures = ", ".join(f"{name} {step:.0f}" for name, step in steps.items())
     ratio = steps["ours"] / min(steps[name] for name in rivals)
@@ -125,19 +120,23 @@ def main() -> None:
     print(f"{describe()}; load {os.getloadavg()[0]:.1f} before the first row", flush=True)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        with trainings(folder, [*SETTINGS]) as running:
+        with ExitStack() as stack:
+            running = trainings(stack, folder, SETTINGS)
             compare("nothing else", running, rivals=["default"], limit=1.03)
             for busy in (1, 2):
                 compare(f"{busy} busy", running, rivals=["passive", "one thread"], limit=1.15, busy=busy)
-        with trainings(folder, ["ours", "one thread"], prefix=["taskset", "-c", str(min(threads.cpus()))]) as running:
+        with ExitStack() as stack:
+            only = ["taskset", "-c", str(min(threads.cpus()))]
+            running = trainings(stack, folder, ["ours", "one thread"], prefix=only)
             compare("one CPU by taskset", running, rivals=["one thread"], limit=1.1)
-        if cgroup := limited_cgroup():
-            enter = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$@"', "sh"]
-            with trainings(folder, ["ours", "default", "one thread"], prefix=enter) as running:
-                compare("quota of one core", running, rivals=["one thread"], limit=1.1)
-            cgroup.rmdir()
-        else:
+        if not (cgroup := limited_cgroup()):
             print("quota of one core: skipped, because this user may not limit a cgroup's processor time")
+            return
+        with ExitStack() as stack:
+            stack.callback(cgroup.rmdir)
+            enter = ["sh", "-c", f'echo $$ > {cgroup}/cgroup.procs; exec "$@"', "sh"]
+            running = trainings(stack, folder, ["ours", "default", "one thread"], prefix=enter)
+            compare("quota of one core", running, rivals=["one thread"], limit=1.1)
 
 
 if __name__ == "__main__":

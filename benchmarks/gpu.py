@@ -9,17 +9,21 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import platform
 import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 from cpnet.training import threads
 
@@ -30,31 +34,64 @@ if __name__ == "__main__":  # before torch is imported
 import torch
 
 import steps
-from bench import keep, measure
+from bench import SECTIONS, keep, measure
 from cpnet.training.compilation import prepare_process
-from sections import Options, Part
-from setups import FULL, SMALL, TINY, precisions
+from machine import Clock, in_turns
+from sections import Options, Part, Row
+from setups import FULL, SMALL, TINY, precisions, training_step
+from starving import training, write_store
 
-# The most seconds of each part, in their order: a section, a form to compile, or a function of gpu_steps or gpu_runs.
-SECTIONS = {"steps": 120, "starving": 40, "serving": 40}
-FORMS = {"compiled": 120, "cuda_graphs": 120}
-STEPS = {"card": 30, "waits": 30, "kernels": 30}
-RUNS = {"activitynet": 170, "make_train": 60, "tests": 90, "resume": 60, "processes": 60, "hundred_epochs": 400}
-PARTS = SECTIONS | FORMS | STEPS | RUNS
-WANTED = ("card", "steps", "activitynet", "make_train", "tests", "waits", *PARTS)  # first; then the others
+# The most seconds of each part: a section of bench.py, a form to compile, or a function of this module or of gpu_runs.
+PARTS = {"card": 30, "steps": 120, "activitynet": 170, "make_train": 60, "tests": 90, "waits": 30, "starving": 40} | {
+    "compiled": 120,
+    "cuda_graphs": 120,
+    "serving": 40,
+    "resume": 60,
+    "processes": 60,
+    "hundred_epochs": 400,
+}
 LEAST_SECONDS = 10  # with less time left no part starts
 
 
 def parts(name: str, options: Options, folder: Path) -> Iterable[Part]:
     """Return the tables of a part."""
     if name in SECTIONS:
-        yield from importlib.import_module(name).parts(options)
-    elif name in FORMS:
+        return cast(Iterable[Part], importlib.import_module(name).parts(options))
+    if name in ("compiled", "cuda_graphs"):
+        if options.quick:
+            torch.compiler.set_stance("force_eager")  # compiling takes minutes
         options = replace(options, forms=("not compiled", name), precisions=["bf16"])
-        yield from (part for part in steps.parts(options) if "training" in part.title)
-    else:
-        function = getattr(importlib.import_module("gpu_steps" if name in STEPS else "gpu_runs"), name)
-        yield Part(function.__doc__.rstrip("."), 1.0, partial(function, options, folder))
+        return [part for part in steps.parts(options) if "training" in part.title]
+    function = {"card": card, "waits": waits}.get(name) or getattr(importlib.import_module("gpu_runs"), name)
+    return [Part(function.__doc__.rstrip("."), 1.0, partial(function, options, folder))]
+
+
+def card(options: Options, *_: object) -> Iterator[Row]:
+    """GPU and versions."""
+    about: Row = {"torch": torch.__version__, "CUDA": str(torch.version.cuda), "Python": platform.python_version()}
+    if options.gpu:
+        found = torch.cuda.get_device_properties(0)
+        about = {"GPU": found.name, "GB": found.total_memory / 1e9, "SMs": found.multi_processor_count, **about}
+    yield about
+
+
+def waits(options: Options, folder: Path, clock: Clock) -> Iterator[Row]:
+    """Wait for ``norm.isfinite()`` in each step, and the lines in which a step and its data wait."""
+    for setup in options.setups:
+        model, batch = setup.model().to(options.device), setup.pairs().to(options.device)
+        forms = {name: training_step(model, batch, "bf16", waits=name == "waits") for name in ("waits", "runs on")}
+        taken = in_turns(forms, repeats=options.repeats, clock=clock)
+        yield {"model": setup.name, **{f"{name}, ms": 1e3 * each for name, each in taken.items()}}
+    step = training_step(*training(options, write_store(options, folder), "device"), "bf16", waits=True)
+    step()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if options.gpu:
+            torch.cuda.set_sync_debug_mode("warn")
+        step()
+    lines = (f"{Path(each.filename).name}:{each.lineno}" for each in caught if "synchroniz" in str(each.message))
+    for line, times in Counter(lines).items():
+        yield {"a step waits in": line, "times": times}
 
 
 def work(name: str, options: Options, folder: Path, seconds: float, out: Path) -> None:
@@ -62,8 +99,6 @@ def work(name: str, options: Options, folder: Path, seconds: float, out: Path) -
     os.setsid()  # so that all its processes can be killed
     try:
         prepare_process()
-        if options.quick:
-            torch.compiler.set_stance("force_eager")  # compiling takes minutes
         todo = [(name, replace(part, weight=1.0)) for part in parts(name, options, folder)]
         measure(todo, options.device, ends=time.perf_counter() + seconds, path=out)
         os._exit(0)
@@ -102,26 +137,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--quick", action="store_true", help="tiny sizes, and ten times as long")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=dict.fromkeys(WANTED))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=[*PARTS])
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--out", type=Path, default=Path(os.environ.get("OUT", "."), "gpu.json"))
     arguments = parser.parse_args()
     end, quick, device = time.monotonic() + 60 * arguments.minutes - 20, arguments.quick, torch.device(arguments.device)
-    for module in ("serving", "starving", "gpu_steps", "gpu_runs"):
-        with suppress(ImportError):  # of a package that is not installed: the parts that need it fail and name it
-            importlib.import_module(module)
-    options = Options(
-        device, [TINY] if quick else [FULL, SMALL], precisions(device), repeats=1 if quick else 5, quick=quick
-    )
+    with suppress(ImportError):  # of a package that is not installed: its parts fail and name it
+        importlib.import_module("gpu_runs")
+    setups = [TINY] if quick else [FULL, SMALL]
+    options = Options(device, setups, precisions(device), repeats=1 if quick else 5, quick=quick)
     folder = Path(tempfile.mkdtemp())  # a TemporaryDirectory would be removed by the exit of a fork
     try:
-        states = []
-        for name in arguments.only:
-            seconds = min(PARTS[name] * (10 if quick else 1), end - time.monotonic())
-            states.append(run_part(name, options, folder, seconds, arguments.out))
+        most = {name: PARTS[name] * (10 if quick else 1) for name in arguments.only}
+        states = [
+            run_part(name, options, folder, min(seconds, end - time.monotonic()), arguments.out)
+            for name, seconds in most.items()
+        ]
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    sys.exit(any(state != "done" for state in states))
+    sys.exit(set(states) != {"done"})
 
 
 if __name__ == "__main__":

@@ -219,10 +219,10 @@ def build(function: Callable[[Path], Model], folder: Path) -> float:
 
 def work(mode: str, pairs: int) -> None:
     """Take a training step, or infer a batch, with the model of this process."""
-    network, train, predict = built[0]
+    (network, train, predict), batch = built[0], batch_of(pairs)
     network.train(mode == "training")
     with torch.inference_mode(mode == "inference"):
-        (train if mode == "training" else predict)(batch_of(pairs))
+        (train if mode == "training" else predict)(batch)
 
 
 def run(pool: ProcessPoolExecutor, mode: str, pairs: int) -> None:
