@@ -27,7 +27,7 @@ import torch
 
 from cpnet.files import replacing
 from cpnet.training.compilation import prepare_process
-from machine import Clock, conditions, describe, kind
+from machine import Clock, conditions, kind
 from sections import Options, Part, Row, number
 from setups import FULL, SMALL, TINY, precisions
 
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         quick=parsed.quick,
         peers=parsed.peers,
     )
-    print(describe(), f"sections: {', '.join(parsed.sections)}; at most {parsed.minutes:g} minutes", sep="\n")
+    print(kind(), conditions(), f"{', '.join(parsed.sections)} in at most {parsed.minutes:g} minutes", sep="; ")
     if "bf16" not in options.precisions:
         print("bf16: skipped, this processor has no instructions for it and emulates it many times more slowly")
     todo = [(name, part) for name in parsed.sections for part in importlib.import_module(name).parts(options)]

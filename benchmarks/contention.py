@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,7 +21,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from cpnet.training import threads
-from machine import describe
+from machine import conditions, kind
 
 TURN_SEC, MOST_STEPS = 1.0, 8  # a turn ends when either is reached
 ROW_SEC, ROUNDS = 30.0, 12  # so does a row; the others than ours and its rivals take one turn, in which a step may hang
@@ -110,14 +110,16 @@ def limited_cgroup() -> Path | None:
         folder.mkdir()
         version_2 = (folder / "cgroup.controllers").exists()
         (folder / ("cpu.max" if version_2 else "cpu.cfs_quota_us")).write_text("100000")  # microseconds of 100,000
+        return folder
     except OSError:
+        with suppress(OSError):
+            folder.rmdir()
         return None
-    return folder
 
 
 def main() -> None:
     """Print the rows."""
-    print(f"{describe()}; load {os.getloadavg()[0]:.1f} before the first row", flush=True)
+    print(kind(), conditions(), sep="; ", flush=True)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         with ExitStack() as stack:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import platform
 import shutil
 import signal
 import sys
@@ -42,7 +41,7 @@ from setups import FULL, SMALL, TINY, precisions, training_step
 from starving import training, write_store
 
 # The most seconds of each part: a section of bench.py, a form to compile, or a function of this module or of gpu_runs.
-PARTS = {"card": 30, "steps": 120, "activitynet": 170, "make_train": 60, "tests": 90, "waits": 30, "starving": 40} | {
+PARTS = {"steps": 120, "activitynet": 170, "make_train": 60, "tests": 90, "waits": 30, "starving": 40} | {
     "compiled": 120,
     "cuda_graphs": 120,
     "serving": 40,
@@ -62,17 +61,8 @@ def parts(name: str, options: Options, folder: Path) -> Iterable[Part]:
             torch.compiler.set_stance("force_eager")  # compiling takes minutes
         options = replace(options, forms=("not compiled", name), precisions=["bf16"])
         return [part for part in steps.parts(options) if "training" in part.title]
-    function = {"card": card, "waits": waits}.get(name) or getattr(importlib.import_module("gpu_runs"), name)
+    function = waits if name == "waits" else getattr(importlib.import_module("gpu_runs"), name)
     return [Part(function.__doc__.rstrip("."), 1.0, partial(function, options, folder))]
-
-
-def card(options: Options, *_: object) -> Iterator[Row]:
-    """GPU and versions."""
-    about: Row = {"torch": torch.__version__, "CUDA": str(torch.version.cuda), "Python": platform.python_version()}
-    if options.gpu:
-        found = torch.cuda.get_device_properties(0)
-        about = {"GPU": found.name, "GB": found.total_memory / 1e9, "SMs": found.multi_processor_count, **about}
-    yield about
 
 
 def waits(options: Options, folder: Path, clock: Clock) -> Iterator[Row]:

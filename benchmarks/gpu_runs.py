@@ -10,12 +10,13 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,10 @@ from smoke.test_resume import signalled
 ROOT = Path(__file__).parents[1]
 # ActivityNet's numbers: 117 seconds of 4 rows, C3D after PCA
 PAIRS, SHAPE = {"train": 37_421, "val": 17_505, "test": 17_031}, Shape(videos=14_926, rows=468, width=500)
-TESTED = "test_spans models training/test_losses evaluation/test_metrics data/test_sampling data/test_datamodule"
+TESTED = (
+    *("test_spans.py", "models", "training/test_losses.py", "evaluation/test_metrics.py"),
+    *("data/test_sampling.py", "data/test_datamodule.py"),
+)
 NARROW = tuple(each for each in TINY if not each.startswith(("dataset", "model=", "trainer")))
 SYNTHETIC = ("dataset=synthetic", "model=cpnet_small")
 
@@ -51,12 +55,6 @@ def train(options: Options, folder: Path, name: str, *overrides: str, code: int 
 def accelerator(options: Options) -> str:
     """Return the override for the device."""
     return f"trainer.accelerator={'gpu' if options.gpu else 'cpu'}"
-
-
-def results(folder: Path) -> dict[str, Any]:
-    """Return the results of a run."""
-    found: dict[str, Any] = json.loads((folder / "results.json").read_bytes())
-    return found
 
 
 def make_train(options: Options, folder: Path, _: Clock) -> Iterator[Row]:
@@ -81,7 +79,8 @@ def of_activitynet(options: Options, folder: Path, model: str, epochs: int) -> R
     """Train on the corpus; return a row with the projected seconds of 100 epochs, and of the rest of the command."""
     line = ("--config-dir", "made_up/conf", "dataset=made_up", "data_dir=made_up", f"model={model}", f"epochs={epochs}")
     taken, each = train(options, folder, model, *line)
-    projected, found = each[0] + 99 * median(each[1:] or each), results(folder / model)
+    projected = each[0] + 99 * median(each[1:] or each)
+    found = json.loads((folder / model / "results.json").read_bytes())
     row: Row = {"model": model, "precision": found["precision"], "compiled": str(found["compiled"]), "epochs": epochs}
     row |= {"epochs, s": sum(each), "beside them, s": taken - sum(each), "100 epochs (goal: 300), s": projected}
     (folder / f"{model}.seconds").write_text(str(projected + taken - sum(each)), encoding="utf-8")
@@ -100,8 +99,7 @@ def tests(options: Options, *_: object) -> Iterator[Row]:
     """Quick tests of models, losses, metrics and data, on the device."""
     os.environ["CPNET_TEST_DEVICE"] = options.device.type
     os.chdir(ROOT)
-    chosen = TESTED.split()[: 1 if options.quick else None]
-    paths = [f"tests/{each}.py".replace("models.py", "models") for each in chosen]
+    paths = [f"tests/{each}" for each in TESTED[: 1 if options.quick else None]]
     spread = ["-n", "8"] if importlib.util.find_spec("xdist") and not options.quick else []
     with redirect_stdout(io.StringIO()) as printed:
         pytest.main(["-q", "-p", "no:cacheprovider", "-m", "not slow", *spread, *paths])
@@ -127,24 +125,20 @@ def resume(options: Options, folder: Path, _: Clock) -> Iterator[Row]:
 
 def processes(options: Options, folder: Path, _: Clock) -> Iterator[Row]:
     """Two processes on one card by gloo; one process with their checkpoint has the same metrics."""
-
-    def rank(number: str) -> None:
-        os.environ |= shared | {"NODE_RANK": number, "RANK": number}
-        DDPStrategy._get_process_group_backend = lambda self: "gloo"  # type: ignore[method-assign]
-        two = ("trainer.strategy=ddp", "trainer.num_nodes=2", "trainer.devices=1")
-        train(options, folder, "two", *SYNTHETIC, f"epochs={1 if options.quick else 2}", *two)
-
     port = str(get_free_port())  # type: ignore[no-untyped-call]
-    shared = {"LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    ranks = [get_context("fork").Process(target=rank, args=(number,)) for number in "01"]
-    for each in ranks:
-        each.start()
-    for each in ranks:
-        each.join()
-    if any(each.exitcode for each in ranks):
-        raise RuntimeError(f"exit codes {[each.exitcode for each in ranks]}")
+    with ProcessPoolExecutor(2, get_context("fork")) as pool:
+        list(pool.map(partial(train_rank, options, folder, port), "01"))
     best = "checkpoint=two/checkpoints/best.ckpt"
     ended = call("evaluate", best, "hydra.run.dir=one", accelerator(options), "trainer.strategy=auto", folder=folder)
-    one, two = (results(folder / name)["metrics"] for name in ("one", "two"))
-    rates: Row = {"mIoU of two": two["mIoU"], "mIoU of one": one["mIoU"]}
-    yield {**rates, "all metrics": "equal" if one == two else "differ", "exit code": ended.code}
+    one, two = (json.loads((folder / name / "results.json").read_bytes())["metrics"] for name in ("one", "two"))
+    metrics = "equal" if one == two else "differ"
+    yield {"mIoU of two": two["mIoU"], "mIoU of one": one["mIoU"], "all metrics": metrics, "exit code": ended.code}
+
+
+def train_rank(options: Options, folder: Path, port: str, number: str) -> None:
+    """Train in one of two processes."""
+    os.environ |= {"LOCAL_RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {"NODE_RANK": number, "RANK": number}
+    DDPStrategy._get_process_group_backend = lambda self: "gloo"  # type: ignore[method-assign]
+    two = ("trainer.strategy=ddp", "trainer.num_nodes=2", "trainer.devices=1")
+    train(options, folder, "two", *SYNTHETIC, f"epochs={1 if options.quick else 2}", *two)

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import describe
+from machine import conditions, kind
 from made_up import Shape, write_corpus
 
 PAIRS, GIGABYTES, SHAPE = 1_000_000, 3.0, Shape(videos=2_000, rows=8, width=8)
@@ -28,7 +28,7 @@ NARROW = (
 
 def main() -> None:
     """Print both, and fail if a limit is exceeded."""
-    print(describe())
+    print(kind(), conditions(), sep="; ")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_corpus(folder / "few", SHAPE, pairs=FEW)

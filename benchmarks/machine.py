@@ -6,14 +6,12 @@ import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from pathlib import Path
 from statistics import median
 
-import h5py
 import numpy as np
 import torch
 
@@ -94,17 +92,6 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-def matrix_products(
-    dtype: torch.dtype, device: torch.device, shapes: Iterable[tuple[int, int, int]]
-) -> dict[str, tuple[float, Callable[[], object]]]:
-    """Return the FLOPs of some matrix products with their functions."""
-    products: dict[str, tuple[float, Callable[[], object]]] = {}
-    for rows, inner, columns in shapes:
-        left, right = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns)))
-        products[f"{rows} x {inner} x {columns}"] = 2 * rows * inner * columns, partial(torch.mm, left, right)
-    return products
-
-
 def copy_bandwidth(size: int = COPIED_BYTES) -> float:
     """Return the bytes a second of copying between two existing buffers; reads and writes count."""
     source, target = (torch.from_numpy(np.ones(size, np.uint8)) for _ in range(2))
@@ -125,9 +112,3 @@ def kind(device: torch.device | None = None) -> str:
 def conditions() -> str:
     """Return date, load and version of torch."""
     return f"{date.today().isoformat()}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}"
-
-
-def describe() -> str:
-    """Return one line with machine, versions and date."""
-    versions = f"numpy {np.__version__}, h5py {h5py.__version__}, Python {platform.python_version()}"
-    return f"{kind()}; {conditions()}, {versions}"

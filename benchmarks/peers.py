@@ -41,18 +41,13 @@ Model = tuple[nn.Module, Callable[[GroundingBatch], object], Callable[[Grounding
 
 
 class Attributes(dict[str, Any]):
-    """A dictionary whose values are attributes too: stands in for easydict."""
+    """A dictionary whose values are attributes too, as of easydict."""
 
     def __init__(self, values: dict[str, Any] | None = None) -> None:
         super().__init__({k: Attributes(v) if isinstance(v, dict) else v for k, v in (values or {}).items()})
 
     __getattr__ = dict.__getitem__
     __setattr__ = dict.__setitem__
-
-
-def stand_in(*names: str) -> None:
-    """Put empty modules in place of those that a model imports and does not need here."""
-    sys.modules.update({name: MagicMock() for name in names})
 
 
 def step(network: nn.Module, optimizer: torch.optim.Optimizer, clip: float, loss: Tensor) -> None:
@@ -88,7 +83,6 @@ def ours(width: int, reference: bool, _: Path) -> Model:
 
 def vslnet(folder: Path) -> Model:
     """Build VSLNet with the values of its ``main_t7.py``."""
-    sys.path.insert(0, str(folder))
     sys.modules["transformers"] = MagicMock(AdamW=torch.optim.AdamW)  # transformers dropped its own
     code = import_module("model.VSLNet_t7")
     sizes = {"dim": 128, "num_heads": 8, "drop_rate": 0.2, "max_pos_len": CLIPS, "predictor": "rnn"}
@@ -114,8 +108,7 @@ def vslnet(folder: Path) -> Model:
 
 def lgi(folder: Path) -> Model:
     """Build LGI with its configuration for Charades-STA; it clips no gradients."""
-    sys.path.insert(0, str(folder))
-    stand_in("six", "six.moves", "coloredlogs", "tensorflow")
+    sys.modules |= dict.fromkeys(("six", "six.moves", "coloredlogs", "tensorflow"), MagicMock())
     code = import_module("src.model.building_networks")  # which imports the others in an order that works
     config = yaml.safe_load((folder / "src/experiment/options/charades/tgn_lgi/LGI.yml").read_text(encoding="utf-8"))
     config["model"] |= {"use_gpu": False, "query_enc_emb_idim": WORDS}
@@ -135,7 +128,6 @@ def lgi(folder: Path) -> Model:
 
 def two_d_tan(folder: Path) -> Model:
     """Build 2D-TAN with its map of 64 x 64 for ActivityNet Captions; two clips are a row of the map."""
-    sys.path.insert(0, str(folder / "lib"))
     sys.modules["easydict"] = MagicMock(EasyDict=Attributes)
     core = import_module("core.config")
     core.update_config(str(folder / "experiments/activitynet/2D-TAN-64x64-K9L4-pool.yaml"))
@@ -157,8 +149,8 @@ def two_d_tan(folder: Path) -> Model:
 
 def snag(folder: Path) -> Model:
     """Build SnAG with its configuration for Charades-STA; the average of its weights is part of a step."""
-    sys.path.insert(0, str(folder))
-    stand_in("torchtext", "torchtext.data", "torch.utils.tensorboard", "nms_1d_cpu_vg")
+    unused = ("torchtext", "torchtext.data", "torch.utils.tensorboard", "nms_1d_cpu_vg")
+    sys.modules |= dict.fromkeys(unused, MagicMock())
     options, worker = import_module("libs.core.opt"), import_module("libs.worker")
     opt = yaml.safe_load((folder / "opts/video_centric/charades_sta_i3d.yaml").read_text(encoding="utf-8"))
     opt["model"]["vid_net"] |= {"in_dim": VIDEO_DIM, "max_seq_len": CLIPS}
@@ -209,7 +201,11 @@ batch_of = cache(FULL.pairs)  # drawing its random numbers takes a good part of 
 
 
 def build(function: Callable[[Path], Model], folder: Path) -> float:
-    """Build the model of this process, which prints nothing from now on; return its parameters in millions."""
+    """Build the model of this process, which prints nothing from now on; return its parameters in millions.
+
+    Empty modules stand in for those that a model imports and does not need here.
+    """
+    sys.path[:0] = [str(folder), str(folder / "lib")]
     sys.stdout = sys.stderr = io.StringIO()
     prepare_process()
     Tensor.cuda = lambda tensor, *_, **__: tensor  # type: ignore[method-assign] # some code expects a GPU

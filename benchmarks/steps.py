@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from cpnet.batch import GroundingBatch
-from machine import LARGE, PRODUCTS, Clock, in_turns, matrix_products, seconds
+from machine import LARGE, PRODUCTS, Clock, in_turns, seconds
 from sections import Options, Part, Row
 from setups import DTYPES, Setup, inference, on, training_step
 
@@ -45,12 +46,14 @@ def measure(options: Options, setup: Setup, precision: str, mode: str, clock: Cl
         if options.gpu:
             gigabytes = (torch.cuda.max_memory_allocated() - before) / 1e9
             firsts[name] = {"first runs, s": time.perf_counter() - begin, "peak memory, GB": gigabytes}
+    products: dict[str, Callable[[], object]] = {}
     shapes = [(64, 64, 64)] if options.quick else [*PRODUCTS, *([LARGE] if options.gpu else [])]
-    products = matrix_products(DTYPES[precision], options.device, shapes)
-    taken = in_turns(
-        actions | {name: product for name, (_, product) in products.items()}, repeats=options.repeats, clock=clock
-    )
-    peak = max(flops / taken[name] for name, (flops, _) in products.items())
+    for rows, inner, columns in shapes:
+        left, right = torch.randn(rows, inner), torch.randn(inner, columns)
+        factors = (each.to(options.device, DTYPES[precision]) for each in (left, right))
+        products[f"{rows} x {inner} x {columns}"] = partial(torch.mm, *factors)
+    taken = in_turns(actions | products, repeats=options.repeats, clock=clock)
+    peak = max(2 * math.prod(shape) / taken[name] for shape, name in zip(shapes, products, strict=True))
     flops = count * (setup.training_flops if mode == "training" else setup.forward_flops)
     for form in actions:
         yield {

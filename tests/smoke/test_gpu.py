@@ -25,21 +25,21 @@ SCRIPT = Path(gpu.__file__).with_name("gpu.sh")
 def test_part_that_fails_or_hangs_keeps_its_rows(
     seconds: int, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def card(*_: object) -> Iterator[Row]:
+    def waits(*_: object) -> Iterator[Row]:
         """Rows before an error."""
         yield {"before": 1.5}
         time.sleep(60 - seconds)
-        raise ValueError("not on this card")
+        raise ValueError("not on this GPU")
 
-    monkeypatch.setattr(gpu, "card", card)
+    monkeypatch.setattr(gpu, "waits", waits)
     monkeypatch.setattr(gpu, "LEAST_SECONDS", 0)
     out = tmp_path / "gpu.json"
     options = Options(torch.device("cpu"), [TINY], ["fp32"], repeats=1, quick=True)
-    assert gpu.run_part("card", options, tmp_path, seconds, out) == state
+    assert gpu.run_part("waits", options, tmp_path, seconds, out) == state
     *rows, end = json.loads(out.read_bytes())["rows"]
     assert [row["before"] for row in rows] == [1.5] * (seconds > 0)
-    assert (end["part"], end["state"]) == ("card", state)
-    assert end["error"].endswith("ValueError: not on this card\n") == (state == "failed")
+    assert (end["part"], end["state"]) == ("waits", state)
+    assert end["error"].endswith("ValueError: not on this GPU\n") == (state == "failed")
 
 
 @pytest.mark.slow
