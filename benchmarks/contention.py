@@ -17,7 +17,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from cpnet.training import threads
@@ -31,7 +30,10 @@ TRAINING = [
 ]
 SETTINGS = {
     "ours": {},
-    "default": {"GOMP_SPINCOUNT": "300000", "OMP_NUM_THREADS": str(torch.get_num_threads())},  # libgomp's own count
+    "default": {
+        "GOMP_SPINCOUNT": "300000",
+        "OMP_NUM_THREADS": str(threads.physical_cores(Path("/"))),
+    },  # as without settings
     "passive": {"OMP_WAIT_POLICY": "passive"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }

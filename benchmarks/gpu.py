@@ -90,7 +90,7 @@ def work(name: str, options: Options, folder: Path, seconds: float, out: Path) -
     try:
         prepare_process()
         todo = [(name, replace(part, weight=1.0)) for part in parts(name, options, folder)]
-        measure(todo, options.device, ends=time.perf_counter() + seconds, path=out)
+        measure(todo, options.device, ends=time.perf_counter() + 0.9 * seconds, path=out)
         os._exit(0)
     except BaseException:
         (folder / f"{name}.error").write_text(traceback.format_exc(), encoding="utf-8")
@@ -140,7 +140,7 @@ def main() -> None:
     try:
         most = {name: PARTS[name] * (10 if quick else 1) for name in arguments.only}
         states = [
-            run_part(name, options, folder, min(seconds, end - time.monotonic()), arguments.out)
+            run_part(name, options, folder, min(seconds, end - time.monotonic()), arguments.out.absolute())
             for name, seconds in most.items()
         ]
     finally:

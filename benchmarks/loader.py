@@ -1,14 +1,9 @@
 """The loader alone: pairs a second, and its bytes a second over the bytes a second of copying memory.
 
-A pack in float32 is written as packs are delivered, HDF5 with a dataset a video, and packed to float16. Then the
-batches of an epoch of training (T = 128, 100 pairs, random phase) are taken
-
-- pair by pair from the delivered pack, as loaders of this field do,
-- batch by batch from the delivered pack (``placement=disk`` without a packed store),
-- from the packed store mapped into memory (``disk``), and from one array in memory (``memory``).
-
-What a batch moves is its source rows read and its clips written,
-both as stored. The pages of the files are in the system's cache: this is the loader's speed, not the disk's.
+A pack in float32 is written as packs are delivered, HDF5 with a dataset a video, and packed to float16. The batches of
+an epoch of training (random phase) are taken pair by pair from the delivered pack, as loaders of this field do; batch
+by batch from it; and from the packed store. What a batch moves is its source rows read and its clips written, both as
+stored. The pages of the files are in the system's cache: this is the loader's speed, not the disk's.
 """
 
 from __future__ import annotations

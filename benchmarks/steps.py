@@ -49,9 +49,9 @@ def measure(options: Options, setup: Setup, precision: str, mode: str, clock: Cl
     products: dict[str, Callable[[], object]] = {}
     shapes = [(64, 64, 64)] if options.quick else [*PRODUCTS, *([LARGE] if options.gpu else [])]
     for rows, inner, columns in shapes:
-        left, right = torch.randn(rows, inner), torch.randn(inner, columns)
-        factors = (each.to(options.device, DTYPES[precision]) for each in (left, right))
-        products[f"{rows} x {inner} x {columns}"] = partial(torch.mm, *factors)
+        left, right = (torch.randn(*each, device=options.device) for each in ((rows, inner), (inner, columns)))
+        dtype = DTYPES[precision]
+        products[f"{rows} x {inner} x {columns}"] = partial(torch.mm, left.to(dtype), right.to(dtype))
     taken = in_turns(actions | products, repeats=options.repeats, clock=clock)
     peak = max(2 * math.prod(shape) / taken[name] for shape, name in zip(shapes, products, strict=True))
     flops = count * (setup.training_flops if mode == "training" else setup.forward_flops)
