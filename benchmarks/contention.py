@@ -28,12 +28,12 @@ TRAINING = [
     *("model=cpnet_small", "epochs=100000", "trainer.check_val_every_n_epoch=100000", "trainer.accelerator=cpu"),
     *("trainer.compile=false", "trainer.enable_progress_bar=false", "+callbacks.turns._target_=contention.Turns"),
 ]
-SETTINGS = {
+SETTINGS = {  # default: the number of torch and the spinning of libgomp without settings
     "ours": {},
     "default": {
         "GOMP_SPINCOUNT": "300000",
         "OMP_NUM_THREADS": str(threads.physical_cores(Path("/"))),
-    },  # as without settings
+    },
     "passive": {"OMP_WAIT_POLICY": "passive"},
     "one thread": {"OMP_NUM_THREADS": "1"},
 }

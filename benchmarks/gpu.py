@@ -22,7 +22,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from cpnet.training import threads
 
@@ -41,21 +40,17 @@ from setups import FULL, SMALL, TINY, precisions, training_step
 from starving import training, write_store
 
 # The most seconds of each part: a section of bench.py, a form to compile, or a function of this module or of gpu_runs.
-PARTS = {"steps": 120, "activitynet": 170, "make_train": 60, "tests": 90, "waits": 30, "starving": 40} | {
-    "compiled": 120,
-    "cuda_graphs": 120,
-    "serving": 40,
-    "resume": 60,
-    "processes": 60,
-    "hundred_epochs": 400,
-}
+FIRST = {"steps": 120, "activitynet": 170, "make_train": 60, "tests": 90, "waits": 30, "starving": 40, "serving": 40}
+THEN = {"resume": 60, "processes": 60, "compiled": 120, "cuda_graphs": 120, "hundred_epochs": 400}
+PARTS = FIRST | THEN
 LEAST_SECONDS = 10  # with less time left no part starts
 
 
 def parts(name: str, options: Options, folder: Path) -> Iterable[Part]:
     """Return the tables of a part."""
     if name in SECTIONS:
-        return cast(Iterable[Part], importlib.import_module(name).parts(options))
+        found: Iterable[Part] = importlib.import_module(name).parts(options)
+        return found
     if name in ("compiled", "cuda_graphs"):
         if options.quick:
             torch.compiler.set_stance("force_eager")  # compiling takes minutes

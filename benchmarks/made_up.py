@@ -19,8 +19,9 @@ from cpnet.data.features.feature_pack import FeaturePack
 from cpnet.data.moment import Moment
 from cpnet.data.sampling import Sampling
 from cpnet.data.vocabulary import SPECIAL, Vocabulary, Words
-from cpnet.options import FeatureOptions, WordOptions
+from cpnet.options import DatasetOptions, FeatureOptions, WordOptions
 
+POLICY = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "on_missing", "ground_truth", "time_unit")
 ROWS_A_SECOND = 4.0
 WORD_DIM = 5
 YAML = """\
@@ -110,13 +111,7 @@ def datamodule(
         annotations=Annotations(
             reader=partial(read_pairs, pairs={"train": pairs, "val": 1, "test": 1}, shape=shape),
             splits={split: {"split": split} for split in ("train", "val", "test")},
-            validation="file",
-            holdout_fraction=0.1,
-            holdout_seed=0,
-            on_defect="error",
-            on_missing="error",
-            ground_truth="clipped",
-            time_unit=None,
+            **{key: getattr(DatasetOptions(validation="file"), key) for key in POLICY},
         ),
         features=FeaturePack(options=FeatureOptions(path=str(path), dim=shape.width, placement=placement)),
         words=Words(options=WordOptions(), max_words=50, known=Vocabulary(SPECIAL, torch.zeros(2, 300))),
