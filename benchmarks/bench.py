@@ -27,8 +27,7 @@ import torch
 
 from cpnet.files import replacing
 from cpnet.training.compilation import prepare_process
-from machine import Clock, conditions, kind
-from sections import Options, Part, Row, number
+from sections import Clock, Options, Part, Row, conditions, kind, number
 from setups import FULL, SMALL, TINY, precisions
 
 SECTIONS = {

@@ -20,7 +20,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from cpnet.training import threads
-from machine import conditions, kind
+from sections import conditions, kind
 
 TURN_SEC, MOST_STEPS = 1.0, 8  # a turn ends when either is reached
 ROW_SEC, ROUNDS = 30.0, 12  # so does a row; the others than ours and its rivals take one turn, in which a step may hang

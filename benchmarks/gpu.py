@@ -34,8 +34,7 @@ import torch
 import steps
 from bench import SECTIONS, keep, measure
 from cpnet.training.compilation import prepare_process
-from machine import Clock, in_turns
-from sections import Options, Part, Row
+from sections import Clock, Options, Part, Row, in_turns
 from setups import FULL, SMALL, TINY, precisions, training_step
 from starving import training, write_store
 

@@ -24,9 +24,8 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.distributed.elastic.utils.distributed import get_free_port
 
 from commands import TINY, call
-from machine import Clock
 from made_up import Shape, write_corpus
-from sections import Options, Row
+from sections import Clock, Options, Row
 from smoke.test_resume import signalled
 
 ROOT = Path(__file__).parents[1]

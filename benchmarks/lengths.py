@@ -13,8 +13,7 @@ from pathlib import Path
 import psutil
 
 from cpnet.training.compilation import prepare_process
-from machine import Clock, seconds
-from sections import Options, Part, Row
+from sections import Clock, Options, Part, Row, seconds
 from setups import FULL, inference, training_step
 
 BATCH, LENGTHS = 4, (128, 256, 512, 1024, 2048, 4096)

@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from machine import conditions, kind
 from made_up import Shape, write_corpus
+from sections import conditions, kind
 
 PAIRS, GIGABYTES, SHAPE = 1_000_000, 3.0, Shape(videos=2_000, rows=8, width=8)
 FEW = {"train": 200, "val": 50, "test": 50}

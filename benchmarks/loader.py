@@ -27,12 +27,12 @@ from cpnet.data.dataset import GroundingDataset, IndexAndPhase
 from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
 from cpnet.data.sampling import Pick
-from machine import COPIED_BYTES, Clock, copy_bandwidth
 from made_up import Shape, datamodule, write_pack
-from sections import Options, Part, Row
+from sections import Clock, Options, Part, Row, seconds
 
 CLIPS, BATCH, STRETCHES = 128, 100, 5
 ROWS = {500: 440, 1024: 120, 4096: 240}  # of a video, as the packs of each width have about
+COPIED_BYTES = 256 << 20  # more than the cache of a processor
 GIGABYTES = 0.5  # of a packed store
 
 
@@ -71,6 +71,12 @@ def measure(options: Options, shape: Shape, clock: Clock) -> Iterator[Row]:
             base, bandwidth = base or rate, moved * rate
             rates: Row = {"pairs/s": rate, "x pair by pair": rate / base, "GB/s": bandwidth / 1e9}
             yield {"features": label, **rates, "% of a copy": 100 * bandwidth / copy_bandwidth(copied)}
+
+
+def copy_bandwidth(size: int) -> float:
+    """Return the bytes a second of copying between two existing buffers; reads and writes count."""
+    source, target = (torch.from_numpy(np.ones(size, np.uint8)) for _ in range(2))
+    return 2 * size / seconds(lambda: target.copy_(source))
 
 
 class PairByPair(torch.utils.data.Dataset[torch.Tensor]):

@@ -31,8 +31,7 @@ from torch.nn.utils import clip_grad_norm_
 from cpnet.batch import GroundingBatch
 from cpnet.training.compilation import prepare_process
 from cpnet.training.losses import GroundingLoss
-from machine import Clock, in_turns, seconds
-from sections import Options, Part, Row
+from sections import Clock, Options, Part, Row, in_turns, seconds
 from setups import FULL, WORD_DIM, WORDS
 
 PAIRS, CLIPS, VIDEO_DIM = 32, FULL.clips, FULL.video_dim

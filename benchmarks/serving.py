@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from machine import Clock, in_turns
-from sections import Options, Part, Row
+from sections import Clock, Options, Part, Row, in_turns
 from setups import Setup, inference, on
 
 BATCHES = {False: (1, 8, 32, 100), True: (1, 100, 1000)}  # on a GPU?

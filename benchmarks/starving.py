@@ -15,9 +15,8 @@ from cpnet.data.required_files import default_store
 from cpnet.data.sampling import Pick
 from cpnet.models import CPNet
 from cpnet.options import CPNetOptions
-from machine import Clock, in_turns
 from made_up import Shape, datamodule, write_pack
-from sections import Options, Part, Row
+from sections import Clock, Options, Part, Row, in_turns
 from setups import training_step
 
 CLIPS, BATCH, SHAPE = 128, 100, Shape(videos=600, rows=440, width=500)

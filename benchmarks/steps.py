@@ -11,9 +11,12 @@ import torch
 from torch import nn
 
 from cpnet.batch import GroundingBatch
-from machine import LARGE, PRODUCTS, Clock, in_turns, seconds
-from sections import Options, Part, Row
+from sections import Clock, Options, Part, Row, in_turns, seconds
 from setups import DTYPES, Setup, inference, on, training_step
+
+# Rows, inner and columns of matrix products: large squares, and layers on many clips.
+PRODUCTS = ((2048, 2048, 2048), (4096, 4096, 4096), (12800, 512, 512), (12800, 2048, 512))
+LARGE = (8192, 8192, 8192)  # for GPUs
 
 
 def parts(options: Options) -> Iterator[Part]:
