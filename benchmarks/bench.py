@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import logging
 import signal
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from multiprocessing import active_children
 from pathlib import Path
+from typing import Any
 
 from cpnet.training import threads
 
@@ -137,7 +137,9 @@ def say(progress: str) -> None:
 
 def keep(path: Path, rows: Sequence[Row], machine: str = "") -> None:
     """Write rows to a file of results, one a line, in place of earlier rows of the same parts."""
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"machine": "", "rows": []}
+    kept: dict[str, Any] = {"machine": "", "rows": []}
+    if path.exists():
+        kept = json.loads(path.read_text(encoding="utf-8"))
     parts = {(row["section"], row["part"]) for row in rows}
     lines = [json.dumps(row, ensure_ascii=False) for row in kept["rows"] if (row["section"], row["part"]) not in parts]
     for row in rows:
@@ -149,5 +151,4 @@ def keep(path: Path, rows: Sequence[Row], machine: str = "") -> None:
 
 
 if __name__ == "__main__":
-    logging.getLogger("cpnet").setLevel(logging.ERROR)  # made-up data look odd
     main()

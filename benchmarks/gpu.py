@@ -56,7 +56,7 @@ def parts(name: str, options: Options, folder: Path) -> Iterable[Part]:
         options = replace(options, forms=("not compiled", name), precisions=["bf16"])
         return [part for part in steps.parts(options) if "training" in part.title]
     function = waits if name == "waits" else getattr(importlib.import_module("gpu_runs"), name)
-    return [Part(function.__doc__.rstrip("."), 1.0, partial(function, options, folder))]
+    return [Part(str(function.__doc__).rstrip("."), 1.0, partial(function, options, folder))]
 
 
 def waits(options: Options, folder: Path, clock: Clock) -> Iterator[Row]:

@@ -10,10 +10,8 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import replace
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
@@ -96,6 +94,7 @@ def hundred_epochs(options: Options, folder: Path, clock: Clock) -> Iterator[Row
 
 def tests(options: Options, *_: object) -> Iterator[Row]:
     """Quick tests of models, losses, metrics and data, on the device."""
+    torch.set_flush_denormal(False)  # the default, which the tests expect
     os.environ["CPNET_TEST_DEVICE"] = options.device.type
     os.chdir(ROOT)
     paths = [f"tests/{each}" for each in TESTED[: 1 if options.quick else None]]
@@ -125,8 +124,13 @@ def resume(options: Options, folder: Path, _: Clock) -> Iterator[Row]:
 def processes(options: Options, folder: Path, _: Clock) -> Iterator[Row]:
     """Two processes on one card by gloo; one process with their checkpoint has the same metrics."""
     port = str(get_free_port())  # type: ignore[no-untyped-call]
-    with ProcessPoolExecutor(2, get_context("fork")) as pool:
-        list(pool.map(partial(train_rank, options, folder, port), "01"))
+    ranks = [get_context("fork").Process(target=train_rank, args=(options, folder, port, rank)) for rank in "01"]
+    for each in ranks:
+        each.start()
+    for each in ranks:
+        each.join()
+    if any(each.exitcode for each in ranks):
+        raise RuntimeError(f"exit codes {[each.exitcode for each in ranks]}")
     best = "checkpoint=two/checkpoints/best.ckpt"
     ended = call("evaluate", best, "hydra.run.dir=one", accelerator(options), "trainer.strategy=auto", folder=folder)
     one, two = (json.loads((folder / name / "results.json").read_bytes())["metrics"] for name in ("one", "two"))

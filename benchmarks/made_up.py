@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -107,6 +108,7 @@ def datamodule(
     path: Path, shape: Shape, *, pairs: int, placement: str, sampling: Sampling, batch_size: int
 ) -> GroundingDataModule:
     """Make the DataModule of a pack with a number of pairs to train on, and set it up."""
+    logging.getLogger("cpnet").setLevel(logging.ERROR)  # these data look odd
     module = GroundingDataModule(
         annotations=Annotations(
             reader=partial(read_pairs, pairs={"train": pairs, "val": 1, "test": 1}, shape=shape),

@@ -45,9 +45,9 @@ class Clock:
         return Clock(ends=self.ends - (1 - fraction) * self.left(), say=self.say)
 
 
-def seconds(action: Callable[[], object], *, repeats: int = 7, warm: int = 1, clock: Clock | None = None) -> float:
-    """Return the median time of an action, after ``warm`` runs that do not count."""
-    return in_turns({"action": action}, repeats=repeats, warm=warm, clock=clock)["action"]
+def seconds(action: Callable[[], object], *, repeats: int = 7) -> float:
+    """Return the median time of an action, after a run that does not count."""
+    return in_turns({"action": action}, repeats=repeats)["action"]
 
 
 def in_turns(
@@ -76,18 +76,15 @@ def in_turns(
 
 def _timed(action: Callable[[], object], clock: Clock, progress: str) -> float:
     clock.say(progress)
-    times = 8 if torch.cuda.is_initialized() else 1  # in a row, in which the host may run ahead of the GPU
-    _wait()
+    gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    wait: Callable[[], object] = torch.cuda.synchronize if gpu else int
+    times = 8 if gpu else 1  # in a row, in which the host may run ahead of the GPU
+    wait()
     begin = time.perf_counter()
     for _ in range(times):
         action()
-    _wait()
+    wait()
     return (time.perf_counter() - begin) / times
-
-
-def _wait() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
 
 
 @dataclass(frozen=True)
