@@ -70,9 +70,11 @@ def main() -> None:
     size = (11, 0.4 * max(len(steps), len(peers)) + 1)
     figure, (left, right) = plt.subplots(1, 2, figsize=size, layout="constrained")
     draw(left, steps, "% of peak", "% of the machine's matrix-product peak")
-    draw(right, peers, "pairs/s", "pairs/s beside other models")
-    right.set_xscale("log")
     left.legend(loc="lower right")
+    if peers:
+        draw(right, peers, "pairs/s", "pairs/s beside other models")
+        right.set_xscale("log")
+    right.set_visible(bool(peers))
     figure.savefig(FOLDER / "results" / "speed.png", dpi=80)
 
 
