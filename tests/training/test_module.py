@@ -92,14 +92,6 @@ def clipped(datamodule: GroundingDataModule, split: str) -> list[Moment]:
     return list(datamodule.dataset(split).moments)
 
 
-def test_test_loop_measures_the_split(datamodule: GroundingDataModule) -> None:
-    answers = table(len(TEST))
-    run = trainer()
-    run.test(module(answers), datamodule=datamodule, verbose=False)
-    assert set(run.callback_metrics) == {f"test/{name}" for name in METRICS}
-    assert logged(run, "test") == pytest.approx(measures(answers, clipped(datamodule, "test")))
-
-
 def test_ties_follow_the_metrics_options(datamodule: GroundingDataModule) -> None:
     answers = torch.tensor([[0.0, 0.25]] * len(TEST))  # IoU 1/2 with the first pair
     for strict in (False, True):
@@ -265,6 +257,7 @@ def test_validation_and_test_are_measured_separately(datamodule: GroundingDataMo
     assert logged(run, "val") == pytest.approx(measures(answers[:3], VAL) | terms(answers[:3], VAL))
     run.test(measured, datamodule=datamodule, verbose=False)
     run.test(measured, datamodule=datamodule, verbose=False)  # the second test replaces the first
+    assert set(run.callback_metrics) == {f"test/{name}" for name in METRICS}
     assert logged(run, "test") == pytest.approx(measures(answers, clipped(datamodule, "test")))
 
 

@@ -24,7 +24,6 @@ log = logging.getLogger(__name__)
 NUMBER = "OMP_NUM_THREADS"
 CHOSEN = "CPNET_THREADS"  # our number and its reason; tells child processes that the number is not the user's
 JOBS = "CPNET_JOBS"  # jobs that a sweep runs at a time
-WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 LOOK_SEC = 0.25  # a look at the load, while waiting threads spin
 SLEEPING_SEC = 20.0  # they sleep after a look at contended cores, until the next look
 CONTENDED = 0.3  # seconds per second that all threads together are ready to run and have no core
@@ -78,7 +77,13 @@ def physical_cores(root: Path) -> int:
 
 def quota(root: Path) -> float:
     """Return the number of cores that the cgroup of this process and its parents allow; infinity without a limit."""
-    return min(map(cgroup_quota, cgroups(root)), default=math.inf)
+    quotas = [math.inf]
+    for cgroup in cgroups(root):
+        version_1 = [_text(cgroup / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+        with suppress(ValueError, ZeroDivisionError):  # "max", or no file
+            used, period = map(int, _text(cgroup / "cpu.max").split() or version_1)
+            quotas += [used / period] if used > 0 else []
+    return min(quotas)
 
 
 def cgroups(root: Path) -> Iterator[Path]:
@@ -93,15 +98,6 @@ def cgroups(root: Path) -> Iterator[Path]:
         if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options):
             within = path.relative_to(start) if path.is_relative_to(start) else PurePosixPath()
             yield from (root / place.lstrip("/") / each for each in (within, *within.parents))
-
-
-def cgroup_quota(cgroup: Path) -> float:
-    """Return the number of cores that the processes of a cgroup may use; infinity without a limit."""
-    version_1 = [_text(cgroup / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
-    with suppress(ValueError, ZeroDivisionError):  # "max", or no file
-        used, period = map(int, _text(cgroup / "cpu.max").split() or version_1)
-        return used / period if used > 0 else math.inf
-    return math.inf
 
 
 def _text(path: Path) -> str:
@@ -124,7 +120,7 @@ def watch() -> None:
         log.info("threads: %s; set %s to choose another number", chosen, NUMBER)
     number = torch.get_num_threads()
     mapped = {line.split(maxsplit=5)[-1] for line in _text(Path("/proc/self/maps")).splitlines() if "/libgomp" in line}
-    if mapped and number > 1 and not any(name in os.environ for name in WAITING):
+    if mapped and number > 1 and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
         libraries = [ctypes.CDLL(path) for path in sorted(mapped)]
         threading.Thread(target=_watch, args=(libraries, len(cpus()) - number + 2), daemon=True).start()
 
