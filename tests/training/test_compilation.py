@@ -22,7 +22,7 @@ from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.errors import ConfigError
 from cpnet.training import compilation
-from cpnet.training.compilation import Compilation, compile_model, missing
+from cpnet.training.compilation import Compilation, missing
 from cpnet.training.losses import GroundingLoss
 from cpnet.training.module import GroundingModule
 
@@ -173,15 +173,6 @@ def test_machines_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     for there in (True, False):
         monkeypatch.setattr("torch.utils._triton.has_triton", lambda there=there: there)
         assert ("Triton" in str(missing(torch.device("cuda")))) is not there
-
-
-def test_a_compiled_model_keeps_the_names_of_its_weights() -> None:
-    model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
-    names = list(model.state_dict())
-    with torch._dynamo.config.patch(recompile_limit=8):
-        compile_model(model, CPU)
-    assert list(model.state_dict()) == names
-    assert model._compiled_call_impl is not None
 
 
 @pytest.mark.slow
