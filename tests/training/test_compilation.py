@@ -20,7 +20,7 @@ from commands import spawn
 from corpora import TEST, TRAIN, Table, ready, trainer, write_corpus
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.datamodule import GroundingDataModule
-from cpnet.errors import ConfigError
+from cpnet.errors import ConfigError, DataError
 from cpnet.training import compilation
 from cpnet.training.compilation import Compilation, missing
 from cpnet.training.losses import GroundingLoss
@@ -112,7 +112,7 @@ def watched(datamodule: GroundingDataModule, when: str, *callbacks: Callback) ->
     torch.manual_seed(0)
     callbacks = (Compilation(when, cache=Path("cache")), *callbacks)
     run, made = trainer(max_epochs=1, limit_train_batches=2, callbacks=[*callbacks]), module(Watched)
-    with pytest.MonkeyPatch.context() as patch, suppress(SystemExit, KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patch, suppress(DataError):
         patch.setattr(compilation, "compile_model", lambda model, device: model.compile(backend="eager"))
         run.fit(made, datamodule=datamodule)
     return run, made
@@ -133,11 +133,11 @@ def test_only_training_is_compiled_and_its_cost_changes_no_weight(
     assert sum(line.startswith("compiled in") for line in caplog.messages) == 1
 
 
-def test_interrupted_validation_leaves_the_compiler_on(datamodule: GroundingDataModule) -> None:
-    def interrupt(*_: Any) -> None:
-        raise KeyboardInterrupt
+def test_error_in_validation_leaves_the_compiler_on(datamodule: GroundingDataModule) -> None:
+    def fail(*_: Any) -> None:
+        raise DataError
 
-    _, made = watched(datamodule, "true", LambdaCallback(on_validation_batch_start=interrupt))
+    _, made = watched(datamodule, "true", LambdaCallback(on_validation_batch_start=fail))
     made.train()(next(iter(datamodule.train_dataloader())))
     assert Watched.compiled[-1]
 

@@ -86,10 +86,11 @@ class GroundingDataModule(LightningDataModule):
             self.generate()
 
     def setup(self, stage: str | None = None) -> None:
-        """Read all splits, whatever the stage; a later call with a trainer only places the features on its device.
+        """Read all splits once, whatever the stage. Move features of placement ``device`` to that of the trainer.
 
         Raises:
-            DataError: a file is missing or malformed, an evaluation split has defects, or videos lack features
+            DataError: a file is missing or malformed, an evaluation split has defects, videos lack features, or the
+                features do not fit on the device
         """
         if not self._datasets:
             self._read()

@@ -43,7 +43,7 @@ class GroundingDataset(Dataset[GroundingBatch]):
         blind: Blind,
     ) -> None:
         self.moments, self.features, self.sampling, self.blind = moments, features, sampling, blind
-        self.share_videos = False  # a batch has each video once
+        self.share_videos = False  # whether a batch has each video once
         queries = [vocabulary.encode(moment.query, max_words=max_words) for moment in moments]
         if blind == "query":
             queries = [[PADDING] * len(query) for query in queries]

@@ -67,13 +67,14 @@ class Compilation(Callback):
         automatic = self.when == "auto" and device.type in AUTO_DEVICES
         if self.when != "true" and not automatic:
             return
-        lacking = missing(device)
-        if lacking and not automatic:
+        if lacking := missing(device):
+            if automatic:
+                return
             raise ConfigError(f"trainer.compile=true: {lacking}, or set trainer.compile=false")
         buffers = {name: each.clone() for name, each in pl_module.named_buffers()}
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             run = first_pass(trainer, pl_module)
-            if not automatic or (not lacking and is_worth(trainer, run)):
+            if not automatic or is_worth(trainer, run):
                 self._compile(pl_module, run)
         pl_module.load_state_dict(buffers, strict=False)
 
