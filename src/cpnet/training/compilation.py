@@ -101,7 +101,7 @@ class Compilation(Callback):
             torch.compiler.set_stance("force_eager")
             fuse(pl_module, undo=True)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule, exception: Any = None) -> None:
         """Switch back to the compiled model."""
         if self.compiled:
             torch.compiler.set_stance("default")
@@ -132,7 +132,7 @@ def is_worth(trainer: Trainer, run: Callable[[], object]) -> bool:
         run()
     batches = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches
     least = batches * (counter.get_total_flops() / PEAK_FLOPS + LAUNCH_SECONDS)
-    worth = least > WORTH_SECONDS
+    worth = bool(least > WORTH_SECONDS)
     chosen = "compiles" if worth else "does not compile"
     log.info("training takes %.1f min or more on one GPU: trainer.compile=auto %s", least / 60, chosen)
     return worth
