@@ -126,17 +126,18 @@ def watch() -> None:
 
 
 def _watch(libraries: Sequence[ctypes.CDLL], size: int) -> None:
-    level = logging.INFO
+    level, waited, now = logging.INFO, seconds_waited(), time.monotonic()
     while True:
-        before, began = seconds_waited(), time.monotonic()
         time.sleep(LOOK_SEC)
-        if seconds_waited() - before < CONTENDED * (time.monotonic() - began):
+        before, began, waited, now = waited, now, seconds_waited(), time.monotonic()
+        if waited - before < CONTENDED * (now - began):
             continue
-        log.log(level, "threads: other processes use these cores, so threads sleep while they wait")
+        log.log(level, "threads: the cores are contended, so threads sleep while they wait")
         level = logging.DEBUG
         idle = start_idle_threads(libraries, size)
         time.sleep(SLEEPING_SEC)
         idle.set()
+        waited, now = seconds_waited(), time.monotonic()
 
 
 def start_idle_threads(libraries: Sequence[ctypes.CDLL], size: int) -> threading.Event:
@@ -159,5 +160,8 @@ def start_idle_threads(libraries: Sequence[ctypes.CDLL], size: int) -> threading
 
 def seconds_waited() -> float:
     """Return how long the threads of this process, together, were ready to run and had no core."""
-    texts = [_text(path).split() for path in Path("/proc/self/task").glob("*/schedstat")]
-    return sum(int(text[1]) for text in texts if len(text) > 1) / 1e9
+    waited = 0
+    for task in os.scandir("/proc/self/task"):  # the fastest way: a large machine has hundreds of threads
+        with suppress(OSError, IndexError), open(f"{task.path}/schedstat", "rb", buffering=0) as file:  # noqa: PTH123
+            waited += int(file.read().split()[1])
+    return waited / 1e9
