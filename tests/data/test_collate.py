@@ -80,7 +80,6 @@ def test_types_of_a_batch(dtype: torch.dtype) -> None:
     assert (batch.windows_sec.dtype, batch.duration_sec.dtype) == (torch.float64, torch.float64)
     assert (batch.video_mask.dtype, batch.query_mask.dtype) == (torch.bool, torch.bool)
     assert (batch.query.dtype, batch.index.dtype) == (torch.int64, torch.int64)
-    assert batch.to("cpu").video.dtype == torch.float32
 
 
 def test_shared_video_is_fetched_and_held_once() -> None:

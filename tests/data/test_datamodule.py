@@ -311,8 +311,3 @@ def test_training_split_is_evaluated_without_a_random_phase(arguments: dict[str,
     assert all(equal(one, other) for one, other in zip(first, batches(datamodule, "train"), strict=True))
     # 3 rows for 2 clips: row floor(3/2 (i + 1/2)) is the middle one of clip i
     assert {row for batch in first for row in batch.video[:, 0, 1].tolist()} == {0}
-
-
-def test_another_split_can_be_tested(arguments: dict[str, Any]) -> None:
-    (batch,) = ready(arguments | {"tested": "val"}).test_dataloader()
-    assert batch.index.tolist() == [0, 1, 2]

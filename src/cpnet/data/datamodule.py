@@ -89,8 +89,7 @@ class GroundingDataModule(LightningDataModule):
         """Read all splits once, whatever the stage. Move features of placement ``device`` to that of the trainer.
 
         Raises:
-            DataError: a file is missing or malformed, an evaluation split has defects, videos lack features, or the
-                features do not fit on the device
+            DataError: a file is missing or malformed, a split has defects, or features are missing or do not fit
         """
         if not self._datasets:
             self._read()

@@ -84,5 +84,4 @@ class GroundingDataset(Dataset[GroundingBatch]):
         """
         if order == "split":
             return torch.arange(len(self))
-        by = self.pairs.words if order == "length" else self.pairs.video
-        return by.argsort(stable=True)
+        return (self.pairs.words if order == "length" else self.pairs.video).argsort(stable=True)

@@ -49,8 +49,7 @@ def share(cores: int, quota: float) -> tuple[int, str]:
         available = min(available, _number("SLURM_CPUS_ON_NODE", cores) // tasks)
         reasons.append(f"{tasks} SLURM tasks")
     if quota < available:
-        available = quota
-        reasons.append(f"quota of {quota:.3g}")
+        available, reasons = quota, [*reasons, f"quota of {quota:.3g}"]
     for name, what in ((JOBS, "jobs at a time"), ("LOCAL_WORLD_SIZE", "processes")):
         if (beside := _number(name, 1)) > 1:
             available /= beside

@@ -34,8 +34,7 @@ log = logging.getLogger(__name__)
 class VideoRows:
     """The rows of some videos within a table.
 
-    Shape: table (R, V), the last row 0; starts and counts (B,) int64, on the host: first row and number of rows of
-        each video
+    Shape: table (R, V), the last row 0; on the host, first row and number of rows of each video, (B,) int64
     """
 
     table: Tensor
