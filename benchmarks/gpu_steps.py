@@ -153,6 +153,7 @@ def corpus(run: Run, place: str) -> tuple[CPNet, Iterator[GroundingBatch]]:
         path, pairs=pairs, videos=videos, rows=rows, width=width, placement=place, sampling=pick, batch_size=batch
     )
     model, device = CPNet(width, data.vocabulary.vectors, CPNetOptions(hidden_dim=hidden)), torch.device(run.device)
+    data.dataset("train").features.to(device)
     epochs = (data.train_dataloader() for _ in iter(int, 1))
     return model.to(device), (data.transfer_batch_to_device(each, device, 0) for epoch in epochs for each in epoch)
 

@@ -63,6 +63,7 @@ def compare(module: GroundingDataModule, options: Options, clock: Clock) -> tupl
     model = CPNet(WIDTH, module.vocabulary.vectors, CPNetOptions(hidden_dim=16 if options.quick else HIDDEN)).to(
         options.device
     )
+    module.dataset("train").features.to(options.device)
     fresh = endless(module, options)
     batches = {"one batch": repeat(next(fresh)), "fresh batches": fresh}
     steps = {name: training_step(model, given, "fp32", fused=False) for name, given in batches.items()}
