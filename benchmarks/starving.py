@@ -64,5 +64,6 @@ def training(options: Options, path: Path, placement: str) -> tuple[CPNet, Itera
         path, shape, pairs=100 * batch_size, placement=placement, sampling=Pick(clips=CLIPS), batch_size=batch_size
     )
     model = CPNet(shape.width, module.vocabulary.vectors, CPNetOptions(hidden_dim=width)).to(options.device)
+    module.dataset("train").features.to(options.device)
     epochs = (module.train_dataloader() for _ in repeat(None))
     return model, (module.transfer_batch_to_device(batch, options.device, 0) for epoch in epochs for batch in epoch)

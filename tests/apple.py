@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 import cpnet
 
 MPS = torch.device("mps", 0)
-PACKAGE = Path(cpnet.__file__).parent
+PACKAGE = str(Path(cpnet.__file__).parent)
 # Operations whose result, or the size of whose result, the host reads
 READING = ("_local_scalar_dense", "nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal")
 waits: Counter[str] = Counter()  # by the innermost function of the package
@@ -112,8 +112,9 @@ def _to(tensor: Tensor, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor
 
 
 def _caller() -> str:
-    frames = [(Path(each.filename), each.name) for each in reversed(traceback.extract_stack())]
-    return next((f"{path.name}:{name}" for path, name in frames if PACKAGE in path.parents), "outside of the package")
+    codes = (frame.f_code for frame, _ in traceback.walk_stack(None))
+    inside = (f"{Path(each.co_filename).name}:{each.co_name}" for each in codes if each.co_filename.startswith(PACKAGE))
+    return next(inside, "outside of the package")
 
 
 def _on_host(content: Any) -> Any:

@@ -32,7 +32,9 @@ def waits_per_batch(run: Callable[[int], None]) -> dict[str, float]:
     return {name: count / 2 for name, count in (counts[1] - counts[0]).items()}
 
 
-@pytest.mark.parametrize(("placement", "sampling"), [("disk", Pick), ("device", MeanPool)])
+@pytest.mark.parametrize(
+    ("placement", "sampling"), [pytest.param("disk", Pick, marks=pytest.mark.slow), ("device", MeanPool)]
+)
 def test_steps_wait_only_for_what_is_named(placement: str, sampling: type[Any], tmp_path: Path) -> None:
     arguments = write_corpus(tmp_path, dict.fromkeys(("train", "val", "test"), TRAIN))
     arguments |= {"batch_size": 1, "sampling": sampling(clips=CLIPS), "evaluation_order": "video"}

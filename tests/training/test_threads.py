@@ -16,7 +16,6 @@ from cpnet.training import threads
 V1 = "33 31 0:30 {} {} rw - cgroup cgroup rw,cpu,cpuacct"
 V2 = "41 31 0:38 {} {} rw,nosuid shared:9 - cgroup2 cgroup2 rw"
 MAX, USED, PERIOD = "cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"
-two_cpus = pytest.mark.skipif(sys.platform != "linux" or len(threads.cpus()) < 2, reason="needs two CPUs of Linux")
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -99,11 +98,6 @@ def test_cpus_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert threads.physical_cores(tmp_path) == 3  # 0 with 4; 1; and 9, of which nothing is known
 
 
-ONE_CPU = """
-import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from cpnet.training import threads; threads.choose()
-import torch; print(torch.get_num_threads())
-"""
 BESIDE_BUSY = """
 import os, subprocess, sys, time, torch
 from cpnet.training import threads
@@ -130,18 +124,10 @@ print(alone / spun())
 """
 
 
-def printed(code: str) -> float:
-    """Return the number that code prints in a new process with torch's default number of threads."""
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or len(threads.cpus()) < 2, reason="needs two CPUs of Linux")
+def test_threads_sleep_while_they_wait_beside_busy_processes() -> None:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("OMP", "GOMP", "CPNET"))}
     kept["PYTHONPATH"] = str(Path(cpnet.__file__).parents[1])
-    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, env=kept, check=True).stdout)
-
-
-@two_cpus
-def test_one_cpu_is_one_thread() -> None:
-    assert printed(ONE_CPU) == 1
-
-
-@two_cpus
-def test_threads_sleep_while_they_wait_beside_busy_processes() -> None:
-    assert printed(BESIDE_BUSY) > 3  # processor time of waiting threads that spin, over that of threads that sleep
+    ended = subprocess.run([sys.executable, "-c", BESIDE_BUSY], capture_output=True, env=kept, check=True)
+    assert float(ended.stdout) > 3  # processor time of waiting threads that spin, over that of threads that sleep

@@ -1,4 +1,4 @@
-"""Build a batch from selected pairs of a split with a few tensor operations."""
+"""Build a batch from pairs of a split with a few tensor operations."""
 
 from __future__ import annotations
 
@@ -14,20 +14,6 @@ from cpnet.batch import PADDING, GroundingBatch
 from cpnet.data.features.placement import PlacedFeatures
 from cpnet.data.moment import Moment
 from cpnet.data.sampling import Sampling
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairSelection:
-    """The pairs selected for a batch.
-
-    Shape: index (B,) int64; phase (B,) float64 in [0, 1)
-    """
-
-    split: str
-    words: int  # L, the length of the longest query
-    index: Tensor  # rows of the split
-    phase: Tensor | None = None  # phase of each pair's clips; None in evaluation
-    share_videos: bool = False  # the batch has each video once; ``video_index`` maps pairs to videos
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,30 +62,35 @@ def pad_windows(windows: Sequence[tuple[tuple[float, float], ...]]) -> Tensor:
 
 def collate(
     pairs: Pairs,
-    selection: PairSelection,
+    index: Tensor,
     *,
     features: PlacedFeatures,
     sampling: Sampling,
+    phase: Tensor | None = None,
+    share_videos: bool = False,
     blind_to_video: bool = False,
 ) -> GroundingBatch:
-    """Build the batch of a selection on the host, and its clips on the device of the features.
+    """Build a batch of pairs on the host, and its clips on the device of the features.
 
-    ``blind_to_video`` replaces the features with zeros and keeps their mask.
+    ``share_videos`` holds each video once. ``blind_to_video`` replaces the features with zeros and keeps their mask.
+
+    Shape: index (B,) int64 rows of the split; phase (B,) float64 in [0, 1) of each pair's clips, None in evaluation
 
     Raises:
         DataError: features cannot be read
     """
-    index, video_index = selection.index, None
-    videos = pairs.video.index_select(0, index)
-    if selection.share_videos:
+    videos, video_index = pairs.video.index_select(0, index), None
+    if share_videos:
         videos, video_index = torch.unique(videos, return_inverse=True)
     rows = features.fetch(videos)
-    video, real = sampling(rows.table, rows.starts, rows.counts, phase=selection.phase)
+    video, real = sampling(rows.table, rows.starts, rows.counts, phase=phase)
+    words = pairs.words.index_select(0, index)
+    longest = int(words.max())
     return GroundingBatch(
         video=torch.zeros_like(video) if blind_to_video else video,
         video_mask=_first(real, video.shape[1]),
-        query=pairs.query[:, : selection.words].index_select(0, index),
-        query_mask=_first(pairs.words.index_select(0, index), selection.words),
+        query=pairs.query[:, :longest].index_select(0, index),
+        query_mask=_first(words, longest),
         windows=pairs.windows.index_select(0, index),
         windows_sec=pairs.windows_sec.index_select(0, index),
         duration_sec=pairs.duration_sec.index_select(0, index),

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from torch import nn
 from torch.utils.benchmark import Timer
 from torch.utils.flop_counter import FlopCounterMode
 
-from cpnet.batch import GroundingBatch
 from cpnet.errors import ConfigError
 from cpnet.training.cpu_forms import fuse
 
@@ -60,41 +60,40 @@ class Compilation(Callback):
             raise ConfigError(f"trainer.compile must be true, false or auto; got {when!r}")
         self.when, self.cache = when, cache
         self.compiled = False
-        self.began: float | None = None  # start of the first compiled step, until its end
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compile if configured, or if it is worth it."""
+        """Compile if configured, or if it is worth it; weights, buffers and random numbers of the run stay the same."""
         device = trainer.strategy.root_device
-        automatic = self.when == "auto" and device.type in AUTO_DEVICES and is_worth(trainer, pl_module)
-        if not automatic and self.when != "true":
+        automatic = self.when == "auto" and device.type in AUTO_DEVICES
+        if self.when != "true" and not automatic:
             return
         if lacking := missing(device):
+            if automatic:
+                return
             raise ConfigError(f"trainer.compile=true: {lacking}, or set trainer.compile=false")
+        buffers = {name: each.clone() for name, each in pl_module.named_buffers()}
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            run = first_pass(trainer, pl_module)
+            if not automatic or is_worth(trainer, run):
+                self._compile(pl_module, run)
+        pl_module.load_state_dict(buffers, strict=False)
+
+    def _compile(self, module: LightningModule, run: Callable[[], object]) -> None:
+        """Compile the model, and log what it costs and saves."""
         from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
         key = "TORCHINDUCTOR_CACHE_DIR"
         if os.environ.get(key) in (None, default_cache_dir()):  # torch sets the default by itself
             os.environ[key] = str(self.cache.absolute())
         log.info("compiling the model, which takes minutes; disable with trainer.compile=false")
-        assert isinstance(pl_module.model, nn.Module)
-        compile_model(pl_module.model, device)
-        self.compiled, self.began = True, time.perf_counter()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Log once what compiling costs and saves; weights and random numbers of the run stay the same."""
-        if self.began is None:
-            return
-        cost, self.began = time.perf_counter() - self.began, None
-        devices = [pl_module.device] if pl_module.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), trainer.precision_plugin.train_step_context():
-            compiled = pass_seconds(pl_module, batch)
-            self.on_validation_start(trainer, pl_module)
-            plain = pass_seconds(pl_module, batch)
-            self.on_validation_end(trainer, pl_module)
+        timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+        plain = timer.timeit(3).mean
+        compile_model(module.model, module.device)  # type: ignore[arg-type]
+        self.compiled, began = True, time.perf_counter()
+        run()
+        cost, saved = time.perf_counter() - began, plain - timer.timeit(3).mean
         message = "compiled in %.0f s, which saves %.1f of the %.1f ms of a forward and a backward pass"
-        log.info(message, cost, 1e3 * (plain - compiled), 1e3 * plain)
+        log.info(message, cost, 1e3 * saved, 1e3 * plain)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Switch to the plain model: compiling it for evaluation takes longer than it saves."""
@@ -102,49 +101,41 @@ class Compilation(Callback):
             torch.compiler.set_stance("force_eager")
             fuse(pl_module, undo=True)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule, exception: Any = None) -> None:
         """Switch back to the compiled model."""
         if self.compiled:
             torch.compiler.set_stance("default")
             if pl_module.device.type == "cpu":
                 fuse(pl_module)
 
-    on_test_start, on_test_end = on_validation_start, on_validation_end
+    on_test_start = on_validation_start
+    on_test_end = on_exception = on_validation_end
 
 
-def is_worth(trainer: Trainer, module: LightningModule) -> bool:
-    """Return whether training takes long enough to compile; the first pairs of the split determine the FLOPs."""
+def first_pass(trainer: Trainer, module: LightningModule) -> Callable[[], object]:
+    """Return a forward and a backward pass of the split's first pairs, which leaves the gradients of the run alone."""
     loader: Any = trainer.train_dataloader
-    first = loader.dataset[range(min(loader.batch_size, len(loader.dataset)))]
-    flops = training_flops(module, trainer.strategy.batch_to_device(first))
+    batch = trainer.strategy.batch_to_device(loader.dataset[range(min(loader.batch_size, len(loader.dataset)))])
+    parameters = [each for each in module.parameters() if each.requires_grad]
+
+    def run() -> object:
+        with trainer.precision_plugin.train_step_context():
+            loss = module.loss(module(batch), batch)["loss"]  # type: ignore[operator]
+        return torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    return run
+
+
+def is_worth(trainer: Trainer, run: Callable[[], object]) -> bool:
+    """Return whether training takes long enough to compile, by the FLOPs of one pass."""
+    with FlopCounterMode(display=False) as counter:
+        run()
     batches = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches
-    least = batches * (flops / PEAK_FLOPS + LAUNCH_SECONDS)
-    worth = least > WORTH_SECONDS and not missing(trainer.strategy.root_device)
+    least = batches * (counter.get_total_flops() / PEAK_FLOPS + LAUNCH_SECONDS)
+    worth = bool(least > WORTH_SECONDS)
     chosen = "compiles" if worth else "does not compile"
     log.info("training takes %.1f min or more on one GPU: trainer.compile=auto %s", least / 60, chosen)
     return worth
-
-
-def training_flops(module: nn.Module, batch: GroundingBatch) -> float:
-    """Return the FLOPs of a batch's matrix products; the backward pass takes about twice those of the forward pass."""
-    training = module.training
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        module.eval()(batch)  # draws no random numbers
-    module.train(training)
-    return 3 * float(counter.get_total_flops())
-
-
-def pass_seconds(module: nn.Module, batch: GroundingBatch) -> float:
-    """Return the time of a forward and a backward pass, which leaves the gradients of the run alone."""
-    code = 'torch.autograd.grad(module.loss(module(batch), batch)["loss"], parameters, allow_unused=True)'
-    parameters = [each for each in module.parameters() if each.requires_grad]
-    names = {"torch": torch, "module": module, "batch": batch, "parameters": parameters}
-    return float(Timer(code, globals=names, num_threads=torch.get_num_threads()).timeit(3).mean)
-
-
-def is_compiled(trainer: Trainer) -> bool:
-    """Return whether the training of a run was compiled."""
-    return any(isinstance(callback, Compilation) and callback.compiled for callback in trainer.callbacks)  # type: ignore[attr-defined]
 
 
 def compile_model(model: nn.Module, device: torch.device) -> None:

@@ -143,14 +143,15 @@ class FusedConvBlock(ConvBlock):
 class FusedContextAwareModule(ContextAwareModule):
     """CAM whose joint projection is a :func:`fused_linear`."""
 
-    project = staticmethod(fused_linear)
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Compute a linear map."""
+        return fused_linear(x, weight, bias)
 
 
 class FusedDownSampling(DownSampling):
     """Pooling of finite numbers without bools."""
 
-    @staticmethod
-    def larger(a: Tensor, b: Tensor) -> Tensor:
+    def larger(self, a: Tensor, b: Tensor) -> Tensor:
         """Compute the maximum; if both are equal, the gradient is that of ``a`` alone."""
         greater = (b - a).detach().sign().clamp_min(0)
         return a * (1 - greater) + b * greater

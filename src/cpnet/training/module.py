@@ -186,8 +186,7 @@ class GroundingModule(LightningModule):
 
     def _keep(self, output: GroundingOutput, batch: GroundingBatch) -> None:
         """Keep what the metrics need of a batch, on its device: each transfer to the host waits for a GPU."""
-        kept = (batch.index, output.ranked, output.span, batch.windows_sec, batch.duration_sec)
-        self._evaluated.append(kept)
+        self._evaluated.append((batch.index, output.ranked, output.span, batch.windows_sec, batch.duration_sec))
 
     def _measure(self, split: str) -> Prediction | None:
         """Check the predictions of all batches, and update the metrics; all processes call this together."""
@@ -199,10 +198,11 @@ class GroundingModule(LightningModule):
         self._check_finite(split, index[~ranked.isfinite().flatten(1).all(dim=1)].tolist())
         ranked_sec = ranked.double() * duration_sec[:, None, None]  # float64 on the host: Apple's MPS has none
         self.means[split].add({"reversed": 100 * float((span[:, 0] > span[:, 1]).double().mean())}, weight=len(index))
-        if not windows_sec.shape[1]:
-            return Prediction(indices=index, ranked_sec=ranked_sec, iou=torch.full_like(duration_sec, torch.nan))
-        self.metrics[split].update(ranked_sec, windows_sec, duration_sec)  # type: ignore[operator]
-        return Prediction(indices=index, ranked_sec=ranked_sec, iou=best_iou(ranked_sec, windows_sec))
+        iou = torch.full_like(duration_sec, torch.nan)
+        if windows_sec.shape[1]:
+            self.metrics[split].update(ranked_sec, windows_sec, duration_sec)  # type: ignore[operator]
+            iou = best_iou(ranked_sec, windows_sec)
+        return Prediction(indices=index, ranked_sec=ranked_sec, iou=iou)
 
     def _log(self, split: str) -> None:
         for name, mean in self.means[split].compute().items():

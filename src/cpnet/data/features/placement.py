@@ -34,8 +34,7 @@ log = logging.getLogger(__name__)
 class VideoRows:
     """The rows of some videos within a table.
 
-    Shape: table (R, V), the last row 0; starts and counts (B,) int64, on the host: first row and number of rows of
-        each video
+    Shape: table (R, V), the last row 0; on the host, first row and number of rows of each video, (B,) int64
     """
 
     table: Tensor
@@ -44,16 +43,10 @@ class VideoRows:
 
 
 class PlacedFeatures(ABC):
-    """The features of a corpus in any placement.
-
-    Attributes:
-        on_device: whether the table is on the device of the model
-    """
-
-    on_device = False
+    """The features of a corpus in any placement."""
 
     def to(self, device: torch.device | str) -> None:  # noqa: B027  # most placements have nothing to move
-        """Move the table to the device of the model if it is placed there."""
+        """Move the rows to the device of the model if they are placed there."""
 
     @abstractmethod
     def fetch(self, videos: Tensor) -> VideoRows:
@@ -109,8 +102,7 @@ class TableFeatures(PlacedFeatures):
 
     def fetch(self, videos: Tensor) -> VideoRows:
         """See ``PlacedFeatures``."""
-        starts, counts = self.starts.index_select(0, videos), self.counts.index_select(0, videos)
-        return VideoRows(table=self.table, starts=starts, counts=counts)
+        return VideoRows(table=self.table, starts=self.starts[videos], counts=self.counts[videos])
 
 
 def place_features(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -70,8 +70,6 @@ class ContextAwareModule(nn.Module):
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D), M (B, T, T) or None unless ``return_map``
     """
 
-    project: Callable[..., Tensor] = staticmethod(F.linear)
-
     def __init__(self, width: int, options: CAMOptions) -> None:
         super().__init__()
         self.diagonal = options.diagonal
@@ -105,7 +103,11 @@ class ContextAwareModule(nn.Module):
         """
         maps = [self.theta, self.phi, self.g, *([] if self.g_future is None else [self.g_future])]
         weight, bias = torch.cat([each.weight for each in maps]), torch.cat([each.bias for each in maps])
-        return self.project(x, weight, bias).chunk(len(maps), dim=2)
+        return self.linear(x, weight, bias).chunk(len(maps), dim=2)
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Compute a linear map."""
+        return F.linear(x, weight, bias)
 
     def correlation(self, theta: Tensor, phi: Tensor, mask: Tensor) -> Tensor:
         """Compute R rows of ``M``: the softmax of each row of ``theta(x) phi(x)^T`` (CPNet, Eq. 5-6).
@@ -144,8 +146,6 @@ class DownSampling(nn.Module):
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, ceil(T / 2), D), mask (B, ceil(T / 2))
     """
 
-    larger: Callable[..., Tensor] = staticmethod(torch.maximum)
-
     def __init__(self, width: int, *, kind: str) -> None:
         super().__init__()
         self.kind = kind
@@ -165,6 +165,10 @@ class DownSampling(nn.Module):
         weight = pair_mask.unsqueeze(-1).to(x.dtype)
         return (pairs * weight).sum(dim=2) / weight.sum(dim=2).clamp_min(1), coarse_mask
 
+    def larger(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compute the maximum."""
+        return torch.maximum(a, b)
+
 
 class TopDown(nn.Module):
     """Add each level to the finer one below it, and join all at the finest size (CPNet, Eq. 10).
@@ -181,25 +185,20 @@ class TopDown(nn.Module):
     def forward(self, pyramid: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
         """Add the levels from the coarsest down, and join them."""
         *finer, top = pyramid
+        size, kind = pyramid[0].shape[1], self.kind
         joined = [self.top(top)]  # coarsest first
         for p, level in reversed(list(enumerate(finer))):
-            joined.append(level + self.spread(joined[-1], masks[p + 1], 1, level.shape[1]))  # Eq. (10)
+            coarser = upsample(joined[-1], masks[p + 1], factor=2, size=level.shape[1], kind=kind)
+            joined.append(level + coarser)  # Eq. (10)
         # A linear map of concatenated levels is a sum of maps. Each is cheaper at its level's own size.
         weights = self.join.weight.chunk(len(masks), dim=1)
         mapped = [F.linear(level, weight) for level, weight in zip(reversed(joined), weights, strict=True)]
-        spread = [self.spread(level, masks[p], p, masks[0].shape[1]) for p, level in enumerate(mapped)]
+        spread = [upsample(level, masks[p], factor=2**p, size=size, kind=kind) for p, level in enumerate(mapped)]
         return sum(spread[1:], spread[0]) + self.join.bias.to(spread[0].dtype)
-
-    def spread(self, x: Tensor, mask: Tensor, levels_down: int, size: int) -> Tensor:
-        """Compute UpSampling of Eq. 10 over one level or several.
-
-        Shape: x (B, T_p, D), mask (B, T_p) -> (B, size, D)
-        """
-        return upsample(x, mask, factor=2**levels_down, size=size, kind=self.kind)
 
 
 def upsample(x: Tensor, mask: Tensor, *, factor: int, size: int, kind: str) -> Tensor:
-    """Spread each coarse step over the ``factor`` finer steps that it covers, and cut to ``size`` steps.
+    """Spread each coarse step over the ``factor`` finer steps that it covers (Eq. 10), and cut to ``size`` steps.
 
     The factor does not depend on the sizes, so that padding never changes which coarse step a clip receives.
     ``nearest`` repeats each step; ``linear`` interpolates between the centres of steps and repeats the last real step

@@ -17,6 +17,7 @@ from cpnet.runs.predictions import (
     write_predictions,
     write_submission,
 )
+from cpnet.training.epoch_means import gather
 from cpnet.training.module import GroundingModule, Prediction
 
 CHUNK = 256  # pairs converted to Python objects at a time, which need ten times the memory of tensors
@@ -36,13 +37,11 @@ class PredictionWriter(Callback):
         self.written = 0  # pairs of the last test, on the first process
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather the predictions on the first process and write them."""
+        """Gather the predictions; the first process writes them."""
         assert isinstance(pl_module, GroundingModule)
-        processes = [pl_module.prediction] * trainer.world_size
-        if trainer.world_size > 1:
-            torch.distributed.gather_object(pl_module.prediction, processes if trainer.is_global_zero else None)
+        predictions = [each for each in gather(pl_module.prediction) if each]
         if trainer.is_global_zero:
-            self.written = write_predictions(self.path, self._rows([each for each in processes if each]))
+            self.written = write_predictions(self.path, self._rows(predictions))
             submission = self.path.with_name(SUBMISSION)
             submission.unlink(missing_ok=True)  # of an earlier test
             if not any(moment.windows_sec for moment in self.moments):
