@@ -10,11 +10,12 @@ from itertools import repeat
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
+from torch.utils.flop_counter import FlopCounterMode
 
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.models import CPNet
 from cpnet.options import CAMOptions, CPNetOptions
-from cpnet.training.compilation import compile_model, training_flops
+from cpnet.training.compilation import compile_model
 from cpnet.training.losses import GroundingLoss
 from reference import Reference
 
@@ -73,7 +74,9 @@ class Setup:
     @cached_property
     def forward_flops(self) -> float:
         """FLOPs of a pair's forward pass, counted by torch."""
-        return training_flops(self.model(), self.pairs(1)) / 3
+        with FlopCounterMode(display=False) as counter, torch.inference_mode():
+            self.model().eval()(self.pairs(1))
+        return float(counter.get_total_flops())
 
     @property
     def training_flops(self) -> float:
