@@ -44,7 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the chosen sections, print their rows, and write them."""
     parsed = parse(arguments)
     prepare_process()
-    threads.watch()
     options = Options(
         device=parsed.device,
         setups=[TINY] if parsed.quick else [SMALL, FULL],

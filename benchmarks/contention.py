@@ -20,6 +20,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from cpnet.training import threads
+from cpnet.training.callbacks.fewer_threads import FewerThreads, Load
 from sections import conditions, kind
 
 TURN_SEC, MOST_STEPS = 1.0, 8  # a turn ends when either is reached
@@ -50,6 +51,9 @@ class Turns(Callback):
             if not sys.stdin.readline():
                 os._exit(0)
             self.began = time.perf_counter()
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                if isinstance(callback, FewerThreads):
+                    callback.last = Load.now()  # the other settings' turns are not its load
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """End the turn."""

@@ -78,7 +78,8 @@ ROOMS = {
         ),
         ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric"),
     ),
-    "training.threads": Room(("config.resolvers",), ("torch",)),  # before torch, except in functions
+    "training.threads": Room(("config.resolvers",)),  # before torch
+    "training.callbacks.fewer_threads": Room(("training.threads",), ("torch", "pytorch_lightning", "psutil")),
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
     "evaluate": Room(("options", "launch", "evaluation", "runs", "training", "grounder"), ("omegaconf",)),
     "grounder": Room(

@@ -1,16 +1,13 @@
-"""Number of threads by made-up machines and environments; threads that sleep while they wait, in a real process."""
+"""Number of threads by made-up machines and environments."""
 
 from __future__ import annotations
 
 import math
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import cpnet
 from cpnet.training import threads
 
 V1 = "33 31 0:30 {} {} rw - cgroup cgroup rw,cpu,cpuacct"
@@ -96,38 +93,3 @@ def test_cpus_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     write(tmp_path, {siblings.format(cpu): f"{cpu % 4},{cpu % 4 + 4}\n" for cpu in range(8)})
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 4, 9}, raising=False)
     assert threads.physical_cores(tmp_path) == 3  # 0 with 4; 1; and 9, of which nothing is known
-
-
-BESIDE_BUSY = """
-import os, subprocess, sys, time, torch
-from cpnet.training import threads
-
-matrix = torch.randn(256, 256)
-
-def spun():
-    began = time.process_time()
-    for _ in range(20):
-        matrix @ matrix
-        time.sleep(0.01)  # the other threads wait for work
-    return time.process_time() - began
-
-alone, count = spun(), len(os.listdir("/proc/self/task"))
-loop = ["timeout", "30", sys.executable, "-c", "while True: pass"]
-busy = [subprocess.Popen(loop) for _ in range(2 * os.cpu_count())]
-threads.watch()
-until = time.monotonic() + 20
-while len(os.listdir("/proc/self/task")) < count + 3 and time.monotonic() < until:
-    matrix @ matrix
-for each in busy:
-    each.terminate()
-print(alone / spun())
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or len(threads.cpus()) < 2, reason="needs two CPUs of Linux")
-def test_threads_sleep_while_they_wait_beside_busy_processes() -> None:
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("OMP", "GOMP", "CPNET"))}
-    kept["PYTHONPATH"] = str(Path(cpnet.__file__).parents[1])
-    ended = subprocess.run([sys.executable, "-c", BESIDE_BUSY], capture_output=True, env=kept, check=True)
-    assert float(ended.stdout) > 3  # processor time of waiting threads that spin, over that of threads that sleep

@@ -20,6 +20,7 @@ from cpnet.runs import folder as files
 from cpnet.runs import predictions
 from cpnet.runs.checkpoint import load_checkpoint
 from cpnet.runs.results import Validation
+from cpnet.training import threads
 from cpnet.training.build import build_callbacks, make_trainer, training_module
 from cpnet.training.build_data import build_datamodule
 from cpnet.training.callbacks.predictions import PredictionWriter
@@ -29,7 +30,6 @@ from cpnet.training.instantiate import config_errors, containers, instantiate_al
 from cpnet.training.measure import measure, timed
 from cpnet.training.module import NOT_FINITE, GroundingModule
 from cpnet.training.precision import choose_precision
-from cpnet.training.threads import watch
 
 
 def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
@@ -78,7 +78,7 @@ def prepare_run(cfg: DictConfig) -> None:
     Raises:
         ConfigError: the precision or the seed is invalid
     """
-    watch()
+    threads.log_choice()
     prepare_process()
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     with config_errors("seed"):

@@ -1,20 +1,13 @@
-"""Number of OpenMP threads, chosen before torch is imported, and how they wait for each other. The user's settings win.
-
-Other systems than Linux, and another OpenMP than libgomp, keep torch's waiting.
-"""
+"""Number of OpenMP threads, chosen before torch is imported. The user's setting wins."""
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import math
 import os
 import re
-import threading
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache
 from pathlib import Path, PurePosixPath
 
 from cpnet.config.resolvers import under_slurm
@@ -24,9 +17,6 @@ log = logging.getLogger(__name__)
 NUMBER = "OMP_NUM_THREADS"
 CHOSEN = "CPNET_THREADS"  # our number and its reason; tells child processes that the number is not the user's
 JOBS = "CPNET_JOBS"  # jobs that a sweep runs at a time
-LOOK_SEC = 0.25  # a look at the load, while waiting threads spin
-SLEEPING_SEC = 20.0  # they sleep after a look at contended cores, until the next look
-CONTENDED = 0.3  # seconds per second that all threads together are ready to run and have no core
 
 
 def choose(root: Path = Path("/")) -> None:
@@ -41,6 +31,17 @@ def choose(root: Path = Path("/")) -> None:
         os.environ |= {NUMBER: str(number), CHOSEN: f"{number} of {cores} cores: {reason}"}
 
 
+def log_choice() -> None:
+    """Log the number of threads if it is not torch's default."""
+    if chosen := os.environ.get(CHOSEN):
+        log.info("threads: %s; set %s to choose another number", chosen, NUMBER)
+
+
+def is_fixed() -> bool:
+    """Return whether the user has set the number of threads."""
+    return NUMBER in os.environ and CHOSEN not in os.environ
+
+
 def share(cores: int, quota: float) -> tuple[int, str]:
     """Return the number of threads for one of the run's processes on this machine, and what limits it."""
     available, reasons = float(cores), []
@@ -49,7 +50,8 @@ def share(cores: int, quota: float) -> tuple[int, str]:
         available = min(available, _number("SLURM_CPUS_ON_NODE", cores) // tasks)
         reasons.append(f"{tasks} SLURM tasks")
     if quota < available:
-        available, reasons = quota, [*reasons, f"quota of {quota:.3g}"]
+        available = quota
+        reasons.append(f"quota of {quota:.3g}")
     for name, what in ((JOBS, "jobs at a time"), ("LOCAL_WORLD_SIZE", "processes")):
         if (beside := _number(name, 1)) > 1:
             available /= beside
@@ -104,63 +106,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""
-
-
-@cache
-def watch() -> None:
-    """Log the number of threads, and let them sleep while they wait whenever other processes compete for the cores.
-
-    By default a waiting thread spins for milliseconds before it sleeps: a sixth faster on free cores, up to 30 times
-    slower where it keeps those from running for which it waits. Results are the same to the last bit.
-    """
-    import torch
-
-    if chosen := os.environ.get(CHOSEN):
-        log.info("threads: %s; set %s to choose another number", chosen, NUMBER)
-    number = torch.get_num_threads()
-    mapped = {line.split(maxsplit=5)[-1] for line in _text(Path("/proc/self/maps")).splitlines() if "/libgomp" in line}
-    if mapped and number > 1 and not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys():
-        libraries = [ctypes.CDLL(path) for path in sorted(mapped)]
-        threading.Thread(target=_watch, args=(libraries, len(cpus()) - number + 2), daemon=True).start()
-
-
-def _watch(libraries: Sequence[ctypes.CDLL], size: int) -> None:
-    level, waited, now = logging.INFO, seconds_waited(), time.monotonic()
-    while True:
-        time.sleep(LOOK_SEC)
-        before, began, waited, now = waited, now, seconds_waited(), time.monotonic()
-        if waited - before < CONTENDED * (now - began):
-            continue
-        log.log(level, "threads: the cores are contended, so threads sleep while they wait")
-        level = logging.DEBUG
-        idle = start_idle_threads(libraries, size)
-        time.sleep(SLEEPING_SEC)
-        idle.set()
-        waited, now = seconds_waited(), time.monotonic()
-
-
-def start_idle_threads(libraries: Sequence[ctypes.CDLL], size: int) -> threading.Event:
-    """Start threads that do nothing; return the event that ends them. With them, all threads sleep while they wait.
-
-    While a process has more threads than CPUs, libgomp spins only 100 times before a thread sleeps, not 300,000 times
-    (its manual, ``GOMP_SPINCOUNT``). No other setting of waiting can be changed once the library is loaded.
-    """
-    ended = threading.Event()
-
-    def run() -> None:
-        nothing = ctypes.CDLL(None).free  # of the null pointer
-        for library in libraries:
-            library.GOMP_parallel(nothing, None, size, 0)
-        ended.wait()
-
-    threading.Thread(target=run, daemon=True).start()
-    return ended
-
-
-def seconds_waited() -> float:
-    """Return how long the threads of this process, together, were ready to run and had no core."""
-    waited = 0
-    for task in os.scandir("/proc/self/task"):  # the fastest way: a large machine has hundreds of threads
-        with suppress(OSError, IndexError), open(f"{task.path}/schedstat", "rb", buffering=0) as file:  # noqa: PTH123
-            waited += int(file.read().split()[1])
-    return waited / 1e9
