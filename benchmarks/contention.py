@@ -24,7 +24,7 @@ from cpnet.training.callbacks.fewer_threads import FewerThreads, Load
 from sections import conditions, kind
 
 TURN_SEC, MOST_STEPS = 1.0, 8  # a turn ends when either is reached
-ROW_SEC, ROUNDS = 30.0, 12  # so does a row; the others than ours and its rivals take one turn, in which a step may hang
+ROW_SEC, ROUNDS = 40.0, 16  # so does a row; the others than ours and its rivals take one turn, in which a step may hang
 TRAINING = [
     *("model=cpnet_small", "epochs=100000", "trainer.check_val_every_n_epoch=100000", "trainer.accelerator=cpu"),
     *("trainer.compile=false", "trainer.enable_progress_bar=false", "+callbacks.turns._target_=contention.Turns"),
