@@ -66,7 +66,8 @@ LINES: dict[str, list[tuple[str, str, int, str]]] = {
 
 
 @pytest.mark.parametrize("case", LINES)
-def test_odd_corpus_ends_as_its_owner_expects(case: str, tmp_path: Path) -> None:
+def test_odd_corpus_ends_as_its_owner_expects(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpnet.reporting.features.draw", lambda *_: None)
     (tmp_path / "conf/dataset").mkdir(parents=True)
     (tmp_path / "conf/dataset/mine.yaml").write_text(cases.YAML, encoding="utf-8")
     (tmp_path / "here").mkdir()
