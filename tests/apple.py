@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -112,8 +113,9 @@ def _to(tensor: Tensor, *args: Any, copy: bool = False, **kwargs: Any) -> Tensor
 
 
 def _caller() -> str:
-    frames = [(Path(each.filename), each.name) for each in reversed(traceback.extract_stack())]
-    return next((f"{path.name}:{name}" for path, name in frames if PACKAGE in path.parents), "outside of the package")
+    codes = (frame.f_code for frame, _ in traceback.walk_stack(sys._getframe()))
+    ours = (code for code in codes if PACKAGE in Path(code.co_filename).parents)
+    return next((f"{Path(code.co_filename).name}:{code.co_name}" for code in ours), "outside of the package")
 
 
 def _on_host(content: Any) -> Any:
