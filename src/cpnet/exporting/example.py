@@ -62,7 +62,9 @@ def ground(folder: Path, rows: Any, duration_sec: float, sentences: Sequence[str
     about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     if rows.ndim != 2 or not len(rows) or rows.shape[1] != about["dim"]:
         raise ValueError(f"the features have shape {rows.shape}, not (rows, {about['dim']}) as in training")
-    if not np.isfinite(rows := rows.astype(np.float32)).all():
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float32)
+    if not np.isfinite(rows).all():
         raise ValueError("the features have values that are NaN, infinite or too large")
     if not 0 < duration_sec < float("inf"):
         raise ValueError(f"the duration must be positive and finite; it is {duration_sec}")
@@ -72,7 +74,10 @@ def ground(folder: Path, rows: Any, duration_sec: float, sentences: Sequence[str
     query = np.array([each + [0] * (longest - len(each)) for each in queries], np.int64)
     inputs = {"video": video[None], "video_mask": np.arange(len(video))[None] < real}
     inputs |= {"query": query, "query_mask": query > 0, "video_index": np.zeros(len(query), np.int64)}
-    return load(folder)(inputs)[:, 0] * duration_sec
+    spans = load(folder)(inputs)[:, 0] * duration_sec
+    if not np.isfinite(spans).all():
+        raise ValueError("the spans are not finite; are the features far beyond those of training?")
+    return spans
 
 
 if __name__ == "__main__":
@@ -82,8 +87,11 @@ if __name__ == "__main__":
     try:
         with Path(path).open("rb") as stream:
             rows = np.lib.format.read_array(stream)
-        spans = ground(Path(__file__).parent, rows, float(duration), asked)
     except (OSError, ValueError) as error:
+        sys.exit(f"error: {path} cannot be read as an npy file of numbers: {error}")
+    try:
+        spans = ground(Path(__file__).parent, rows, float(duration), asked)
+    except ValueError as error:
         sys.exit(f"error: {error}")
     for sentence, (start, end) in zip(asked, spans, strict=True):
         print(f"{start:.2f} to {end:.2f} s: {sentence}")
