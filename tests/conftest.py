@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
+from commands import TINY, call
 from device import DEVICE, MADE_ON_DEVICE
 
 # Machines that run the tests are shared and slow at times: a deadline would fail for their sake.
@@ -23,3 +25,14 @@ def _made_on_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(torch, "Generator", partial(torch.Generator, DEVICE))
     with DEVICE:
         yield
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Working directory of a small training run, which tests share; the run is in ``run``, its corpus in ``data``."""
+    folder = tmp_path_factory.mktemp("place")
+    ended = call("train", *TINY, "hydra.run.dir=run", folder=folder)
+    assert ended.code == 0, ended.err
+    (folder / "printed.txt").write_text(ended.out, encoding="utf-8")
+    (folder / "complaints.txt").write_text(ended.err, encoding="utf-8")
+    return folder

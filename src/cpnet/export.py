@@ -13,25 +13,26 @@ from omegaconf import DictConfig
 from cpnet.errors import ConfigError
 from cpnet.launch import command
 
-NEEDED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "torch_export": ()}  # packages of each format
-
 
 def main(cfg: DictConfig) -> None:
     """Check the format and its packages, and write the folder ``cfg.output``.
 
     Raises:
-        ConfigError: the format is unknown, its packages are missing, the folder exists, or the model cannot be exported
-        DataError: the file is not a checkpoint, or the written model differs from it
+        ConfigError: the format is unknown, its packages are missing, or the folder cannot be written
     """
-    if cfg.format not in NEEDED:
-        raise ConfigError(f"format must be one of {', '.join(NEEDED)}; got {cfg.format!r}")
-    if missing := [name for name in NEEDED[cfg.format] if find_spec(name) is None]:
-        install = "pip install 'cpnet-grounding[export]', or set format=torch_export"
-        raise ConfigError(f"format={cfg.format} needs {', '.join(missing)}: {install}")
+    if cfg.format not in ("onnx", "torch_export"):
+        raise ConfigError(f"format must be one of onnx, torch_export; got {cfg.format!r}")
+    if cfg.format == "onnx" and not all(map(find_spec, ("onnx", "onnxscript", "onnxruntime"))):
+        raise ConfigError("format=onnx needs pip install 'cpnet-grounding[export]'; format=torch_export does not")
     from cpnet.exporting import folder
     from cpnet.runs.checkpoint import load_checkpoint
 
-    folder.export(load_checkpoint(cfg.checkpoint), Path(cfg.output).expanduser(), cfg.format)
+    checkpoint = load_checkpoint(cfg.checkpoint)
+    try:
+        folder.export(checkpoint, Path(cfg.output).expanduser(), cfg.format)
+    except OSError as error:
+        where = error.filename or cfg.output
+        raise ConfigError(f"{where}: {error.strerror}; choose another folder: output=FOLDER") from error
 
 
 if __name__ == "__main__":

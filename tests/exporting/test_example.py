@@ -1,9 +1,10 @@
-"""The example that is exported needs neither cpnet nor torch, and prepares the input exactly as cpnet does."""
+"""The exported example prepares the input exactly as cpnet does."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,13 +41,25 @@ def test_rows_are_sampled_as_by_the_policy(policy: type[Sampling], count: int, c
     rows = np.random.default_rng(count).normal(size=(count, 2)).astype(np.float16 if half else np.float32)
     table = torch.from_numpy(np.concatenate([rows, np.zeros_like(rows[:1])]))
     expected, real = policy(clips=clips)(table, torch.tensor([0]), torch.tensor([count]))
-    sampled, number = example.sample(rows, policy.__name__, clips)
+    sampled, number = example.sample(rows.astype(np.float32), policy.__name__, clips)
     assert (sampled.dtype, number) == (np.float32, int(real))
     np.testing.assert_allclose(sampled, expected[0].float().numpy(), rtol=1e-5, atol=1e-5)
 
 
-def test_example_runs_without_torch_and_cpnet() -> None:
-    path = example.__file__
-    code = f"import runpy, sys; runpy.run_path({path!r}); print({{'cpnet', 'torch'}} & sys.modules.keys())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
+ROWS = np.zeros((3, 2))
+
+
+@pytest.mark.parametrize(
+    ("rows", "duration_sec", "sentence", "message"),
+    [
+        *((np.zeros(shape), 9.0, "a", r"features have shape .*, not \(rows, 2\)") for shape in ((2,), (0, 2), (3, 4))),
+        *((ROWS + value, 9.0, "a", "NaN, infinite or too large") for value in (np.nan, np.inf, 1e39)),
+        *((ROWS, duration_sec, "a", "duration must be positive") for duration_sec in (0.0, np.nan, np.inf)),
+        (ROWS, 9.0, " \n", "no word in"),
+    ],
+)
+def test_wrong_input_is_refused(rows: Any, duration_sec: float, sentence: str, message: str, tmp_path: Path) -> None:
+    about = {"dim": 2, "sampling": "Pick", "clips": 4, "words": WORDS, "max_words": 3}
+    (tmp_path / "model.json").write_text(json.dumps(about))
+    with pytest.raises(ValueError, match=message):
+        example.ground(tmp_path, rows, duration_sec, [sentence])

@@ -22,15 +22,6 @@ from cpnet.launch.command import arranged
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the corpus and checkpoint of a tiny run."""
-    folder = tmp_path_factory.mktemp("place")
-    ended = call("train", *TINY, "hydra.run.dir=run", "logger=none", folder=folder)
-    assert ended.code == 0, ended.err
-    return folder
-
-
-@pytest.fixture(scope="module")
 def composed() -> DictConfig:
     register_schemas()
     GlobalHydra.instance().clear()

@@ -1,6 +1,6 @@
-"""Ground sentences in a video: ``python example.py ROWS.npy DURATION_SEC "a sentence" ...``.
+"""Ground sentences in a video: python example.py ROWS.npy DURATION_SEC "a sentence" ...
 
-Needs NumPy and onnxruntime; a ``model.pt2`` needs torch instead. ROWS.npy has the rows of the video's features.
+ROWS.npy has the rows of the video's features. Needs NumPy and onnxruntime; a model.pt2 needs torch instead.
 """
 
 import json
@@ -27,8 +27,8 @@ def encode(sentence: str, words: Sequence[str], max_words: int) -> list[int]:
 
 
 def sample(rows: Any, policy: str, clips: int) -> tuple[Any, int]:
-    """Turn (N, V) rows into (T, V) clips; return them and how many are real. The others are padding."""
-    rows, count, i = rows.astype(np.float32), len(rows), np.arange(clips)
+    """Turn (N, V) float32 rows into (T, V) clips; return them and how many are real. The others are padding."""
+    count, i = len(rows), np.arange(clips)
     if policy == "Pick":
         picked = rows[((i + 0.5) * max(count, clips) / clips).astype(int)[:count]]
         return np.pad(picked, ((0, clips - len(picked)), (0, 0))), len(picked)
@@ -60,18 +60,38 @@ def load(folder: Path) -> Callable[[dict[str, Any]], Any]:
 def ground(folder: Path, rows: Any, duration_sec: float, sentences: Sequence[str]) -> Any:
     """Return the best (start, end) of each sentence in seconds. The video is encoded once for all sentences."""
     about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    if rows.ndim != 2 or not len(rows) or rows.shape[1] != about["dim"]:
+        raise ValueError(f"the features have shape {rows.shape}, not (rows, {about['dim']}) as in training")
+    with np.errstate(over="ignore"):
+        rows = rows.astype(np.float32)
+    if not np.isfinite(rows).all():
+        raise ValueError("the features have values that are NaN, infinite or too large")
+    if not 0 < duration_sec < float("inf"):
+        raise ValueError(f"the duration must be positive and finite; it is {duration_sec}")
     video, real = sample(rows, about["sampling"], about["clips"])
     queries = [encode(sentence, about["words"], about["max_words"]) for sentence in sentences]
     longest = max(map(len, queries))
+    query = np.array([each + [0] * (longest - len(each)) for each in queries], np.int64)
     inputs = {"video": video[None], "video_mask": np.arange(len(video))[None] < real}
-    inputs["query"] = np.array([query + [0] * (longest - len(query)) for query in queries], np.int64)
-    inputs["query_mask"] = np.array([[word < len(query) for word in range(longest)] for query in queries])
-    inputs["video_index"] = np.zeros(len(queries), np.int64)
-    return load(folder)(inputs)[:, 0] * duration_sec
+    inputs |= {"query": query, "query_mask": query > 0, "video_index": np.zeros(len(query), np.int64)}
+    spans = load(folder)(inputs)[:, 0] * duration_sec
+    if not np.isfinite(spans).all():
+        raise ValueError("the spans are not finite; are the features far beyond those of training?")
+    return spans
 
 
 if __name__ == "__main__":
+    if len(sys.argv) < 4:
+        sys.exit(__doc__)
     path, duration, *asked = sys.argv[1:]
-    spans = ground(Path(__file__).parent, np.load(path), float(duration), asked)
+    try:
+        with Path(path).open("rb") as stream:
+            rows = np.lib.format.read_array(stream)
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {path} cannot be read as an npy file of numbers: {error}")
+    try:
+        spans = ground(Path(__file__).parent, rows, float(duration), asked)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     for sentence, (start, end) in zip(asked, spans, strict=True):
         print(f"{start:.2f} to {end:.2f} s: {sentence}")

@@ -6,7 +6,9 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,21 +34,19 @@ VIDEOS, PAIRS = ("videos", "clips"), ("pairs", "words")  # names of the dynamic 
 INPUTS = {"video": VIDEOS, "video_mask": VIDEOS, "query": PAIRS, "query_mask": PAIRS, "video_index": PAIRS[:1]}
 TOLERANCE = 1e-4  # of a span, in fractions of the video
 TRACED = 64  # clips, less than LONGEST_MAP: a trace would fix the number of blocks of longer maps
-NOISY = ("torch", "onnxscript", "onnx_ir", "py.warnings")  # loggers
 README = """\
 # {model}, trained on {dataset}
 
-Exported by cpnet {cpnet} from a checkpoint with SHA-256 {checkpoint}. The best spans of two sentences, in seconds:
-
     python example.py ROWS.npy DURATION_SEC "a sentence" "another sentence"
 
-- example.py needs NumPy and onnxruntime; for a model.pt2, NumPy and torch 2.9 or newer.
+prints the best span of each sentence in seconds. It needs NumPy and onnxruntime; for a model.pt2, NumPy and torch 2.9.
 - ROWS.npy: features of the video, (rows, {dim}), as in training: same backbone, dataset.features.normalise={normalise}.
 - model.json: the words, whose positions are the numbers in a query, and the sampling policy, which makes clips of rows.
 - The model takes video (videos, clips, {dim}) float32, video_mask, query (pairs, words) int64, query_mask, and
   video_index (pairs) int64, the video of each pair. Masks are bool, true = real; padding comes last.
 - It returns ranked (pairs, N, 2): start and end in fractions of the video, best first.
 - Any number of videos and pairs, 1 to {clips} clips, 1 to {max_words} words.
+- Exported by cpnet {cpnet} from a checkpoint with SHA-256 {checkpoint}.
 """
 
 
@@ -86,18 +86,19 @@ def export(checkpoint: Checkpoint, target: Path, kind: str) -> None:
         ConfigError: the folder exists, or the format or ``example.py`` cannot do what the model does
         DataError: the written model differs from the checkpoint's
     """
+    if target.exists():
+        raise ConfigError(f"{target} exists; choose a new folder: output=FOLDER")
     grounder = Grounder(checkpoint)
     config, policy = OmegaConf.create(checkpoint.config), type(grounder.sampling)
-    if target.exists():
-        raise ConfigError(f"{target} exists already; move it away, or choose another folder: output=FOLDER")
+    clips, words = grounder.sampling.clips, grounder.max_words
     if policy not in (Pick, MeanPool, Interpolate):
         raise ConfigError(f"sampling={policy.__name__} cannot be exported: example.py knows pick, mean_pool and linear")
     if grounder.blind != "none":
-        raise ConfigError(f"a model trained with dataset.blind={grounder.blind} cannot be exported; it tests a corpus")
-    if kind == "torch_export" and grounder.sampling.clips > LONGEST_MAP:
+        raise ConfigError(f"a model trained with dataset.blind={grounder.blind} cannot be exported")
+    if kind == "torch_export" and clips > LONGEST_MAP:
         raise ConfigError(f"format=torch_export takes up to {LONGEST_MAP} clips; set format=onnx")
+    program = Program(grounder.model, dim=grounder.video_dim, rows=len(grounder.vocabulary.words))
     about = {
-        "format": 1,  # of these keys
         "cpnet": __version__,
         "checkpoint": hashlib.sha256(checkpoint.path.read_bytes()).hexdigest(),
         "model": config.model_name,
@@ -105,42 +106,39 @@ def export(checkpoint: Checkpoint, target: Path, kind: str) -> None:
         "dim": grounder.video_dim,
         "normalise": config.dataset.features.normalise,
         "sampling": policy.__name__,
-        "clips": grounder.sampling.clips,
-        "max_words": grounder.max_words,
+        "clips": clips,
+        "max_words": words,
+        "words": grounder.vocabulary.words,
     }
-    program = Program(grounder.model, dim=grounder.video_dim, rows=len(grounder.vocabulary.words))
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f"{target.name}.", dir=target.parent) as temporary:
         folder = Path(temporary, "model")
         folder.mkdir()
-        log.info("1 of 2: export %s as %s, in about a minute", checkpoint.path, kind)
-        path = save(program, kind, folder, about, clips=about["clips"], words=about["max_words"])
-        log.info("2 of 2: compare %s (%.1f MB) with the checkpoint", path.name, path.stat().st_size / 1e6)
-        largest = compare(example.load(folder), program, clips=about["clips"], words=about["max_words"])
+        log.info("export %s as %s, in about a minute", checkpoint.path, kind)
+        with quiet():
+            path = save(program, kind, folder, clips=clips, words=words)
+            largest = compare(example.load(folder), program, clips=clips, words=words)
+        log.info("%s: %.1f MB, spans within %.0e of the checkpoint's", path.name, path.stat().st_size / 1e6, largest)
         shutil.copyfile(example.__file__, folder / "example.py")
-        content = json.dumps(about | {"words": grounder.vocabulary.words}, indent=1, ensure_ascii=False)
-        (folder / "model.json").write_text(content, encoding="utf-8")
+        (folder / "model.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
         (folder / "README.md").write_text(README.format(**about), encoding="utf-8")
         folder.rename(target)
-    log.info("spans differ by %.0e of a video at most\noutputs: %s", largest, target)
+    log.info("outputs: %s", target)
 
 
-def save(program: Program, kind: str, folder: Path, about: Mapping[str, Any], *, clips: int, words: int) -> Path:
-    """Write the program with metadata as ``model.onnx`` or ``model.pt2``; all dimensions of ``INPUTS`` are dynamic."""
-    log_noise_to_file()
+def save(program: Program, kind: str, folder: Path, *, clips: int, words: int) -> Path:
+    """Write the program as ``model.onnx`` or ``model.pt2``. All dimensions of ``INPUTS`` are dynamic."""
     inputs = tuple(program.random_inputs(2, max(2, min(clips, TRACED)), 3, max(2, min(words, 9))).values())
-    metadata = {key: str(value) for key, value in about.items()}
     if kind == "torch_export":
         path = folder / "model.pt2"
         shapes = tuple(dict.fromkeys(range(len(names)), torch.export.Dim.DYNAMIC) for names in INPUTS.values())
-        torch.export.save(torch.export.export(program, inputs, dynamic_shapes=shapes), path, extra_files=metadata)
+        torch.export.save(torch.export.export(program, inputs, dynamic_shapes=shapes), path)
         return path
     path, named = folder / "model.onnx", tuple(dict(enumerate(names)) for names in INPUTS.values())
     options: dict[str, Any] = {"input_names": [*INPUTS], "output_names": ["ranked"], "opset_version": 20}
-    translated = torch.onnx.export(program, inputs, dynamo=True, dynamic_shapes=named, verbose=False, **options)
-    assert translated is not None
-    translated.model.metadata_props.update(metadata)
-    translated.save(path, external_data=False)
+    torch.onnx.export(
+        program, inputs, path, dynamo=True, dynamic_shapes=named, external_data=False, verbose=False, **options
+    )
     return path
 
 
@@ -158,20 +156,17 @@ def compare(run: Callable[[dict[str, Any]], Any], program: Program, *, clips: in
         differences.append(np.abs(run({name: each.numpy() for name, each in inputs.items()}) - expected).max())
     largest = float(np.max(differences))
     if not largest <= TOLERANCE:  # also if it is NaN
-        raise DataError(
-            f"the written model's spans differ from the checkpoint's by {largest:.1e} of a video, more than "
-            f"{TOLERANCE}; nothing is kept. Install other versions of torch and onnxscript, or set another format"
-        )
+        raise DataError(f"the written model's spans differ by {largest:.1e} of a video; set another format")
     return largest
 
 
-def log_noise_to_file() -> None:
-    """Send the messages and warnings of exporters to the log file only."""
-    logging.captureWarnings(True)
-    files = [each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
-    torchs = [name for name in logging.root.manager.loggerDict if name.startswith("torch.")]
-    kinds = {name: [type(each) for each in logging.getLogger(name).handlers] for name in torchs}
-    own = [name for name in torchs if logging.StreamHandler in kinds[name]]  # not torch's traces, which are long
-    for logger in map(logging.getLogger, (*NOISY, *own)):
-        logger.handlers = [*files, logging.NullHandler()]  # which keeps Python from printing
-        logger.propagate = False
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the warnings of torch's exporters, which are about their own code."""
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
