@@ -67,14 +67,14 @@ def main() -> None:
         before, _, rest = text.partition(f"<!-- {name} -->")
         text = f"{before}<!-- {name} -->\n\n{markdown(rows)}\n\n<!-- /{rest.partition('<!-- /')[2]}"
     readme.write_text(text, encoding="utf-8")
-    size = (11, 0.4 * max(len(steps), len(peers)) + 1)
-    figure, (left, right) = plt.subplots(1, 2, figsize=size, layout="constrained")
-    draw(left, steps, "% of peak", "% of the machine's matrix-product peak")
-    left.legend(loc="lower right")
+    panels = 2 if peers else 1
+    size = (5.5 * panels + 1, 0.4 * max(len(steps), len(peers)) + 1)
+    figure, (axes,) = plt.subplots(1, panels, figsize=size, layout="constrained", squeeze=False)
+    draw(axes[0], steps, "% of peak", "% of the machine's matrix-product peak")
+    axes[0].legend(loc="lower right")
     if peers:
-        draw(right, peers, "pairs/s", "pairs/s beside other models")
-        right.set_xscale("log")
-    right.set_visible(bool(peers))
+        draw(axes[1], peers, "pairs/s", "pairs/s beside other models")
+        axes[1].set_xscale("log")
     figure.savefig(FOLDER / "results" / "speed.png", dpi=80)
 
 
