@@ -29,7 +29,7 @@ test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow'
 
 test-slow: $(READY) ## run the tests that take more than a minute each
-	$(PY) -m pytest -m slow
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow
 
 soak: $(READY) ## kill and resume a training 100 times and compare it with an uninterrupted one: half an hour
 	$(PY) tests/soak.py --kills 100

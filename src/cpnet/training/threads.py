@@ -45,21 +45,21 @@ def is_fixed() -> bool:
 def share(cores: int, quota: float) -> tuple[int, str]:
     """Return the number of threads for one of the run's processes on this machine, and what limits it."""
     available, reasons = float(cores), []
-    tasks = _number("SLURM_NTASKS_PER_NODE", _number("SLURM_TASKS_PER_NODE", 1)) if under_slurm() else 1
+    tasks = number_in("SLURM_NTASKS_PER_NODE", number_in("SLURM_TASKS_PER_NODE", 1)) if under_slurm() else 1
     if tasks > 1:  # SLURM may or may not have restricted this task to its own cores
-        available = min(available, _number("SLURM_CPUS_ON_NODE", cores) // tasks)
+        available = min(available, number_in("SLURM_CPUS_ON_NODE", cores) // tasks)
         reasons.append(f"{tasks} SLURM tasks")
     if quota < available:
         available = quota
         reasons.append(f"quota of {quota:.3g}")
     for name, what in ((JOBS, "jobs at a time"), ("LOCAL_WORLD_SIZE", "processes")):
-        if (beside := _number(name, 1)) > 1:
+        if (beside := number_in(name, 1)) > 1:
             available /= beside
             reasons.append(f"{beside} {what}")
     return max(1, int(available)), ", ".join(reasons)
 
 
-def _number(name: str, default: int) -> int:
+def number_in(name: str, default: int) -> int:
     """Return the first number of an environment variable, such as 4 of SLURM's ``4(x2),1``."""
     found = re.match(r"[1-9][0-9]{0,6}", os.environ.get(name, ""))
     return int(found[0]) if found else default

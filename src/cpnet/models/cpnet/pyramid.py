@@ -106,7 +106,7 @@ class ContextAwareModule(nn.Module):
         return self.linear(x, weight, bias).chunk(len(maps), dim=2)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Compute a linear map."""
+        """Compute ``x W^T + b``; apart, because a compiled model has a faster form."""
         return F.linear(x, weight, bias)
 
     def correlation(self, theta: Tensor, phi: Tensor, mask: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class DownSampling(nn.Module):
         return (pairs * weight).sum(dim=2) / weight.sum(dim=2).clamp_min(1), coarse_mask
 
     def larger(self, a: Tensor, b: Tensor) -> Tensor:
-        """Compute the maximum."""
+        """Compute the maximum; apart, because a compiled model has a faster form."""
         return torch.maximum(a, b)
 
 

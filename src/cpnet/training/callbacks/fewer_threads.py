@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +37,7 @@ class FewerThreads(Callback):
         if self.most == 1 or time.monotonic() - self.last.at < EVERY_SEC:
             return
         before, self.last = self.last, Load.now()
-        free = self.last.free_cores(before, ranks=int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        free = self.last.free_cores(before, ranks=threads.number_in("LOCAL_WORLD_SIZE", 1))
         number = max(1, min(self.most, int(free + SLACK)))
         if number == torch.get_num_threads():
             return
