@@ -96,11 +96,12 @@ def make_trainer(
         compiling, cache = str(node.pop("compile")).lower(), Path(node.pop("compile_cache"))
         effective = node.pop("effective_batch_size", None)
     node.enable_progress_bar = node.get("enable_progress_bar", True) and sys.stdout.isatty()
-    added: list[Callback] = [Compilation(compiling, cache=cache)]
+    compilation = Compilation(compiling, cache=cache)
+    added: list[Callback] = [compilation]
     if node.enable_progress_bar:
         added.append(TQDMProgressBar(refresh_rate=REFRESH_BATCHES))
     if not (node.get("deterministic") or threads.is_fixed()):
-        added.append(FewerThreads())
+        added.append(FewerThreads(fixed=lambda: compilation.compiled))
     trainer: Trainer = instantiate(
         node,
         callbacks=[*callbacks, *added],

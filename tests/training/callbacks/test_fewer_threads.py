@@ -51,6 +51,15 @@ def test_a_thread_per_free_core(free: float, number: int, monkeypatch: pytest.Mo
     assert torch.get_num_threads() == number
 
 
+def test_compiled_code_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.set_num_threads(4)
+    callback = FewerThreads(fixed=lambda: True)
+    monkeypatch.setattr(fewer_threads, "EVERY_SEC", 0.0)
+    monkeypatch.setattr(Load, "free_cores", lambda self, before, ranks: 1.0)
+    callback.on_train_batch_end()
+    assert torch.get_num_threads() == 4
+
+
 @pytest.mark.skipif(sys.platform != "linux" or len(threads.cpus()) < 2, reason="needs two CPUs of Linux")
 def test_busy_processes_are_seen() -> None:
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in threads.cpus()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +26,20 @@ class FewerThreads(Callback):
     All threads of an operation wait for the last one. Where they are more than the free cores, a step may take 30 times
     as long as with one thread. Looks at the load between batches. The sums of another number of threads differ by
     rounding.
+
+    Args:
+        fixed: returns whether the number must stay; code of ``torch.compile`` is compiled again for another number
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fixed: Callable[[], bool] = lambda: False) -> None:
+        self.fixed = fixed
         self.most = torch.get_num_threads()
         self.last = Load.now()
         self.is_logged = False
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Look at the load, and change the number of threads if it asks for another one."""
-        if self.most == 1 or time.monotonic() - self.last.at < EVERY_SEC:
+        if self.most == 1 or self.fixed() or time.monotonic() - self.last.at < EVERY_SEC:
             return
         before, self.last = self.last, Load.now()
         free = self.last.free_cores(before, ranks=threads.number_in("LOCAL_WORLD_SIZE", 1))
