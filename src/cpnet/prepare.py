@@ -27,9 +27,11 @@ def main(cfg: DictConfig) -> None:
     if cfg.action != "surrogate":  # surrogate writes the missing features
         command.check_corpus(cfg, words_known=True)
     if cfg.dataset.generate:
-        from cpnet.training.instantiate import instantiate
+        from cpnet.training import build_data
 
-        instantiate(cfg.dataset.generate).prepare()
+        generate = build_data.build_generator(cfg.dataset)
+        if generate:
+            generate()
     actions[cfg.action](cfg)
 
 

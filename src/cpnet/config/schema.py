@@ -10,7 +10,7 @@ from omegaconf import MISSING
 
 from cpnet import options
 from cpnet.config.resolvers import register_resolvers
-from cpnet.options import CPNetOptions, DatasetOptions, LossOptions, MetricsOptions
+from cpnet.options import CPNetOptions, DatasetOptions, LossOptions, MetricsOptions, RenderedOptions, SyntheticOptions
 
 
 @dataclass
@@ -62,6 +62,22 @@ class LossConfig(LossOptions):
     """Keys of ``loss=default``: the options of the loss, and its class."""
 
     _target_: str = "cpnet.training.losses.GroundingLoss"
+
+
+@dataclass
+class SyntheticConfig(SyntheticOptions):
+    """Keys of ``dataset.generate`` in ``dataset=synthetic``."""
+
+    _target_: str = "cpnet.data.corpora.synthetic.SyntheticCorpus"
+    folder: str = MISSING
+
+
+@dataclass
+class RenderedConfig(RenderedOptions):
+    """Keys of ``dataset.generate`` in ``dataset=rendered``."""
+
+    _target_: str = "cpnet.data.corpora.rendered.RenderedCorpus"
+    folder: str = MISSING
 
 
 @dataclass
@@ -130,6 +146,8 @@ def register_schemas() -> None:
         (None, "report", ReportConfig),
         (None, "dashboard", DashboardConfig),
         ("dataset", "dataset", DatasetOptions),
+        ("dataset", "synthetic", SyntheticConfig),
+        ("dataset", "rendered", RenderedConfig),
         ("model", "cpnet", CPNetConfig),
         ("loss", "loss", LossConfig),
         ("optimizer", "optimizer", options.OptimizerOptions),

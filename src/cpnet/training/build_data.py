@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -39,6 +41,31 @@ def build_features(features: DictConfig, *, gpu: bool = False) -> FeaturePack:
     return FeaturePack(options=_options(FeatureOptions, features), gpu=gpu)
 
 
+def build_generator(dataset: DictConfig) -> Callable[[], None] | None:
+    """Return what writes the files of a generated corpus and extracts the features of its videos; None for others.
+
+    Raises:
+        ConfigError: a value of ``dataset.generate`` is invalid
+    """
+    if not dataset.generate:
+        return None
+    corpus = instantiate(dataset.generate)
+
+    def generate() -> None:
+        corpus.prepare()
+        if dataset.generate.get("backbone"):
+            from cpnet.video.first_use import extract_missing  # needs the extra video
+
+            extract_missing(
+                Path(dataset.generate.folder).expanduser() / "videos",
+                Path(dataset.features.path).expanduser(),
+                backbone=dataset.generate.backbone,
+                fps=dataset.generate.fps,
+            )
+
+    return generate
+
+
 def build_datamodule(
     dataset: DictConfig,
     sampling: DictConfig,
@@ -63,7 +90,7 @@ def build_datamodule(
         words=Words(options=words, max_words=dataset.max_words, known=vocabulary),
         sampling=instantiate(sampling),
         loading=loading,
-        generate=instantiate(dataset.generate).prepare if dataset.generate else None,
+        generate=build_generator(dataset),
         progress=track,
     )
 
