@@ -247,7 +247,9 @@ def _is_cover(stream: VideoStream) -> bool:
 def _stated_sec(container: InputContainer, stream: VideoStream) -> float:
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
-    return (container.duration or 0) / 1e6
+    end = (container.duration or 0) / 1e6
+    # Matroska states the end of the last frame, even if the first does not start at 0.
+    return end - (container.start_time or 0) / 1e6 if end and "matroska" in container.format.name else end
 
 
 def _target(frame: VideoFrame, aspect: Any, size: Size, *, turned: bool) -> tuple[int, int]:

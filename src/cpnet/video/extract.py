@@ -33,7 +33,8 @@ from cpnet.terminal import Progress, seconds_bar, silent
 from cpnet.video.backbones import load_backbone
 from cpnet.video.decode import SUFFIXES, stated_duration
 
-MARK = "extractor.json"
+MARK = "extractor.json"  # in the folder of finished rows
+WORKER = "cpnet.video.worker"
 
 log = logging.getLogger(__name__)
 
@@ -212,7 +213,7 @@ def _encode(files: dict[str, Path], partial: Path, options: dict[str, object], w
 def _serve(work: _Work, settings: str) -> None:
     """Let one process encode videos until none is left; start another if it crashes."""
     while not work.tasks.empty():
-        command = [sys.executable, "-m", "cpnet.video.worker"]
+        command = [sys.executable, "-m", WORKER]
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8", env=environment) as child:
