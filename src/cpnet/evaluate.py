@@ -29,6 +29,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     from pathlib import Path
 
+    from cpnet.data.extractor import check_extractor
     from cpnet.evaluation.protocol import Selection
     from cpnet.grounder import Grounder
     from cpnet.options import MetricsOptions
@@ -46,6 +47,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     checkpoint = load_checkpoint(cfg.checkpoint)
     other = is_other_corpus(cfg, checkpoint)
     datamodule = read_data(cfg, tested=cfg.split, vocabulary=checkpoint.vocabulary)
+    check_extractor(checkpoint.extractor, datamodule.extractor, cfg.dataset.features.path)
     if other:  # the paper has no such number, and the checkpoint was not chosen here
         cfg.dataset.paper, cfg.dataset.validation = {}, Selection.OTHER.value
     model = Grounder(checkpoint, config=cfg, vocabulary=datamodule.vocabulary).model

@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from cpnet.batch import PADDING, GroundingBatch, GroundingOutput
 from cpnet.config import register_schemas
+from cpnet.data.extractor import Extractor, check_extractor
 from cpnet.data.sampling import Sampling
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError, DataError
@@ -53,6 +54,7 @@ class Grounder:
         register_schemas()  # for the resolvers of interpolations
         config = OmegaConf.create(checkpoint.config) if config is None else config
         self.vocabulary = vocabulary or checkpoint.vocabulary
+        self.extractor = checkpoint.extractor
         self.device = torch.device(device)
         try:
             self.model: nn.Module = instantiate(config.model, word_vectors=self.vocabulary.vectors)
@@ -81,7 +83,9 @@ class Grounder:
         return cls(load_checkpoint(path), device=device)
 
     @torch.inference_mode()
-    def ground(self, features: Any, duration_sec: float, sentences: Sequence[str]) -> Tensor:
+    def ground(
+        self, features: Any, duration_sec: float, sentences: Sequence[str], *, extractor: Extractor | None = None
+    ) -> Tensor:
         """Return the ranked spans of each sentence in one video, best first, in seconds.
 
         Words outside the vocabulary are encoded as unknown. The video is encoded once if the model supports it.
@@ -90,12 +94,15 @@ class Grounder:
             features: rows of the video, from the backbone that the model was trained on
             duration_sec: length of the video
             sentences: the queries
+            extractor: what extracted the features; None if unknown
 
         Shape: features (rows, V) -> (B, N, 2) float64 for B sentences
 
         Raises:
-            DataError: features, duration or a sentence are malformed, or a prediction is not finite
+            DataError: features, duration or a sentence are malformed, the features are of another kind than those
+                of training, or a prediction is not finite
         """
+        check_extractor(self.extractor, extractor, "features")
         if isinstance(sentences, str):
             sentences = [sentences]
         batch = self._batch(self._rows(features), duration_sec, sentences).to(self.device)

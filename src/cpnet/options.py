@@ -70,7 +70,7 @@ class RenderedOptions:
     videos: int = 300  # of all splits together, 10 or more
     longest_sec: float = 16.0  # of a video, 10 to 60; the shortest takes 10
     word_dim: int = 50  # W
-    backbone: str = "efficientnet_lite0"  # extracts the features
+    backbone: str | None = "efficientnet_lite0"  # extracts dataset.features.path from the videos; null: nothing does
     fps: float = 2.0  # rows of features per second
     seed: int = 0  # not the run's seed: runs of several seeds share one corpus
 

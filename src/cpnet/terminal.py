@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from cpnet.errors import cut
 
@@ -54,3 +55,15 @@ def track(items: Sequence[str], what: str) -> Iterable[str]:
 
     with Bars(console=Console(stderr=True), transient=True) as bars:
         yield from bars.track(items, description=what)
+
+
+@contextmanager
+def seconds_bar(what: str, total: float) -> Iterator[Callable[[float], None]]:
+    """Show a progress bar over seconds of video on stderr, if it is a terminal; yield the function that advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    text = TextColumn("{task.description} {task.completed:.0f} of {task.total:.0f} s of video")
+    with Progress(text, BarColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda seconds: bars.advance(task, seconds)

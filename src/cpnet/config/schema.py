@@ -89,6 +89,11 @@ class PrepareConfig:
     output_dir: str = MISSING
     dataset: DatasetOptions = MISSING
     data_dir: str = MISSING
+    videos: str | None = None
+    features: str | None = None
+    backbone: str = MISSING
+    fps: float | None = None
+    workers: int | None = None
 
 
 @dataclass
