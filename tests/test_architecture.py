@@ -80,7 +80,7 @@ ROOMS = {
             *("batch", "spans", "errors", "files", "terminal", "config", "data", "models", "evaluation", "runs"),
             *("options", "launch.signals", "tracking", "reporting.terminal", "training", "video"),
         ),
-        ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric"),
+        ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric", "filelock"),
     ),
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
     "evaluate": Room(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
 from cpnet.config import check_call, make_later
@@ -53,15 +54,14 @@ def build_generator(dataset: DictConfig) -> Callable[[], None] | None:
 
     def generate() -> None:
         corpus.prepare()
-        if dataset.generate.get("backbone"):
-            from cpnet.video.first_use import extract_missing  # needs the extra video
+        if backbone := dataset.generate.get("backbone"):
+            videos, store = (Path(each).expanduser() for each in (dataset.generate.folder, dataset.features.path))
+            # Of concurrent processes, one extracts.
+            with FileLock(store.with_name(f".{store.name}.first_use.lock")):
+                if not store.exists():
+                    from cpnet.video.extract import extract
 
-            extract_missing(
-                Path(dataset.generate.folder).expanduser() / "videos",
-                Path(dataset.features.path).expanduser(),
-                backbone=dataset.generate.backbone,
-                fps=dataset.generate.fps,
-            )
+                    extract(videos / "videos", store, backbone=backbone, fps=dataset.generate.fps, progress=track)
 
     return generate
 

@@ -17,13 +17,10 @@ from cpnet.errors import ConfigError
 Image = NDArray[np.float32]  # (height, width, channels), 0 to 255
 
 WIDTH, HEIGHT = 160, 120
-RADIUS = 19  # of an object, in pixels
-FLOOR, AIR = 86, 34  # heights of the centres of residents and of visitors
 BORDER = 6  # pixels around the picture into which the camera shakes
-SHAKE = 0.6  # standard deviation of the camera's step in a frame, in pixels
-NOISE = 4.0  # standard deviation of the sensor's noise
-TURNS_PER_SEC, HOPS_PER_SEC = 1.7, 1.4
-HOP = 34  # height of a jump, in pixels
+RADIUS, FLOOR, AIR = 19, 86, 34  # of an object; heights of the centres of residents and of visitors; in pixels
+SHAKE, NOISE = 0.6, 4.0  # standard deviations of the camera's step in a frame, in pixels, and of the sensor's noise
+TURNS_PER_SEC, HOPS_PER_SEC, HOP = 1.7, 1.4, 34  # the height of a hop in pixels
 COLOURS = {
     "red": (215, 35, 30),
     "green": (30, 165, 50),
@@ -45,8 +42,8 @@ class Thing:
 class Event:
     """What a thing does during a span.
 
-    Residents are always in the picture: they ``grow``, ``spin``, ``jump`` or ``turn`` into another colour. Visitors are
-    there during the span alone: they ``cross`` the picture, ``appear``, or ``collide`` with another visitor.
+    Residents, which are always in the picture, ``grow``, ``spin``, ``jump`` or ``turn`` into another colour. Visitors
+    are there during the span alone: they ``cross`` the picture, ``appear``, or ``collide`` with another visitor.
     """
 
     action: str
@@ -74,15 +71,15 @@ def frames(scene: Scene) -> Iterator[NDArray[np.uint8]]:
     """
     rng = np.random.default_rng(scene.seed)
     background, noise = _background(rng), (NOISE * rng.standard_normal((HEIGHT + 64, WIDTH + 64, 3))).astype(np.float32)
-    bubbles = rng.uniform((0, 10, -12, -6, 4), (WIDTH, 110, 12, 6, 7), (3, 5))  # x, y, speed of x and y, radius
+    bubbles = rng.uniform((0, 0, -12, -6), (WIDTH, HEIGHT, 12, 6), (3, 4))  # distractors: x, y and their speeds
     shake = np.zeros(2)
     for frame in range(scene.frames):
         canvas = background.copy()
-        for x, y, dx, dy, radius in bubbles:
-            seconds = frame / FPS
-            place = (x + dx * seconds) % WIDTH, 15 + (y + dy * seconds) % (HEIGHT - 30)
-            _paste(canvas, _bubble(round(radius)), place)
-        _draw_things(canvas, scene, frame)
+        for x, y, *speed in bubbles:
+            place = (x + speed[0] * frame / FPS) % WIDTH, (y + speed[1] * frame / FPS) % HEIGHT
+            _paste(canvas, _disc(5, 5, 170, 0.6), place)
+        for sprite, place in _sprites(scene, frame):
+            _paste(canvas, sprite, place)
         shake = 0.9 * shake + SHAKE * rng.standard_normal(2)
         top, left = (BORDER + np.clip(np.rint(shake), -BORDER, BORDER)).astype(int)
         y, x = rng.integers(64, size=2)
@@ -108,49 +105,37 @@ def encode(scene: Scene, path: Path) -> None:
         container.mux(stream.encode())
 
 
-def _draw_things(canvas: Image, scene: Scene, frame: int) -> None:
-    acting: dict[Thing, list[Event]] = {}
-    for event in scene.events:
-        if event.span[0] <= frame < event.span[1]:
-            acting.setdefault(event.thing, []).append(event)
+def _sprites(scene: Scene, frame: int) -> Iterator[tuple[Image, tuple[float, float]]]:
+    """Yield the sprites of a frame and their centres, the rearmost first."""
+    acting = [event for event in scene.events if event.span[0] <= frame < event.span[1]]
     for thing, x in zip(scene.residents, (0.27 * WIDTH, 0.73 * WIDTH), strict=False):
-        _draw_resident(canvas, thing, x, next(iter(acting.pop(thing, [])), None), frame)
-    for events in acting.values():
-        for event in events:
-            _draw_visitor(canvas, event, frame)
+        event = next((event for event in acting if event.thing == thing), None)
+        radius, rise, angle = RADIUS, 0.0, 0.0
+        action, done, seconds = _progress(event, frame) if event else ("", 0.0, 0.0)
+        if action == "grow":
+            radius = round(RADIUS * (1 + 0.9 * min(1.0, 5 * done, 5 * (1 - done))))
+        elif action == "jump":
+            rise = HOP * abs(math.sin(math.pi * max(1, round(seconds * HOPS_PER_SEC)) * done))
+        elif action == "spin":
+            angle = 360 * TURNS_PER_SEC * seconds * done
+        yield _disc(6, radius, 0, 0.5), (x, FLOOR + RADIUS)  # its shadow
+        colour = event.colour if event and event.colour else thing.colour
+        sprite = _sprite(thing.shape, colour, radius, round(angle / 6) * 6 % 360, blurred=action == "spin")
+        yield sprite, (x, FLOOR + RADIUS - radius - rise)
+    for event in acting:
+        if event.thing not in scene.residents:
+            action, done, _ = _progress(event, frame)
+            side, apart = -1 if event.mirrored else 1, RADIUS + WIDTH / 2 * abs(1 - 2 * done)
+            x = {"cross": (2 * done - 1) * (WIDTH / 2 + RADIUS), "collide": apart}.get(action, 0.2 * WIDTH)
+            yield _sprite(event.thing.shape, event.thing.colour, RADIUS, 0), (WIDTH / 2 + side * x, AIR)
+            if event.other:
+                yield _sprite(event.other.shape, event.other.colour, RADIUS, 0), (WIDTH / 2 - side * x, AIR)
 
 
-def _draw_resident(canvas: Image, thing: Thing, x: float, event: Event | None, frame: int) -> None:
-    action = event.action if event else ""
-    start, end = event.span if event else (0, 1)
-    done = (frame + 0.5 - start) / (end - start)
-    colour = event.colour if event and event.colour else thing.colour
-    radius = round(RADIUS * (1 + 0.9 * min(1.0, 5 * done, 5 * (1 - done)))) if action == "grow" else RADIUS
-    hops = max(1, round((end - start) / FPS * HOPS_PER_SEC))
-    rise, angle, turned, moved = 0.0, 0.0, 0, 0
-    if action == "jump":
-        phase = math.pi * hops * done
-        rise, moved = HOP * abs(math.sin(phase)), round(HOP * math.pi * HOPS_PER_SEC / FPS * abs(math.cos(phase)))
-    elif action == "spin":
-        angle, turned = 360 * TURNS_PER_SEC * done * (end - start) / FPS, round(360 * TURNS_PER_SEC / FPS)
-    _paste(canvas, _shadow(radius), (x, FLOOR + RADIUS))
-    sprite = _blurred(thing.shape, colour, radius, round(angle / 6) * 6 % 360, turned, moved)
-    _paste(canvas, sprite, (x, FLOOR + RADIUS - radius - rise))
-
-
-def _draw_visitor(canvas: Image, event: Event, frame: int) -> None:
+def _progress(event: Event, frame: int) -> tuple[str, float, float]:
+    """Return the action of an event, its share that is over, and its length in seconds."""
     start, end = event.span
-    done = (frame + 0.5 - start) / (end - start)
-    side = -1 if event.mirrored else 1
-    if event.action == "collide":
-        apart = RADIUS + (WIDTH / 2) * abs(1 - 2 * done)
-        places = {event.thing: -side * apart, event.other or event.thing: side * apart}
-    elif event.action == "cross":
-        places = {event.thing: side * (2 * done - 1) * (WIDTH / 2 + RADIUS)}
-    else:
-        places = {event.thing: side * 0.2 * WIDTH}
-    for thing, x in places.items():
-        _paste(canvas, _sprite(thing.shape, thing.colour, RADIUS, 0), (WIDTH / 2 + x, AIR))
+    return event.action, (frame + 0.5 - start) / (end - start), (end - start) / FPS
 
 
 def _paste(canvas: Image, sprite: Image, centre: tuple[float, float]) -> None:
@@ -159,63 +144,49 @@ def _paste(canvas: Image, sprite: Image, centre: tuple[float, float]) -> None:
     left, top = round(centre[0] + BORDER - width / 2), round(centre[1] + BORDER - height / 2)
     x0, y0 = max(left, 0), max(top, 0)
     part = sprite[y0 - top : canvas.shape[0] - top, x0 - left : canvas.shape[1] - left]
-    if part.size and left + width > 0 and top + height > 0:
+    if part.size:
         target = canvas[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]]
         target += part[..., 3:] * (part[..., :3] - target)
 
 
 @lru_cache(maxsize=512)
-def _blurred(shape: str, colour: str, radius: int, angle: int, turned: int, moved: int) -> Image:
-    """Draw a thing that turns by some degrees and moves down by some pixels while the shutter is open."""
-    parts = []
-    for shutter in np.linspace(-0.5, 0.5, 5 if turned or moved else 1).tolist():
-        sprite = np.pad(_sprite(shape, colour, radius, round(angle + shutter * turned)), ((6, 6), (0, 0), (0, 0)))
-        parts.append(np.roll(sprite, round(shutter * moved), axis=0))
-    layers = np.stack(parts)
-    alpha = layers[..., 3:]
-    rgb = (layers[..., :3] * alpha).sum(axis=0) / np.maximum(alpha.sum(axis=0), 1e-6)
-    return np.concatenate([rgb, alpha.mean(axis=0)], axis=-1, dtype=np.float32)
-
-
-@lru_cache(maxsize=512)
-def _sprite(shape: str, colour: str, radius: int, angle: int) -> Image:
-    """Draw a thing with its texture, turned by an angle in degrees. Shape: (h, w, 4)"""
+def _sprite(shape: str, colour: str, radius: int, angle: int, *, blurred: bool = False) -> Image:
+    """Draw a thing, turned by an angle in degrees, and by more while the shutter is open if it is blurred."""
+    if blurred:
+        turned = 360 * TURNS_PER_SEC / FPS
+        layers = np.stack([_sprite(shape, colour, radius, round(angle + part * turned)) for part in (-0.4, -0.1, 0.2)])
+        alpha = layers[..., 3:]
+        rgb = (layers[..., :3] * alpha).sum(axis=0) / np.maximum(alpha.sum(axis=0), 1e-6)
+        return np.concatenate([rgb, alpha.mean(axis=0)], axis=-1, dtype=np.float32)
     reach = math.ceil(1.45 * radius) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32) / radius
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     u, v = cosine * x + sine * y, cosine * y - sine * x
     length, direction = np.hypot(u, v), np.arctan2(v, u)
-    if shape == "ball":  # a beach ball: six sectors, every second one white or dark
+    if shape == "ball":  # six sectors, every second one white or dark
         inside, pattern = 1 - length, np.sin(3 * direction) > 0
-    elif shape == "box":  # a crate: boards and a diagonal
-        inside = 0.95 - np.maximum(abs(u), abs(v))
-        pattern = (abs(u - v) < 0.22) | (np.maximum(abs(u), abs(v)) > 0.74)
+    elif shape == "box":  # a frame and a diagonal
+        edge = np.maximum(abs(u), abs(v))
+        inside, pattern = 0.95 - edge, (abs(u - v) < 0.22) | (edge > 0.74)
     elif shape == "flower":  # five petals around a dark heart
         inside, pattern = 1.25 * (0.62 + 0.38 * np.cos(5 * direction)) - length, length < 0.3
-    else:  # a wheel: a rim, a hub and four spokes
-        rim, hub, spokes = abs(length - 0.82) < 0.2, length < 0.25, np.minimum(abs(u), abs(v)) < 0.11
-        inside = np.where(rim | hub | (spokes & (length < 1)), np.minimum(0.2, 1.02 - length), -1.0)
-        pattern = hub
+    else:  # a wheel: a rim, a dark hub and four spokes
+        pattern = length < 0.25
+        solid = (abs(length - 0.82) < 0.2) | pattern | ((np.minimum(abs(u), abs(v)) < 0.11) & (length < 1))
+        inside = np.where(solid, np.minimum(0.2, 1.02 - length), -1.0)
     base = np.array(COLOURS[colour], np.float32)
     second = base * 0.35 if colour == "white" else np.full(3, 250 if shape == "ball" else 45, np.float32)
     light = np.clip(1.05 - 0.25 * (x + y), 0.6, 1.25)[..., None]  # from above left
-    rgb = np.where(pattern[..., None], second, base) * light
-    alpha = np.clip(0.5 + inside * radius, 0, 1)[..., None]
-    return np.concatenate([np.clip(rgb, 0, 255), alpha], axis=-1, dtype=np.float32)
+    rgb = np.clip(np.where(pattern[..., None], second, base) * light, 0, 255)
+    return np.concatenate([rgb, np.clip(0.5 + inside * radius, 0, 1)[..., None]], axis=-1, dtype=np.float32)
 
 
 @lru_cache
-def _shadow(radius: int) -> Image:
-    y, x = np.mgrid[-6:7, -radius : radius + 1] / np.array([6, radius]).reshape(2, 1, 1)
-    alpha = 0.5 * np.clip(1 - x**2 - y**2, 0, 1)
-    return np.concatenate([np.zeros((*alpha.shape, 3)), alpha[..., None]], axis=-1, dtype=np.float32)
-
-
-@lru_cache
-def _bubble(radius: int) -> Image:
-    y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1] / radius
-    alpha = 0.6 * np.clip((1 - np.hypot(x, y)) * radius, 0, 1)
-    return np.concatenate([np.full((*alpha.shape, 3), 170), alpha[..., None]], axis=-1, dtype=np.float32)
+def _disc(height: int, width: int, grey: int, opacity: float) -> Image:
+    """Draw a soft ellipse of a height and width from its centre."""
+    y, x = np.mgrid[-height : height + 1, -width : width + 1] / np.array([height, width]).reshape(2, 1, 1)
+    alpha = opacity * np.clip(1 - x**2 - y**2, 0, 1)[..., None]
+    return np.concatenate([np.full((*alpha.shape[:2], 3), grey), alpha], axis=-1, dtype=np.float32)
 
 
 def _background(rng: np.random.Generator) -> Image:

@@ -38,19 +38,10 @@ REPEATED = 0.6  # probability that an event occurs twice
 OVERLAP = 0.4  # probability that an event begins before the last one has ended
 WORD, SYNONYM = 0.4, 0.12  # standard deviations of the numbers of a word vector, and of their difference in synonyms
 
-SHAPES = {
-    "ball": ("ball", "sphere"),
-    "box": ("box", "crate"),
-    "flower": ("flower", "blossom"),
-    "wheel": ("wheel", "tyre"),
-}
-SHADES = {
-    "red": ("red", "scarlet"),
-    "green": ("green", "jade"),
-    "blue": ("blue", "navy"),
-    "yellow": ("yellow", "golden"),
-    "white": ("white", "pale"),
-}
+# Words for each shape, colour and action; the first word for a shape or colour is its key
+SHAPES = {words[0]: words for words in (("ball", "sphere"), ("box", "crate"), ("flower", "blossom"), ("wheel", "tyre"))}
+SHADES = {words[0]: words for words in (("red", "scarlet"), ("green", "jade"), ("blue", "navy"), ("yellow", "golden"))}
+SHADES["white"] = ("white", "pale")
 RESIDENT = {
     "grow": ("grows", "swells", "expands"),
     "spin": ("spins", "rotates", "whirls"),
@@ -95,13 +86,13 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
         )
 
     def _write(self, folder: Path) -> None:
-        stories, words = np.random.default_rng(self.seed).spawn(2)
+        stories = np.random.default_rng(self.seed)
         scenes = {f"video_{number:05}": draw_scene(self.longest_sec, stories) for number in range(self.videos)}
         moments = [draw_moments(video, scene, stories) for video, scene in scenes.items()]
         validation, test = round(0.8 * self.videos), round(0.9 * self.videos)
         parts = {"train": moments[:validation], "val": moments[validation:test], "test": moments[test:]}
         write_jsonl(folder, {split: [*chain.from_iterable(part)] for split, part in parts.items()})
-        write_glove(folder / "glove.txt", *word_vectors(self.word_dim, words))
+        write_glove(folder / "glove.txt", *word_vectors(self.word_dim))
         (folder / "videos").mkdir()
         paths = [folder / "videos" / f"{video}.mp4" for video in scenes]
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -204,14 +195,17 @@ def _choose(options: Sequence[T], rng: np.random.Generator) -> T:
     return options[int(rng.integers(len(options)))]
 
 
-def word_vectors(dim: int, rng: np.random.Generator) -> tuple[list[str], NDArray[np.float64]]:
+def word_vectors(dim: int) -> tuple[list[str], NDArray[np.float64]]:
     """Return every word that a sentence can contain, in alphabetical order, with vectors that are close in synonyms.
+
+    All corpora have the same vectors, so that a model understands the sentences of another seed.
 
     Shape: (words,), (words, W)
     """
     synonyms = [*SHAPES.values(), *SHADES.values(), *VERBS.values()]
     texts = [*chain.from_iterable(synonyms), *EARLIER, *LATER, *SENTENCES, "a the stops"]
     words = sorted({word for text in texts for word in tokenize(text.format_map(defaultdict(str)))})
+    rng = np.random.default_rng(0)
     vectors = dict(zip(words, WORD * rng.standard_normal((len(words), dim)), strict=True))
     for phrases in synonyms:
         first, *others = (tokenize(phrase)[0] for phrase in phrases)
