@@ -47,11 +47,12 @@ def decoded(path: Path) -> list[Frame]:
 
 def pixels(frame: Frame, colour: str) -> Mask:
     red, green, blue = np.moveaxis(frame, -1, 0)
-    return {
+    masks: dict[str, Mask] = {
         "red": (red > green + 60) & (red > blue + 60),
         "blue": (blue > green + 50) & (blue > red + 60),
         "yellow": (red > blue + 70) & (green > blue + 50),
-    }[colour]
+    }
+    return masks[colour]
 
 
 def area(colour: str) -> Callable[[Frame], float]:
@@ -169,7 +170,7 @@ def test_sentence_means_one_event() -> None:
             ordered += any(word in moment.query for word in ("after", "before", "again", "first"))
         spans = sorted(event.span for event in scene.events)
         overlapping += any(left[1] > right[0] for left, right in pairwise(spans))
-    assert ordered > 100
+    assert ordered > 80
     assert overlapping > 40
 
 

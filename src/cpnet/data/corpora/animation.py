@@ -199,4 +199,5 @@ def _background(rng: np.random.Generator) -> Image:
     lines = (np.where(kind == 1, x, x + y * (kind - 1)) % pitch < 1.5) * -22.0
     tiles = ((x // (1.5 * pitch) + y // pitch) % 2) * 18.0
     picture = np.where((y > 0.78 * height)[..., None], floor + tiles[..., None], wall + (soft + lines)[..., None])
-    return picture.astype(np.float32)
+    result: Image = picture.astype(np.float32)
+    return result

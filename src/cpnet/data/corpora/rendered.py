@@ -1,7 +1,7 @@
 """A corpus of short mp4 files, rendered from a seed, with sentences about what happens in them.
 
 Two residents stand in every scene, and visitors come and go. Several events may happen at once, and any event can occur
-anywhere in a video. In most videos one event occurs twice, so that only the order ("after the red ball jumps, ...")
+anywhere in a video. In many videos one event occurs twice, so that only the order ("after the red ball jumps, ...")
 tells which one a sentence means. Nothing is downloaded.
 """
 
@@ -34,7 +34,7 @@ SHORTEST_SEC = 10
 EVENT_SEC = 4.2  # of a video for each of its events
 GAP, ACTION = (0.05, 0.7), (1.0, 2.5)  # lengths before they are scaled to fill the video
 VISITS = 0.4  # probability that an event is a visit
-REPEATED = 0.6  # probability that an event occurs twice
+REPEATED = 0.4  # probability that an event occurs twice
 OVERLAP = 0.4  # probability that an event begins before the last one has ended
 WORD, SYNONYM = 0.4, 0.12  # standard deviations of the numbers of a word vector, and of their difference in synonyms
 
@@ -98,7 +98,7 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
         workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
             written = pool.map(encode, scenes.values(), paths, chunksize=4)
-            for _ in zip(track(scenes, "rendering"), written, strict=True):
+            for _ in zip(track([*scenes], "rendering"), written, strict=True):
                 pass
 
 
