@@ -130,7 +130,7 @@ def _graph(weights: Weights) -> bytes:
         kernel, bias, y, z = (f"{each.name}.{part}" for part in "kbyz")
         arrays[kernel] = weights[f"{each.name}.weight"] * factor[:, None, None, None]
         arrays[bias] = shift - mean * factor
-        how = {"strides": [each.stride] * 2, "group": each.groups, "kernel_shape": each.shape[2:]}
+        how: dict[str, Any] = {"strides": [each.stride] * 2, "group": each.groups, "kernel_shape": each.shape[2:]}
         nodes.append(helper.make_node("Conv", [x, kernel, bias], [y], auto_pad="SAME_UPPER", **how))
         if each.ends == "relu6":
             nodes.append(helper.make_node("Clip", [y, "low", "high"], [z]))
