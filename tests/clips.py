@@ -22,7 +22,7 @@ MATRICES = {  # of the ISO base media format, by degrees clockwise: a, b, c, d o
 def numbered(number: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:
     bits = [(number >> bit) & 1 for bit in range(BITS)]
     row = np.repeat(np.array(bits, np.uint8) * 255, width // BITS)
-    return np.broadcast_to(row[None, :, None], (height, width, 3)).copy()
+    return np.ascontiguousarray(np.broadcast_to(row[None, :, None], (height, width, 3)))
 
 
 def number_of(frame: NDArray[np.uint8]) -> int:

@@ -38,7 +38,8 @@ def network() -> nn.Module:
     return model
 
 
-def checkpoint(folder: Path, extractor: Extractor | None = None, **changes: Any) -> Path:
+def checkpoint(folder: Path, **changes: Any) -> Path:
+    extractor: Extractor | None = changes.pop("extractor", None)
     ours = {"format": 1, "config": config(**changes), "vocabulary": WORDS.state_dict()}
     ours |= {"extractor": extractor.to_dict()} if extractor else {}
     weights = {f"model.{name}": value for name, value in network().state_dict().items()}
@@ -126,7 +127,7 @@ def test_incomplete_config_is_refused(tmp_path: Path) -> None:
 
 def test_features_of_another_backbone_are_refused(tmp_path: Path) -> None:
     kind = Extractor(backbone="net", weights="0", preprocessing="", fps=2.0, window=1, stride=1, width=3)
-    grounder = Grounder.from_checkpoint(checkpoint(tmp_path, kind))
+    grounder = Grounder.from_checkpoint(checkpoint(tmp_path, extractor=kind))
     features = torch.rand(9, 3)
     expected = grounder.ground(features, 20.0, ["door"])
     torch.testing.assert_close(grounder.ground(features, 20.0, ["door"], extractor=kind), expected)

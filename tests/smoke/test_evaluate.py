@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ import pytest
 import torch
 
 from commands import call
+from cpnet.data.extractor import Extractor
+from cpnet.data.features import open_features
+from cpnet.data.features.pack import pack
 from cpnet.grounder import Grounder
 from cpnet.runs.predictions import read_predictions
 from cpnet.training.module import GroundingModule
@@ -144,3 +148,18 @@ def test_grounder_reproduces_predictions(place: Path) -> None:
             for row, first, second in zip(asked, together, alone, strict=True):
                 torch.testing.assert_close(first, torch.tensor(row.predicted, dtype=torch.float64), rtol=0, atol=1e-3)
                 torch.testing.assert_close(second, first, rtol=0, atol=1e-3)
+
+
+def test_features_of_another_backbone_are_refused(place: Path, tmp_path: Path) -> None:
+    kind = Extractor(backbone="net", weights="0", preprocessing="", fps=2.0, window=1, stride=1, width=64)
+    source = open_features(path=place / "data/synthetic/features.hdf5")
+    source.extractor = replace(kind, backbone="other")
+    pack(source, tmp_path / "store", videos=source.ids(), dtype="float32")
+    content = torch.load(place / "run/checkpoints/best.ckpt", weights_only=True)
+    content["cpnet"]["extractor"] = kind.to_dict()
+    torch.save(content, tmp_path / "known.ckpt")
+    line = (f"checkpoint={tmp_path}/known.ckpt", f"dataset.features.path={tmp_path}/store", "hydra.run.dir=refused")
+    ended = call("evaluate", *line, *QUIET, folder=place)
+    assert ended.code == 1
+    assert f"{tmp_path}/store: the model was trained on rows of another kind" in ended.err
+    assert "backbone=net fps=2" in ended.err

@@ -55,7 +55,8 @@ def test_rows_show_the_video_in_order(tmp_path: Path, limits: Limits | None) -> 
     shown = [2, 7, 12, 17, 22, 27, 32, 37, 42, 47]  # at seconds 0.1, 0.3, ...
     expected = [[shown[min(max(2 * row + k, 0), 9)] for k in range(3)] for row in range(5)]
     np.testing.assert_array_equal(video.rows, expected)
-    assert (video.rows.dtype, video.duration_sec, video.defects) == (np.float16, pytest.approx(2.0), "")
+    assert (video.rows.dtype.name, video.defects) == ("float16", "")
+    assert video.duration_sec == pytest.approx(2.0)
     assert (video.extractor.backbone, video.extractor.fps, video.extractor.stride) == ("numbers", 5, 2)
     assert reached == pytest.approx([0.1 + 0.2 * k for k in range(10)])
 

@@ -52,7 +52,6 @@ def test_command_extracts_reports_and_continues(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(extraction, "WORKER", "no.such.module")  # none is started: nothing is left to encode
     (folder / "song.mkv").unlink()
-    assert call("prepare", *line, folder=tmp_path).code == 0
     assert extract(folder, tmp_path / "rows", fps=3).encoded == []
     with pytest.raises(DataError, match="rows has rows of another kind"):
         extract(folder, tmp_path / "rows", fps=4)

@@ -28,7 +28,7 @@ def test_error_of_the_file_is_raised(tmp_path: Path) -> None:
         list(SandboxedFrames(tmp_path / "a.mp4", 1))
 
 
-@pytest.mark.parametrize("limits", [Limits(memory_bytes=1 << 20), Limits(silent_sec=0)])
+@pytest.mark.parametrize("limits", [Limits(memory_bytes=1 << 20), Limits(wall_sec=0)])
 def test_limit_stops_the_process(tmp_path: Path, limits: Limits) -> None:
     with pytest.raises(DataError, match=r"a\.mp4.*(stopped after second 0\.0|Cannot allocate memory)"):
         list(SandboxedFrames(make_clip(tmp_path / "a.mp4", count=3), 1, limits=limits))

@@ -160,10 +160,9 @@ class SampledFrames:
             except FFmpegError:
                 self.seen.add_damage()
                 continue
-            for frame in frames:
-                if frame.is_corrupt:
-                    self.seen.add_damage()
-                yield frame
+            if any(part.is_corrupt for part in (packet, *frames) if part is not None):
+                self.seen.add_damage()
+            yield from frames
 
     def _picture(self, frame: VideoFrame, stream: VideoStream) -> Frame:
         turns = round(frame.rotation / 90) % 4

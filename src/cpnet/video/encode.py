@@ -18,7 +18,7 @@ from cpnet.video.backbones import Backbone
 from cpnet.video.decode import Frame, SampledFrames
 from cpnet.video.sandbox import Limits, SandboxedFrames
 
-BATCH_FRAMES = 32  # frames that are encoded together
+BATCH_FRAMES = 8  # frames that are encoded together; more take more memory and no less time
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,9 +133,9 @@ def extract(
             source = UnitedFeatures([*([store] if store else []), open_features(path=partial, layout="npy")])
             source.extractor = kind
             pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
-        elif store is None:
-            raise DataError(f"none of the {len(files)} videos in {videos} can be read; the reasons are above")
         shutil.rmtree(partial)
+        if not fresh and store is None:
+            raise DataError(f"none of the {len(files)} videos in {videos} can be read; the reasons are above")
     return Extraction(PackedFeatures(path=target), [name for name in fresh if name not in done], failed)
 
 

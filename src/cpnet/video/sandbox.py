@@ -14,7 +14,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -28,7 +27,6 @@ from cpnet.video.decode import MAX_PIXELS, MAX_SEC, Frame, SampledFrames, Seen, 
 
 HEADER = struct.Struct("<dII")  # second, height, width of a frame; at the end NaN, bytes of a JSON, 0
 MAX_REPORT = 65536  # bytes of the JSON
-POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Limits:
 
     memory_bytes: int = 2 << 30
     cpu_sec: int = 1800
-    silent_sec: float = 60.0  # longest wait for the next frame
+    wall_sec: float = 7200.0  # includes the time of the reader
     max_sec: float = MAX_SEC  # of the video
 
 
@@ -54,70 +52,50 @@ class SandboxedFrames:
         self.seen = Seen()
 
     def __iter__(self) -> Iterator[tuple[float, Frame]]:
-        task = {"path": str(self.path), "fps": self.fps, "size": self.size, "limits": asdict(self.limits)}
-        second = 0.0
-        with _child(json.dumps(task), self.limits.silent_sec) as read:
-            try:
-                while True:
-                    second, height, width = HEADER.unpack(read(HEADER.size))
-                    if math.isnan(second):
-                        break
-                    if height * width > MAX_PIXELS:
-                        raise EOFError
-                    yield second, np.frombuffer(read(height * width * 3), np.uint8).reshape(height, width, 3)
-                report = json.loads(read(min(height, MAX_REPORT)))
-            except EOFError:
-                raise DataError(
-                    f"{self.path}: decoding was stopped after second {second:.1f}, because it crashed or needed more "
-                    f"than {self.limits.memory_bytes >> 20} MB, {self.limits.cpu_sec} seconds of processor time, or "
-                    f"{self.limits.silent_sec:.0f} seconds for a frame; convert the file to mp4"
-                ) from None
+        limits, second = self.limits, 0.0
+        task = {"path": str(self.path), "fps": self.fps, "size": self.size, "limits": asdict(limits)}
+        with _child(json.dumps(task), limits.wall_sec) as stream:
+            while True:
+                header = stream.read(HEADER.size)
+                if len(header) < HEADER.size:
+                    raise self._stopped(second)
+                second, height, width = HEADER.unpack(header)
+                count = min(height, MAX_REPORT) if math.isnan(second) else min(height * width, MAX_PIXELS) * 3
+                content = stream.read(count)
+                if math.isnan(second):
+                    break
+                if len(content) < height * width * 3:
+                    raise self._stopped(second)
+                yield second, np.frombuffer(content, np.uint8).reshape(height, width, 3)
+        report = json.loads(content)
         if "error" in report:
             raise DataError(str(report["error"]))
         self.seen = Seen(**report)
 
+    def _stopped(self, second: float) -> DataError:
+        limits = self.limits
+        return DataError(
+            f"{self.path}: decoding stopped after second {second:.1f}: it crashed, or needed more than "
+            f"{limits.memory_bytes >> 20} MB, {limits.cpu_sec} seconds of processor time or {limits.wall_sec:.0f} "
+            "seconds; convert the file to mp4"
+        )
+
 
 @contextmanager
-def _child(task: str, silent_sec: float) -> Iterator[Reader]:
-    """Start the process, and kill it at the end or when a read waits too long."""
-    command = [sys.executable, "-m", __name__, task]
+def _child(task: str, wall_sec: float) -> Iterator[IO[bytes]]:
+    """Start the process and yield what it writes; kill it at the end or after some seconds."""
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads reserve memory
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    command = [sys.executable, "-m", __name__, task]
     with subprocess.Popen(command, stdin=null, stdout=pipe, stderr=null, env=environment) as child:
-        assert child.stdout is not None
-        reader = Reader(child.stdout, silent_sec)
-        threading.Thread(target=reader.watch, args=(child,), daemon=True).start()
+        timer = threading.Timer(wall_sec, child.kill)
+        timer.start()
         try:
-            yield reader
+            assert child.stdout is not None
+            yield child.stdout
         finally:
+            timer.cancel()
             child.kill()
-
-
-class Reader:
-    """Reads from a process, and kills it if it does not write for some seconds while it is read."""
-
-    def __init__(self, stream: IO[bytes], silent_sec: float) -> None:
-        self.stream, self.silent_sec, self.since = stream, silent_sec, math.inf
-
-    def __call__(self, count: int) -> bytes:
-        """Read some bytes.
-
-        Raises:
-            EOFError: the process ended before
-        """
-        self.since = time.monotonic()
-        found = self.stream.read(count)
-        self.since = math.inf
-        if len(found) < count:
-            raise EOFError
-        return found
-
-    def watch(self, child: subprocess.Popen[bytes]) -> None:
-        """Kill the process if a read waits too long; return when it has ended."""
-        while child.poll() is None:
-            if time.monotonic() > self.since + self.silent_sec:
-                child.kill()
-            time.sleep(POLL_SECONDS)
 
 
 def limit(limits: Limits) -> None:

@@ -9,7 +9,7 @@ Source: Tan and Le, EfficientNet, ICML 2019, Table 1; Lite: without squeeze-and-
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ STAGES = (
     (1, 3, 1, 6, 320),
 )
 STEM, HEAD = 32, 1280
+NORM = ("weight", "bias", "running_mean", "running_var")  # of a batch normalisation
 EPSILON = 1e-3  # of the batch normalisations
 OPSET, IR_VERSION = 17, 8  # also read by older onnxruntimes
 
@@ -73,26 +74,40 @@ class EfficientNetLite0(Backbone):
         return rows
 
 
-def _convolutions() -> list[tuple[str, str, tuple[int, int, int, int], int, int]]:
-    """Return name, batch normalisation, shape, stride and groups of each convolution; blocks lie in their order."""
-    found = [("_conv_stem", "_bn0", (STEM, 3, 3, 3), 2, 1)]
+class _Convolution(NamedTuple):
+    """A convolution and its batch normalisation; ``ends`` says what follows: ReLU6, nothing, or the block's input."""
+
+    name: str
+    norm: str
+    shape: tuple[int, int, int, int]
+    stride: int = 1
+    groups: int = 1
+    ends: Literal["relu6", "nothing", "add"] = "relu6"
+
+
+def _convolutions() -> list[_Convolution]:
+    found = [_Convolution("_conv_stem", "_bn0", (STEM, 3, 3, 3), stride=2)]
     width, block = STEM, 0
     for blocks, kernel, first_stride, expansion, out in STAGES:
         for number in range(blocks):
-            prefix, inner, stride = f"_blocks.{block}.", width * expansion, 1 if number else first_stride
+            at, inner, stride = f"_blocks.{block}.", width * expansion, 1 if number else first_stride
             if expansion > 1:
-                found.append((f"{prefix}_expand_conv", f"{prefix}_bn0", (inner, width, 1, 1), 1, 1))
-            found.append((f"{prefix}_depthwise_conv", f"{prefix}_bn1", (inner, 1, kernel, kernel), stride, inner))
-            found.append((f"{prefix}_project_conv", f"{prefix}_bn2", (out, inner, 1, 1), 1, 1))
+                found.append(_Convolution(f"{at}_expand_conv", f"{at}_bn0", (inner, width, 1, 1)))
+            found += [
+                _Convolution(f"{at}_depthwise_conv", f"{at}_bn1", (inner, 1, kernel, kernel), stride, inner),
+                _Convolution(
+                    f"{at}_project_conv", f"{at}_bn2", (out, inner, 1, 1), ends="add" if number else "nothing"
+                ),
+            ]
             width, block = out, block + 1
-    return [*found, ("_conv_head", "_bn1", (HEAD, width, 1, 1), 1, 1)]
+    return [*found, _Convolution("_conv_head", "_bn1", (HEAD, width, 1, 1))]
 
 
 def _shapes() -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, norm, shape, _, _ in _convolutions():
-        shapes[f"{name}.weight"] = shape
-        shapes |= {f"{norm}.{part}": shape[:1] for part in ("weight", "bias", "running_mean", "running_var")}
+    for each in _convolutions():
+        shapes[f"{each.name}.weight"] = each.shape
+        shapes |= {f"{each.norm}.{part}": each.shape[:1] for part in NORM}
     return shapes
 
 
@@ -109,28 +124,20 @@ def _graph(weights: Weights) -> bytes:
     ]
     arrays: dict[str, NDArray[Any]] = {name: np.asarray(value) for name, value in constants.items()}
     x = entry = "pixels"
-    for name, norm, shape, stride, groups in _convolutions():
-        factor = weights[f"{norm}.weight"] / np.sqrt(weights[f"{norm}.running_var"] + EPSILON)
-        arrays[f"{name}.w"] = weights[f"{name}.weight"] * factor[:, None, None, None]
-        arrays[f"{name}.b"] = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * factor
-        nodes.append(
-            helper.make_node(
-                *("Conv", [x, f"{name}.w", f"{name}.b"], [f"{name}.y"]),
-                strides=[stride, stride],
-                group=groups,
-                kernel_shape=shape[2:],
-                auto_pad="SAME_UPPER",
-            )
-        )
-        x = f"{name}.y"
-        if not name.endswith("_project_conv"):
-            nodes.append(helper.make_node("Clip", [x, "low", "high"], [f"{name}.z"]))  # ReLU6
-            x = f"{name}.z"
-            continue
-        if _is_residual(name):
-            nodes.append(helper.make_node("Add", [x, entry], [f"{name}.z"]))
-            x = f"{name}.z"
-        entry = x
+    for each in _convolutions():
+        scale, shift, mean, variance = (weights[f"{each.norm}.{part}"] for part in NORM)
+        factor = scale / np.sqrt(variance + EPSILON)
+        kernel, bias, y, z = (f"{each.name}.{part}" for part in "kbyz")
+        arrays[kernel] = weights[f"{each.name}.weight"] * factor[:, None, None, None]
+        arrays[bias] = shift - mean * factor
+        how: dict[str, Any] = {"strides": [each.stride] * 2, "group": each.groups, "kernel_shape": each.shape[2:]}
+        nodes.append(helper.make_node("Conv", [x, kernel, bias], [y], auto_pad="SAME_UPPER", **how))
+        if each.ends == "relu6":
+            nodes.append(helper.make_node("Clip", [y, "low", "high"], [z]))
+        elif each.ends == "add":
+            nodes.append(helper.make_node("Add", [y, entry], [z]))
+        x = y if each.ends == "nothing" else z
+        entry = entry if each.ends == "relu6" else x
     nodes += [
         helper.make_node("GlobalAveragePool", [x], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["rows"]),
@@ -142,9 +149,3 @@ def _graph(weights: Weights) -> bytes:
     opset = [helper.make_opsetid("", OPSET)]
     model: bytes = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION).SerializeToString()
     return model
-
-
-def _is_residual(name: str) -> bool:
-    """Return whether a block adds its input: all blocks of a stage but the first."""
-    firsts = np.cumsum([0, *(blocks for blocks, *_ in STAGES)]).tolist()
-    return int(name.split(".")[1]) not in firsts
