@@ -37,6 +37,7 @@ def measured(folder: Path, run: str, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_model_of_rendered_videos_finds_moments_in_new_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     results = measured(tmp_path, "run")
