@@ -21,13 +21,7 @@ BORDER = 6  # pixels around the picture into which the camera shakes
 RADIUS, FLOOR, AIR = 19, 86, 34  # of an object; heights of the centres of residents and of visitors; in pixels
 SHAKE, NOISE = 0.6, 4.0  # standard deviations of the camera's step in a frame, in pixels, and of the sensor's noise
 TURNS_PER_SEC, HOPS_PER_SEC, HOP = 1.7, 1.4, 34  # the height of a hop in pixels
-COLOURS = {
-    "red": (215, 35, 30),
-    "green": (30, 165, 50),
-    "blue": (35, 70, 220),
-    "yellow": (240, 205, 25),
-    "white": (245, 245, 245),
-}
+COLOURS = {"red": (215, 35, 30), "green": (30, 165, 50), "blue": (35, 70, 220), "yellow": (240, 205, 25)}
 
 
 @dataclass(frozen=True)
@@ -163,7 +157,7 @@ def _sprite(shape: str, colour: str, radius: int, angle: int, *, blurred: bool =
     cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     u, v = cosine * x + sine * y, cosine * y - sine * x
     length, direction = np.hypot(u, v), np.arctan2(v, u)
-    if shape == "ball":  # six sectors, every second one white or dark
+    if shape == "ball":  # six sectors, every second one white
         inside, pattern = 1 - length, np.sin(3 * direction) > 0
     elif shape == "box":  # a frame and a diagonal
         edge = np.maximum(abs(u), abs(v))
@@ -175,7 +169,7 @@ def _sprite(shape: str, colour: str, radius: int, angle: int, *, blurred: bool =
         solid = (abs(length - 0.82) < 0.2) | pattern | ((np.minimum(abs(u), abs(v)) < 0.11) & (length < 1))
         inside = np.where(solid, np.minimum(0.2, 1.02 - length), -1.0)
     base = np.array(COLOURS[colour], np.float32)
-    second = base * 0.35 if colour == "white" else np.full(3, 250 if shape == "ball" else 45, np.float32)
+    second = np.full(3, 250 if shape == "ball" else 45, np.float32)
     light = np.clip(1.05 - 0.25 * (x + y), 0.6, 1.25)[..., None]  # from above left
     rgb = np.clip(np.where(pattern[..., None], second, base) * light, 0, 255)
     return np.concatenate([rgb, np.clip(0.5 + inside * radius, 0, 1)[..., None]], axis=-1, dtype=np.float32)

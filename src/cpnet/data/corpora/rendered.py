@@ -34,14 +34,13 @@ SHORTEST_SEC = 10
 EVENT_SEC = 4.2  # of a video for each of its events
 GAP, ACTION = (0.05, 0.7), (1.0, 2.5)  # lengths before they are scaled to fill the video
 VISITS = 0.4  # probability that an event is a visit
-REPEATED = 0.4  # probability that an event occurs twice
+REPEATED = 0.3  # probability that an event occurs twice
 OVERLAP = 0.4  # probability that an event begins before the last one has ended
 WORD, SYNONYM = 0.4, 0.12  # standard deviations of the numbers of a word vector, and of their difference in synonyms
 
 # Words for each shape, colour and action; the first word for a shape or colour is its key
 SHAPES = {words[0]: words for words in (("ball", "sphere"), ("box", "crate"), ("flower", "blossom"), ("wheel", "tyre"))}
 SHADES = {words[0]: words for words in (("red", "scarlet"), ("green", "jade"), ("blue", "navy"), ("yellow", "golden"))}
-SHADES["white"] = ("white", "pale")
 RESIDENT = {
     "grow": ("grows", "swells", "expands"),
     "spin": ("spins", "rotates", "whirls"),
@@ -136,7 +135,7 @@ def _draw_event(
 ) -> Event:
     """Draw an event of a resident, or of a visitor that is taken from the list."""
     mirrored = bool(rng.random() < 0.5)
-    if rng.random() < VISITS:
+    if len(visitors) > 1 and rng.random() < VISITS:
         action, thing = _choose([*VISITOR], rng), visitors.pop()
         other = visitors.pop() if action == "collide" else None
         return Event(action=action, thing=thing, other=other, span=span, mirrored=mirrored)
