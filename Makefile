@@ -9,7 +9,7 @@ CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cu
 	cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow soak bench bench-full bench-data check format lock audit wheel clean
+.PHONY: help setup train test test-slow soak bench check format lock audit wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,24 +29,13 @@ test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow'
 
 test-slow: $(READY) ## run the tests that take more than a minute each
-	$(PY) -m pytest -m slow
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow
 
 soak: $(READY) ## kill and resume a training 100 times and compare it with an uninterrupted one: half an hour
 	$(PY) tests/soak.py --kills 100
 
-bench: $(READY) ## time the model's steps against a plain implementation
-	$(PY) benchmarks/steps.py
-
-# With real queries (annotations and features of experiments/README.md): make bench-full DATA=DIR FEATURES=FILE
-bench-full: $(READY) ## time everything: steps, stages, answers, lengths, and with DATA= and FEATURES= an epoch
-	$(PY) benchmarks/steps.py --compiled --bf16
-	$(PY) benchmarks/stages.py
-	$(PY) benchmarks/serving.py
-	$(PY) benchmarks/lengths.py
-	$(if $(FEATURES),$(PY) benchmarks/epoch.py --data $(DATA) --features $(FEATURES))
-
-bench-data: $(READY) ## measure the loader; benchmarks/README.md has the results
-	$(PY) benchmarks/loader.py
+bench: $(READY) ## time the model on this machine, in at most ten minutes: SECTION=steps,serving JSON=FILE
+	$(PY) benchmarks/bench.py $(SECTION) $(if $(JSON),--json $(JSON))
 
 check: $(READY) ## formatting, lint, strict types, architecture, doctests
 	$(PY) -m ruff format --check .

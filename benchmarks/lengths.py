@@ -2,31 +2,56 @@
 
 from __future__ import annotations
 
-import argparse
-import subprocess
-import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import psutil
 
 from cpnet.training.compilation import prepare_process
-from machine import describe, seconds, table
+from sections import Clock, Options, Part, Row, seconds
 from setups import FULL, inference, training_step
 
-BATCH = 4
+BATCH, LENGTHS = 4, (128, 256, 512, 1024, 2048, 4096)
 
 
-def measure(mode: str, clips: int) -> tuple[float, float]:
+def parts(options: Options) -> Iterator[Part]:
+    """Yield the parts of training and inference."""
+    for mode, weight in (("training", 100.0), ("inference", 25.0)):
+        title = f"{mode}, CPNet, D = {FULL.width}, batches of {BATCH}, fp32, not compiled"
+        yield Part(title, weight, partial(measure, mode, (16, 32) if options.quick else LENGTHS))
+
+
+def measure(mode: str, lengths: tuple[int, ...], clock: Clock) -> Iterator[Row]:
+    """Yield a row a length, as long as there is time."""
+    earlier = whole = 0.0
+    for clips in lengths:
+        if clock.left() < 2 * whole:
+            clock.cut = f"T >= {clips}: skipped, there is no time"
+            return
+        clock.say(f"T = {clips}")
+        begin = time.perf_counter()
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            taken, megabytes = pool.submit(measure_here, mode, clips).result()
+        whole = time.perf_counter() - begin
+        clock.repeats = 3
+        growth = megabytes / earlier if earlier else ""
+        yield {"T": clips, "ms a batch": 1e3 * taken, "peak memory, MB": megabytes, "x half the T": growth}
+        earlier = megabytes
+
+
+def measure_here(mode: str, clips: int) -> tuple[float, float]:
     """Return seconds of a batch, and MB of the process's peak above its memory before the first batch."""
     prepare_process()
     setup = replace(FULL, clips=clips, batch=BATCH)
     model, batch = setup.model(), setup.pairs()
-    make = {"training": lambda: training_step(model, batch, "fp32", fused=True)}.get(
-        mode, lambda: inference(model, batch, "fp32")
-    )
     before = psutil.Process().memory_info().rss
-    taken = seconds(make(), repeats=3)
+    action = training_step(model, batch, "fp32") if mode == "training" else inference(model, batch, "fp32")
+    taken = seconds(action, repeats=3)
     return taken, (_peak() - before) / 1e6
 
 
@@ -34,31 +59,3 @@ def _peak() -> int:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return 1024 * int(line.split()[1])
-
-
-def main() -> None:
-    """Print the table, or measure one length in this process."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--longest", type=int, default=4096)
-    parser.add_argument("--one", nargs=2, metavar=("MODE", "CLIPS"))
-    arguments = parser.parse_args()
-    if arguments.one:
-        print(*measure(arguments.one[0], int(arguments.one[1])))
-        return
-    print(describe(), "", f"{FULL.name.split(',')[0]}, D = 512, batches of {BATCH}, fp32, not compiled\n", sep="\n")
-    rows = []
-    lengths = [128 << n for n in range(6) if 128 << n <= arguments.longest]
-    for mode in ("training", "inference"):
-        earlier = 0.0
-        for clips in lengths:
-            command = [sys.executable, __file__, "--one", mode, str(clips)]
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-            taken, megabytes = map(float, done.stdout.split())
-            growth = f"{megabytes / earlier:.2f}" if earlier else ""
-            rows.append([mode, str(clips), f"{1e3 * taken:,.0f}", f"{megabytes:,.0f}", growth])
-            earlier = megabytes
-    print(table(["", "T", "ms a batch", "peak memory, MB", "over half the T"], rows))
-
-
-if __name__ == "__main__":
-    main()

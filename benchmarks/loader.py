@@ -1,24 +1,17 @@
-"""The loader alone: pairs a second, and its bytes a second as a share of the machine's memory-copy bandwidth.
+"""The loader alone: pairs a second, and its bytes a second over the bytes a second of copying memory.
 
-    python benchmarks/loader.py [--gigabytes 1] [--widths 500 1024 4096]
-
-A pack in float32 is written as packs are delivered, HDF5 with a dataset a video, and packed to float16. Then the
-batches of an epoch of training (T = 128, 100 pairs, random phase) are taken
-
-- pair by pair from the delivered pack, as loaders of this field do,
-- batch by batch from the delivered pack (``placement=disk`` without a packed store),
-- from the packed store mapped into memory (``disk``), and from one array in memory (``memory``).
-
-What a batch moves is its source rows read and its clips written,
-both as stored. The pages of the files are in the system's cache: this is the loader's speed, not the disk's.
+A pack in float32 is written as packs are delivered, HDF5 with a dataset a video, and packed to float16. The batches of
+an epoch of training (random phase) are taken pair by pair from the delivered pack, as loaders of this field do; batch
+by batch from it; and from the packed store. What a batch moves is its source rows read and its clips written, both as
+stored. The pages of the files are in the system's cache: this is the loader's speed, not the disk's.
 """
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median
@@ -34,69 +27,56 @@ from cpnet.data.dataset import GroundingDataset, IndexAndPhase
 from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
 from cpnet.data.sampling import Pick
-from cpnet.training.compilation import prepare_process
-from machine import copy_bandwidth, describe
-from made_up import counts, datamodule, name, write_pack
+from made_up import Shape, datamodule, write_pack
+from sections import Clock, Options, Part, Row, seconds
 
-CLIPS, BATCH = 128, 100
-ROWS = {500: 440, 1024: 120, 2048: 120, 4096: 240}  # of a video, as the packs of each width have about
-
-
-def main() -> None:
-    """Print a table for each width."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--gigabytes", type=float, default=1.0, help="size of each packed store")
-    parser.add_argument("--widths", type=int, nargs="+", default=[500, 1024, 4096])
-    parser.add_argument("--folder", type=Path, help="where packs are written; a temporary folder otherwise")
-    arguments = parser.parse_args()
-    prepare_process()
-    print(describe())
-    for width in arguments.widths:
-        with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-            measure(Path(folder), width=width, gigabytes=arguments.gigabytes)
+CLIPS, BATCH, STRETCHES = 128, 100, 5
+ROWS = {500: 440, 1024: 120, 4096: 240}  # of a video, as the packs of each width have about
+COPIED_BYTES = 256 << 20  # more than the cache of a processor
+GIGABYTES = 0.5  # of a packed store
 
 
-def measure(folder: Path, *, width: int, gigabytes: float) -> None:
-    """Print the table of one width."""
-    rows = ROWS.get(width, 240)
-    videos = max(10, int(gigabytes * 1e9 / (2 * width * rows)))
-    shape: dict[str, Any] = {"videos": videos, "rows": rows}
-    delivered = folder / "delivered.hdf5"
-    write_pack(delivered, width=width, **shape)
-    durations = dict(zip(map(name, range(videos)), (counts(**shape) / 4).tolist(), strict=True))
-    pack(open_features(path=delivered), folder / "packed", videos=durations)
+def parts(options: Options) -> Iterator[Part]:
+    """Yield a part for each width."""
+    for width, rows in list(ROWS.items())[: 1 if options.quick else None]:
+        shape = Shape(10, 8, 8) if options.quick else Shape(int(GIGABYTES * 1e9 / (2 * width * rows)), rows, width)
+        title = f"{shape.width} wide, {shape.videos} videos of about {shape.rows} rows"
+        yield Part(title, 15.0, partial(measure, options, shape))
 
-    print(f"\n{width} wide, {videos} videos of about {rows} rows, {videos * rows * width * 2 / 1e9:.1f} GB in float16")
-    print(f"{'features':<34}{'pairs/s':>10}{'x pair by pair':>16}{'GB/s':>7}{'of a copy':>11}")
-    base = 0.0
-    for label, path, placement in (
-        ("delivered, pair by pair", delivered, "disk"),
-        ("delivered, batch by batch", delivered, "disk"),
-        ("packed store, mapped (disk)", folder / "packed", "disk"),
-        ("packed store, memory", folder / "packed", "memory"),
-    ):
-        module = datamodule(
-            path,
-            pairs={"train": 400 * BATCH, "val": 1, "test": 1},
-            **shape,
-            width=width,
-            placement=placement,
-            sampling=Pick(clips=CLIPS),
-            batch_size=BATCH,
-        )
-        loader: DataLoader[Any] = module.train_dataloader()
-        if label.endswith("pair by pair"):
-            single = PairByPair(delivered, module.dataset("train"))
-            loader = DataLoader(single, batch_size=BATCH, sampler=loader.sampler)
-        batches = {"delivered": 6}.get(label.partition(",")[0], 60)
-        rate, moved = speed(loader, batches=batches)
-        copied = copy_bandwidth()
-        base = base or rate
-        print(
-            f"{label:<34}{rate:>10.0f}{rate / base:>16.1f}{moved * rate / 1e9:>7.1f}{moved * rate / copied:>11.0%}",
-            flush=True,
-        )
-    print(f"memory copy: {copied / 1e9:.1f} GB/s")
+
+def measure(options: Options, shape: Shape, clock: Clock) -> Iterator[Row]:
+    """Yield a row for each way to read features."""
+    batches, copied = (20, 1 << 20) if options.quick else (400, COPIED_BYTES)
+    with tempfile.TemporaryDirectory() as folder:
+        clock.say("packing made-up features")
+        delivered, packed = Path(folder, "delivered.hdf5"), Path(folder, "packed")
+        write_pack(delivered, shape)
+        pack(open_features(path=delivered), packed, videos=shape.durations())
+        base = 0.0
+        for label, path, placement in (
+            ("delivered, pair by pair", delivered, "disk"),
+            ("delivered, batch by batch", delivered, "disk"),
+            ("packed store, mapped (disk)", packed, "disk"),
+            ("packed store, memory", packed, "memory"),
+        ):
+            clock.say(label)
+            module = datamodule(
+                path, shape, pairs=batches * BATCH, placement=placement, sampling=Pick(clips=CLIPS), batch_size=BATCH
+            )
+            loader: DataLoader[Any] = module.train_dataloader()
+            if label.endswith("pair by pair"):
+                single = PairByPair(delivered, module.dataset("train"))
+                loader = DataLoader(single, batch_size=BATCH, sampler=loader.sampler)
+            rate, moved = speed(loader, batches=1 if options.quick else 6 if path == delivered else 60, clock=clock)
+            base, bandwidth = base or rate, moved * rate
+            rates: Row = {"pairs/s": rate, "x pair by pair": rate / base, "GB/s": bandwidth / 1e9}
+            yield {"features": label, **rates, "% of a copy": 100 * bandwidth / copy_bandwidth(copied)}
+
+
+def copy_bandwidth(size: int) -> float:
+    """Return the bytes a second of copying between two existing buffers; reads and writes count."""
+    source, target = (torch.from_numpy(np.ones(size, np.uint8)) for _ in range(2))
+    return 2 * size / seconds(lambda: target.copy_(source))
 
 
 class PairByPair(torch.utils.data.Dataset[torch.Tensor]):
@@ -118,27 +98,16 @@ class PairByPair(torch.utils.data.Dataset[torch.Tensor]):
         return torch.from_numpy(clips)
 
 
-def speed(loader: DataLoader[Any], *, batches: int) -> tuple[float, float]:
+def speed(loader: DataLoader[Any], *, batches: int, clock: Clock) -> tuple[float, float]:
     """Return pairs a second, the median of a few stretches of an epoch, and the bytes read and written for a pair."""
-    moved = 0.0
-    rates = []
-    for stretch in stretches(loader, batches=batches):
+    epoch, rates = iter(loader), list[float]()
+    list(islice(epoch, 6))
+    while not rates or (len(rates) < STRETCHES and clock.left() > 0):
         begin = time.perf_counter()
-        for batch in stretch:
+        for batch in islice(epoch, batches):
             video = batch.video if isinstance(batch, GroundingBatch) else batch
         rates.append(BATCH * batches / (time.perf_counter() - begin))
-        # Clips that are padded are written, but nothing is read for them but one row of zeros.
-        moved = 2 * video.nbytes / len(video)
-    return median(rates), moved
-
-
-def stretches(loader: DataLoader[Any], *, batches: int) -> Iterator[Iterator[Any]]:
-    """Cut an epoch, after its first batches."""
-    epoch = iter(loader)
-    list(islice(epoch, 6))
-    for _ in range(5):
-        yield islice(epoch, batches)
-
-
-if __name__ == "__main__":
-    main()
+    clock.repeats = len(rates)
+    clock.cut = clock.cut or (f"repeats cut from {STRETCHES}" if len(rates) < STRETCHES else "")
+    # Clips that are padded are written, but nothing is read for them but one row of zeros.
+    return median(rates), 2 * video.nbytes / len(video)

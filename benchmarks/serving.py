@@ -2,76 +2,54 @@
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
 
-import torch
-from torch.utils.flop_counter import FlopCounterMode
+from sections import Clock, Options, Part, Row, in_turns
+from setups import Setup, inference, on
 
-from cpnet.training.compilation import prepare_process
-from machine import describe, seconds, table
-from setups import FULL, SMALL, Setup, inference, on, precisions
-
-QUERIES = 100
+BATCHES = {False: (1, 8, 32, 100), True: (1, 100, 1000)}  # on a GPU?
+QUERIES = (1, 10, 100)
 
 
-def throughput(setup: Setup, device: torch.device, *, repeats: int) -> str:
+def parts(options: Options) -> Iterator[Part]:
+    """Yield two parts for each model."""
+    for setup in options.setups:
+        flops = setup.forward_flops / 1e9
+        weight = (3 if len(options.forms) > 1 else 1) * len(options.precisions) * (5 + 10 * flops)
+        yield Part(f"{setup.name}: pairs/s by batch", weight, partial(throughput, options, setup))
+        weight = len(options.precisions) * (5 + 13 * flops)
+        yield Part(f"{setup.name}: queries on one video, pairs/s", weight, partial(one_video, options, setup))
+
+
+def throughput(options: Options, setup: Setup, clock: Clock) -> Iterator[Row]:
     """Time batches of several sizes."""
-    rows = []
-    for precision in precisions(device):
-        for compiled in (False, True):
-            model = on(device, setup.model(), compiled=compiled)
-            row = [precision, "compiled" if compiled else "not compiled"]
-            for count in (1, 8, 32, 100):
-                taken = seconds(inference(model, setup.pairs(count).to(device), precision), repeats=repeats, warm=3)
-                row += [f"{1e3 * taken:.1f}"] if count == 1 else []
-                row.append(f"{count / taken:,.0f}")
-            rows.append(row)
-    header = ["precision", "form", "latency of one pair, ms", *(f"pairs/s, batch {count}" for count in (1, 8, 32, 100))]
-    return table(header, rows)
+    for precision in options.precisions:
+        for form in options.forms:
+            model = on(options.device, setup.model(), form)
+            asked = {f"batch {count}": setup.pairs(count).to(options.device) for count in BATCHES[options.gpu]}
+            actions: dict[str, Callable[[], object]] = {
+                name: inference(model, batch, precision) for name, batch in asked.items()
+            }
+            if form != "not compiled":
+                in_turns(actions, repeats=1, clock=Clock(say=clock.say))
+            taken = in_turns(actions, repeats=options.repeats, clock=clock)
+            rates = {name: len(asked[name]) / seconds for name, seconds in taken.items()}
+            yield {"precision": precision, "form": form, "ms, one pair": 1e3 * taken["batch 1"], **rates}
 
 
-def query_share(setup: Setup) -> float:
-    """Return the share of a pair's FLOPs that a second query on the same video costs."""
-    model = setup.model().eval()
-    counts: list[float] = []
-    for queries in (1, 2):
-        with FlopCounterMode(display=False) as counter, torch.inference_mode():
-            model(setup.pairs(queries, videos=1))
-        counts.append(counter.get_total_flops())
-    return (counts[1] - counts[0]) / counts[0]
-
-
-def one_video(setup: Setup, device: torch.device, *, repeats: int) -> str:
+def one_video(options: Options, setup: Setup, clock: Clock) -> Iterator[Row]:
     """Time 1, 10 and 100 queries on one video, and 100 pairs with a copy of the video each, in batches of 32."""
-    rows = []
-    for precision in precisions(device):
-        model = on(device, setup.model(), compiled=False)
-        row = [precision]
-        for queries in (1, 10, QUERIES):
-            shared = setup.pairs(queries, videos=1).to(device)
-            taken = seconds(inference(model, shared, precision), repeats=repeats, warm=3)
-            row.append(f"{queries / taken:,.1f}")
-        answers = [
-            inference(model, setup.pairs(count, videos=1).per_pair().to(device), precision) for count in (32, 32, 32, 4)
-        ]
-        copies = seconds(lambda answers=answers: [answer() for answer in answers], repeats=repeats, warm=2)  # type: ignore[misc]
-        rows.append([*row, f"{QUERIES / copies:,.1f}", f"{copies / taken:.2f}", f"{query_share(setup):.0%}"])
-    header = ["precision", *(f"{n} queries, pairs/s" for n in (1, 10, 100)), "100 with copies, pairs/s", "x", "share"]
-    return table(header, rows)
-
-
-def main() -> None:
-    """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    arguments = parser.parse_args()
-    prepare_process()
-    print(describe())
-    for setup in (SMALL, FULL):
-        print(f"\n{setup.name}\n\n{throughput(setup, arguments.device, repeats=arguments.repeats)}", flush=True)
-        print(f"\nqueries on one video\n\n{one_video(setup, arguments.device, repeats=arguments.repeats)}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    for precision in options.precisions:
+        model = on(options.device, setup.model())
+        actions: dict[str, Callable[[], object]] = {
+            f"{count} queries": inference(model, setup.pairs(count, videos=1).to(options.device), precision)
+            for count in QUERIES
+        }
+        copies = [setup.pairs(count, videos=1).per_pair().to(options.device) for count in (32, 32, 32, 4)]
+        answers = [inference(model, batch, precision) for batch in copies]
+        actions["100 with copies"] = lambda answers=answers: [answer() for answer in answers]  # type: ignore[misc]
+        taken = in_turns(actions, repeats=options.repeats, clock=clock)
+        rates: Row = {name: int(name.split()[0]) / seconds for name, seconds in taken.items()}
+        speedup = taken["100 with copies"] / taken["100 queries"]
+        yield {"precision": precision, **rates, "x copies": speedup}

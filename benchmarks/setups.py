@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import repeat
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +17,9 @@ from cpnet.models import CPNet
 from cpnet.options import CAMOptions, CPNetOptions
 from cpnet.training.compilation import compile_model
 from cpnet.training.losses import GroundingLoss
-from machine import computes_bf16
 from reference import Reference
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}
 WORDS, WORD_DIM, LONGEST_QUERY = 1000, 300, 12
 
 
@@ -70,50 +71,79 @@ class Setup:
             video_index=torch.arange(count) % videos if videos else None,
         )
 
+    @cached_property
     def forward_flops(self) -> float:
-        """Return the FLOPs of a pair's forward pass, counted by torch."""
+        """FLOPs of a pair's forward pass, counted by torch."""
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
             self.model().eval()(self.pairs(1))
         return float(counter.get_total_flops())
 
+    @property
     def training_flops(self) -> float:
-        """Return the FLOPs of a pair's forward and backward pass: three forward passes, less the inputs' gradients."""
+        """FLOPs of a pair's forward and backward pass: three forward passes, less the inputs' gradients."""
         inputs = 2 * self.width * (self.clips * self.video_dim + LONGEST_QUERY * WORD_DIM)
-        return 3 * self.forward_flops() - inputs
+        return 3 * self.forward_flops - inputs
 
 
 FULL = Setup("CPNet, D = 512, T = 128, batch 100", 512, 128, 1024, 100, 0.2, False)
 SMALL = Setup("cpnet_small, D = 128, T = 32, batch 32", 128, 32, 157, 32, 0.1, True)
+TINY = Setup("tiny, for --quick", 32, 32, 24, 4, 0.1, True)
 
 
 def precisions(device: torch.device) -> list[str]:
     """Return the precisions in which a device computes; a CPU without instructions for bfloat16 emulates it slowly."""
-    return ["fp32", *(["bf16"] if computes_bf16(device) else [])]
+    if device.type != "cpu":
+        return [*DTYPES]
+    return ["fp32", *(["bf16"] if torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported() else [])]
 
 
-def on(device: torch.device, model: nn.Module, *, compiled: bool) -> nn.Module:
-    """Move a model to a device, and compile it there."""
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Return the context of a forward pass in a precision; backward passes and later ones keep the choice of TF32."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def on(device: torch.device, model: nn.Module, form: str = "not compiled") -> nn.Module:
+    """Move a model to a device, and compile it there if its form is ``compiled`` or ``cuda_graphs``."""
     model.to(device)
-    if compiled:
+    if form != "not compiled":
         torch._dynamo.reset()  # or every call checks the code of other models and precisions
+    if form == "compiled":
         compile_model(model, device)
+    elif form == "cuda_graphs":
+        for part in model.compiled_parts():  # type: ignore[operator]
+            part.compile(mode="reduce-overhead")
     return model
 
 
-def training_step(model: nn.Module, batch: GroundingBatch, precision: str, *, fused: bool) -> Callable[[], Tensor]:
-    """Return a step: forward, losses, backward, clipping, optimiser."""
+def training_step(
+    model: nn.Module,
+    batches: GroundingBatch | Iterator[GroundingBatch],
+    precision: str,
+    *,
+    fused: bool = True,
+    waits: bool = False,
+) -> Callable[[], Tensor]:
+    """Return a step on one batch, or on the next one: forward, losses, backward, clipping, optimiser.
+
+    If it ``waits``, the host waits for the norm of the gradients, as in training.
+    """
     model.train()
-    device = batch.video.device
+    endless = repeat(batches) if isinstance(batches, GroundingBatch) else batches
+    device = next(model.parameters()).device
     loss = GroundingLoss()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, fused=fused)
 
     def step() -> Tensor:
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        batch = next(endless)
+        with autocast(device, precision):
             value = loss(model(batch), batch)["loss"]
         optimizer.zero_grad()
         value.backward()  # type: ignore[no-untyped-call]
-        clip_grad_norm_(model.parameters(), 0.5)
-        optimizer.step()
+        norm = clip_grad_norm_(model.parameters(), 0.5)
+        if not waits or bool(norm.isfinite()):
+            optimizer.step()
         return value
 
     return step
@@ -122,10 +152,9 @@ def training_step(model: nn.Module, batch: GroundingBatch, precision: str, *, fu
 def inference(model: nn.Module, batch: GroundingBatch, precision: str) -> Callable[[], GroundingOutput]:
     """Return a function that predicts a batch."""
     model.eval()
-    device = batch.video.device
 
     def answer() -> GroundingOutput:
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        with torch.inference_mode(), autocast(batch.video.device, precision):
             output: GroundingOutput = model(batch)
         return output
 

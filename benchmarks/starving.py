@@ -1,113 +1,69 @@
-"""Does training wait for data? Steps on fresh batches over steps on one fixed batch.
-
-    python benchmarks/starving.py [--device cuda] [--hidden 128]
-
-Both take turns, a few steps each, on one model in one process; the ratio is of medians. It should stay below 1.05.
-"""
+"""Does training wait for data? Steps on fresh batches over steps on one fixed batch, which should stay below 1.05."""
 
 from __future__ import annotations
 
-import argparse
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
-from itertools import cycle, islice
+from itertools import repeat
 from pathlib import Path
-from statistics import median
-
-import torch
 
 from cpnet.batch import GroundingBatch
-from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
 from cpnet.data.required_files import default_store
 from cpnet.data.sampling import Pick
 from cpnet.models import CPNet
 from cpnet.options import CPNetOptions
-from cpnet.training.compilation import prepare_process
-from cpnet.training.losses import GroundingLoss
-from machine import describe
-from made_up import datamodule, name, write_pack
+from made_up import Shape, datamodule, write_pack
+from sections import Clock, Options, Part, Row, in_turns
+from setups import training_step
 
-CLIPS, BATCH, WIDTH, ROWS, VIDEOS = 128, 100, 500, 440, 600
-STEPS, TURNS = 3, 9
+CLIPS, BATCH, SHAPE = 128, 100, Shape(videos=600, rows=440, width=500)
+STEPS = {False: (128, "fp32"), True: (512, "bf16")}  # on a GPU? width and precision of the model
+QUICK_BATCH, QUICK_SHAPE = 2, Shape(videos=8, rows=8, width=8)
 
 
-def main() -> None:
-    """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--hidden", type=int, default=512, help="D")
-    parser.add_argument("--placements", nargs="+", default=["device", "memory", "disk"])
-    arguments = parser.parse_args()
-    prepare_process()
-    print(f"{describe()}; on {arguments.device}")
-    print(f"T = {CLIPS}, batch {BATCH}, {WIDTH} wide, D = {arguments.hidden}")
-    print(f"{'placement':<12}{'one batch, ms':>15}{'fresh batches, ms':>19}{'ratio':>8}")
+def parts(options: Options) -> Iterator[Part]:
+    """Yield the only part."""
+    title = f"T = {CLIPS}, batch {BATCH}, {SHAPE.width} wide, D = {STEPS[options.gpu][0]}, from the packed store"
+    yield Part(title, 90.0, partial(measure, options))
+
+
+def measure(options: Options, clock: Clock) -> Iterator[Row]:
+    """Yield a row a placement."""
+    clock.say("packing made-up features")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pack.hdf5"
-        write_pack(path, videos=VIDEOS, rows=ROWS, width=WIDTH, dtype="float16")
-        durations = dict.fromkeys(map(name, range(VIDEOS)), 1.0)
-        pack(open_features(path=path), default_store({"path": path}), videos=durations)
-        for placement in arguments.placements:
-            module = datamodule(
-                path,
-                pairs={"train": 100 * BATCH, "val": 1, "test": 1},
-                videos=VIDEOS,
-                rows=ROWS,
-                width=WIDTH,
-                placement=placement,
-                sampling=Pick(clips=CLIPS),
-                batch_size=BATCH,
-            )
-            compare(placement, module, torch.device(arguments.device), hidden=arguments.hidden)
+        path = write_store(options, Path(folder))
+        for left, placement in zip((3, 2, 1), ("device", "memory", "disk"), strict=True):
+            mine = clock.share(1 / left)
+            model, fresh = training(options, path, placement)
+            batches = {"one batch": repeat(next(fresh)), "fresh batches": fresh}
+            precision, repeats = STEPS[options.gpu][1], (1 if options.quick else 6) * options.repeats
+            steps = {name: training_step(model, given, precision) for name, given in batches.items()}
+            taken = in_turns(steps, repeats=repeats, warm=1 if options.quick else 3, clock=mine)
+            clock.repeats, clock.cut = mine.repeats, mine.cut or clock.cut
+            times: Row = {f"{name}, ms": 1e3 * each for name, each in taken.items()}
+            yield {"placement": placement, **times, "x": taken["fresh batches"] / taken["one batch"]}
 
 
-def compare(placement: str, module: GroundingDataModule, device: torch.device, *, hidden: int) -> None:
-    """Print the row of one placement."""
-    model = CPNet(WIDTH, module.vocabulary.vectors, CPNetOptions(hidden_dim=hidden)).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
-    fresh = endless(module, device)
-    fixed = cycle([next(fresh)])
-    step = partial(train, model, optimizer, GroundingLoss(), device)
-    step(fixed)
-    step(fresh)
-    alone, fed = zip(*((timed(step, fixed), timed(step, fresh)) for _ in range(TURNS)), strict=True)
-    print(f"{placement:<12}{1e3 * median(alone):>15.1f}{1e3 * median(fed):>19.1f}{median(fed) / median(alone):>8.3f}")
+def write_store(options: Options, folder: Path) -> Path:
+    """Write made-up features with a packed store beside them; return their path."""
+    path, shape = folder / "pack.hdf5", QUICK_SHAPE if options.quick else SHAPE
+    write_pack(path, shape, dtype="float16")
+    pack(open_features(path=path), default_store({"path": path}), videos=shape.durations())
+    return path
 
 
-def endless(module: GroundingDataModule, device: torch.device) -> Iterator[GroundingBatch]:
-    """Yield batches on the device, epoch after epoch."""
-    while True:
-        for batch in module.train_dataloader():
-            yield module.transfer_batch_to_device(batch, device, 0)
-
-
-def train(
-    model: CPNet,
-    optimizer: torch.optim.Optimizer,
-    loss: GroundingLoss,
-    device: torch.device,
-    batches: Iterator[GroundingBatch],
-) -> None:
-    """Take a few steps, and wait for the device."""
-    for batch in islice(batches, STEPS):
-        optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss(model(batch), batch)["loss"])
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
-        optimizer.step()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def timed(step: Callable[[Iterator[GroundingBatch]], None], batches: Iterator[GroundingBatch]) -> float:
-    """Return the seconds of one step."""
-    begin = time.perf_counter()
-    step(batches)
-    return (time.perf_counter() - begin) / STEPS
-
-
-if __name__ == "__main__":
-    main()
+def training(options: Options, path: Path, placement: str) -> tuple[CPNet, Iterator[GroundingBatch]]:
+    """Return a model and endless fresh batches, both on the device."""
+    shape, batch_size, width = SHAPE, BATCH, STEPS[options.gpu][0]
+    if options.quick:
+        shape, batch_size, width = QUICK_SHAPE, QUICK_BATCH, 16
+    module = datamodule(
+        path, shape, pairs=100 * batch_size, placement=placement, sampling=Pick(clips=CLIPS), batch_size=batch_size
+    )
+    model = CPNet(shape.width, module.vocabulary.vectors, CPNetOptions(hidden_dim=width)).to(options.device)
+    module.dataset("train").features.to(options.device)
+    epochs = (module.train_dataloader() for _ in repeat(None))
+    return model, (module.transfer_batch_to_device(batch, options.device, 0) for epoch in epochs for batch in epoch)

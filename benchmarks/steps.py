@@ -1,105 +1,90 @@
-"""Time training steps and inference of CPNet beside the plain reference and the machine's own matrix products.
-
-    python benchmarks/steps.py [--compiled] [--bf16] [--only small|full] [--repeats 5]
-
-Without options: float32, not compiled, in one or two minutes.
-"""
+"""Training steps and inference of CPNet beside the plain reference and the machine's own matrix products."""
 
 from __future__ import annotations
 
-import argparse
+import math
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import nn
 
-from cpnet.training.compilation import prepare_process
-from machine import describe, in_turns, matrix_products, table
-from setups import DTYPES, FULL, SMALL, Setup, inference, on, precisions, training_step
+from cpnet.batch import GroundingBatch
+from sections import Clock, Options, Part, Row, in_turns, seconds
+from setups import DTYPES, Setup, inference, on, training_step
 
-HEADER = ["", "precision", "form", "ms", "pairs/s", "x", "GFLOP/s", "peak", "of peak"]
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Seconds of a batch in one mode, precision and form, and the peak of matrix products in the same turns."""
-
-    mode: str
-    precision: str
-    form: str
-    seconds: float
-    peak: float
+# Rows, inner and columns of matrix products: large squares, and layers on many clips.
+PRODUCTS = ((2048, 2048, 2048), (4096, 4096, 4096), (12800, 512, 512), (12800, 2048, 512))
+LARGE = (8192, 8192, 8192)  # for GPUs
 
 
-FORMS: dict[str, tuple[Callable[[Setup], nn.Module], bool]] = {
-    "reference": (Setup.reference, False),
-    "cpnet, not compiled": (Setup.model, False),
-    "cpnet, compiled": (Setup.model, True),
-}
+def parts(options: Options) -> Iterator[Part]:
+    """Yield a part for each model, precision and mode."""
+    for setup in options.setups:
+        for precision in options.precisions:
+            for mode, weight in (("training", 0.13), ("inference", 0.05)):
+                rows = partial(measure, options, setup, precision, mode)
+                share = 12 + weight * setup.batch * setup.training_flops / 1e9
+                yield Part(f"{setup.name}: {mode}, {precision}", (4 if len(options.forms) > 1 else 1) * share, rows)
 
 
-def measure(setup: Setup, device: torch.device, precision: str, *, compiled: bool, repeats: int) -> Iterator[Timed]:
+def measure(options: Options, setup: Setup, precision: str, mode: str, clock: Clock) -> Iterator[Row]:
     """Time every form of a model, and the machine's matrix products, in turns."""
-    batch = setup.pairs().to(device)
-    forms = {form: what for form, what in FORMS.items() if compiled or not what[1]}
-    models = {form: on(device, make(setup), compiled=is_compiled) for form, (make, is_compiled) in forms.items()}
-    products = matrix_products(DTYPES[precision], device)
-    for mode in ("training", "inference"):
-        actions: dict[str, Callable[[], object]] = {
-            form: training_step(model, batch, precision, fused=form != "reference")
-            if mode == "training"
-            else inference(model, batch, precision)
-            for form, model in models.items()
+    count = fitting(options, setup, precision, mode, clock)
+    batch = setup.pairs(count).to(options.device)
+    actions: dict[str, Callable[[], object]] = {}
+    firsts: dict[str, Row] = {}
+    for form in ("reference", *options.forms):
+        reference = form == "reference"
+        if options.gpu:
+            torch.cuda.reset_peak_memory_stats()
+        begin, before = time.perf_counter(), torch.cuda.memory_allocated() if options.gpu else 0
+        model = on(options.device, setup.reference()) if reference else on(options.device, setup.model(), form)
+        name = form if reference else f"cpnet, {form}"
+        actions[name] = action(model, batch, precision, mode, fused=not reference)
+        if options.gpu or len(options.forms) > 1:  # compile, which must never be taken for a measurement
+            clock.say(f"first run: {name}")
+            actions[name](), actions[name]()
+        if options.gpu:
+            gigabytes = (torch.cuda.max_memory_allocated() - before) / 1e9
+            firsts[name] = {"first runs, s": time.perf_counter() - begin, "peak memory, GB": gigabytes}
+    products: dict[str, Callable[[], object]] = {}
+    shapes = [(64, 64, 64)] if options.quick else [*PRODUCTS, *([LARGE] if options.gpu else [])]
+    for rows, inner, columns in shapes:
+        left, right = (torch.randn(*each, device=options.device) for each in ((rows, inner), (inner, columns)))
+        dtype = DTYPES[precision]
+        products[f"{rows} x {inner} x {columns}"] = partial(torch.mm, left.to(dtype), right.to(dtype))
+    taken = in_turns(actions | products, repeats=options.repeats, clock=clock)
+    peak = max(2 * math.prod(shape) / taken[name] for shape, name in zip(shapes, products, strict=True))
+    flops = count * (setup.training_flops if mode == "training" else setup.forward_flops)
+    for form in actions:
+        yield {
+            "form": form,
+            "batch": count,
+            "ms": 1e3 * taken[form],
+            "pairs/s": count / taken[form],
+            "x reference": taken["reference"] / taken[form],
+            "GFLOP/s": flops / taken[form] / 1e9,
+            "peak GFLOP/s": peak / 1e9,
+            "% of peak": 100 * flops / taken[form] / peak,
+            **firsts.get(form, {}),
         }
-        actions |= {name: product for name, (_, product) in products.items()}
-        taken = in_turns(actions, repeats=repeats, warm=2)
-        peak = max(flops / taken[name] for name, (flops, _) in products.items())
-        for form in models:
-            yield Timed(mode, precision, form, taken[form], peak)
 
 
-def rows(setup: Setup, times: list[Timed]) -> Iterator[list[str]]:
-    """Yield a row for each form: pairs a second, over the reference, and over the peak."""
-    flops = {"training": setup.training_flops(), "inference": setup.forward_flops()}
-    reference = {timed.mode: timed.seconds for timed in times if timed.form == "reference"}
-    for timed in times:
-        achieved = flops[timed.mode] * setup.batch / timed.seconds
-        yield [
-            timed.mode,
-            timed.precision,
-            timed.form,
-            f"{1e3 * timed.seconds:,.1f}",
-            f"{setup.batch / timed.seconds:,.1f}",
-            f"{reference[timed.mode] / timed.seconds:.2f}",
-            f"{achieved / 1e9:,.0f}",
-            f"{timed.peak / 1e9:,.0f}",
-            f"{achieved / timed.peak:.0%}",
-        ]
+def action(model: nn.Module, batch: GroundingBatch, precision: str, mode: str, *, fused: bool) -> Callable[[], object]:
+    """Return a training step or an inference."""
+    if mode == "training":
+        return training_step(model, batch, precision, fused=fused)
+    return inference(model, batch, precision)
 
 
-def main() -> None:
-    """Print a table for each model and precision as soon as it is measured."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
-    parser.add_argument("--only", choices=["full", "small"])
-    parser.add_argument("--compiled", action="store_true", help="time compiled models too, which takes minutes")
-    parser.add_argument("--bf16", action="store_true", help="time bfloat16 too, where the processor computes in it")
-    arguments = parser.parse_args()
-    prepare_process()
-    print(describe())
-    chosen = precisions(arguments.device) if arguments.bf16 else ["fp32"]
-    for name, setup in (("small", SMALL), ("full", FULL)):
-        if arguments.only not in (None, name):
-            continue
-        print(f"\n{setup.name}, {setup.training_flops() / 1e9:.3f} GFLOP a pair and step\n", flush=True)
-        for precision in chosen:
-            measured = measure(
-                setup, arguments.device, precision, compiled=arguments.compiled, repeats=arguments.repeats
-            )
-            print(table(HEADER, list(rows(setup, list(measured)))), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+def fitting(options: Options, setup: Setup, precision: str, mode: str, clock: Clock) -> int:
+    """Return the size of batches, halved until two rounds fit into the time of a clock; a few pairs tell."""
+    if options.gpu:
+        return setup.batch
+    run = action(setup.reference(), setup.pairs(4), precision, mode, fused=False)
+    taken, count = seconds(run, repeats=1), setup.batch
+    while count >= 8 and 2 * (1 + len(options.forms)) * count * taken / 4 > clock.left():
+        count //= 2
+    return count

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
@@ -143,10 +142,8 @@ def odd_ids(folder: Path) -> None:
 
 def vectors(folder: Path) -> None:
     save(folder)
-    (folder / "glove.txt.gz").write_bytes(gzip.compress(VECTORS.encode()))
     with zipfile.ZipFile(folder / "glove.zip", "w") as archive:
         archive.writestr("glove.txt", VECTORS)
-    (folder / "tabs.txt").write_text(VECTORS.replace(" ", "\t"))
     (folder / "word2vec.bin").write_bytes(b"14 16\ndoor " + np.ones(WIDTH, np.float32).tobytes())
 
 

@@ -18,7 +18,7 @@ Weights = dict[str, Array]
 
 
 def array(tensor: Tensor) -> Array:
-    return np.asarray(tensor.detach().double().numpy(), dtype=np.float64)
+    return np.asarray(tensor.detach().cpu().double().numpy(), dtype=np.float64)
 
 
 def weights(module: nn.Module) -> Weights:

@@ -64,7 +64,10 @@ ROOMS = {
         ("torch", "omegaconf", "filelock"),
     ),
     "launch": Room(
-        ("errors", "files", "terminal", "options", "config", "data.required_files", "runs", "launch"),
+        (
+            *("errors", "files", "terminal", "options", "config", "data.required_files", "runs", "launch"),
+            "training.threads",
+        ),
         ("hydra", "omegaconf", "optuna", "torch"),
     ),
     "tracking": Room(
@@ -82,6 +85,8 @@ ROOMS = {
         ),
         ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric", "filelock"),
     ),
+    "training.threads": Room(("config.resolvers",)),  # before torch
+    "training.callbacks.fewer_threads": Room(("training.threads",), ("torch", "pytorch_lightning", "psutil")),
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
     "evaluate": Room(
         ("options", "launch", "data.extractor", "evaluation", "runs", "training", "grounder"), ("omegaconf",)
@@ -99,6 +104,12 @@ ROOMS = {
         ),
         ("torch", "omegaconf"),
     ),
+    "export": Room(("errors", "launch", "runs", "exporting"), ("omegaconf",)),
+    "exporting": Room(
+        ("__version__", "batch", "errors", "data.sampling", "models", "grounder", "runs", "exporting"),
+        ("torch", "numpy", "omegaconf"),
+    ),
+    "exporting.example": Room((), ("numpy", "onnxruntime", "torch")),
     "prepare": Room(("errors", "terminal", "launch", "data", "video", "training", "reporting"), ("omegaconf",)),
     "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
     "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
@@ -223,7 +234,7 @@ def test_forbidden_import_is_found(tmp_path: Path, module: str, line: str, found
 
 def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     code = (
-        "import sys, cpnet.train, cpnet.evaluate, cpnet.report, cpnet.dashboard, cpnet.launch.command\n"
+        "import sys, cpnet.train, cpnet.evaluate, cpnet.export, cpnet.report, cpnet.dashboard, cpnet.launch.command\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules])"
     )
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
@@ -231,7 +242,7 @@ def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "report", "dashboard"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "export", "report", "dashboard"])
 def test_commands_are_short(name: str) -> None:
     assert len((PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 80
 

@@ -92,8 +92,8 @@ class GroundingBatch:
         return replace(batch, video=batch.video.float())
 
     def pin_memory(self) -> GroundingBatch:
-        """Copy every tensor to page-locked memory; the ``DataLoader`` calls it."""
-        return self._each(Tensor.pin_memory)
+        """Copy every tensor of the host to page-locked memory; the ``DataLoader`` calls it."""
+        return self._each(lambda tensor: tensor.pin_memory() if tensor.device.type == "cpu" else tensor)
 
     def _each(self, copy: Callable[[Tensor], Tensor]) -> GroundingBatch:
         values = {field.name: getattr(self, field.name) for field in fields(self)}

@@ -232,7 +232,7 @@ class TrainerOptions:
     num_nodes: int = 1
     strategy: str = "auto"
     precision: str = "auto"  # auto | 32-true | bf16-mixed | 16-mixed; auto is bf16-mixed if the device supports it
-    compile: str = "auto"  # true | false | auto; auto compiles only long trainings
+    compile: str = "auto"  # true | false | auto: long trainings on NVIDIA GPUs
     compile_cache: str = "outputs/.compiled"  # folder of compiled programs, reused by later runs
     max_epochs: int = "${epochs}"  # type: ignore[assignment]
     gradient_clip_val: float | None = 0.5
@@ -244,7 +244,7 @@ class TrainerOptions:
     limit_train_batches: int | float | None = None  # a number of batches or a fraction
     limit_val_batches: int | float | None = None  # a number of batches or a fraction
     limit_test_batches: int | float | None = None  # a number of batches or a fraction
-    deterministic: bool = False  # bit-identical runs on GPUs too; compile=auto then means false
+    deterministic: bool = False  # bit-identical runs on GPUs too
     use_distributed_sampler: bool = False  # the DataModule shards; Lightning's sampler would duplicate pairs
     detect_anomaly: bool = False  # name the operation that causes a non-finite gradient; slow
     enable_progress_bar: bool = True

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from corpora import moment
-from cpnet.data.collate import Pairs, PairSelection, collate
+from cpnet.data.collate import Pairs, collate
 from cpnet.data.features.placement import PlacedFeatures, VideoRows
 from cpnet.data.sampling import MeanPool, Pick
 
@@ -46,10 +46,6 @@ def pairs_of(
     return Pairs.of(moments, queries=queries, videos=videos)
 
 
-def select(*index: int, words: int, share_videos: bool = False) -> PairSelection:
-    return PairSelection(split="test", words=words, index=torch.tensor(index), share_videos=share_videos)
-
-
 def test_every_field_of_a_batch_by_hand() -> None:
     pairs = pairs_of(
         [[5], [9] * 7, [4, 1, 6], [2, 2]],
@@ -57,7 +53,7 @@ def test_every_field_of_a_batch_by_hand() -> None:
         [[(2.5, 7.5)], [(0.0, 1.0)], [(0.0, 1.0), (3.0, 4.0)], [(6.0, 9.0)]],
         [10.0, 1.0, 4.0, 6.5],
     )
-    batch = collate(pairs, select(0, 2, 3, words=3), features=Ladder(4), sampling=Pick(clips=CLIPS))
+    batch = collate(pairs, torch.tensor([0, 2, 3]), features=Ladder(4), sampling=Pick(clips=CLIPS))
     assert len(batch) == 3
     assert batch.video.tolist() == [
         [[100, 1], [101, 1], [0, 0]],
@@ -79,19 +75,16 @@ def test_every_field_of_a_batch_by_hand() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_types_of_a_batch(dtype: torch.dtype) -> None:
-    batch = collate(pairs_of([[3]], [0]), select(0, words=1), features=Ladder(1, dtype), sampling=Pick(clips=CLIPS))
+    batch = collate(pairs_of([[3]], [0]), torch.tensor([0]), features=Ladder(1, dtype), sampling=Pick(clips=CLIPS))
     assert (batch.video.dtype, batch.windows.dtype) == (dtype, torch.float32)
     assert (batch.windows_sec.dtype, batch.duration_sec.dtype) == (torch.float64, torch.float64)
     assert (batch.video_mask.dtype, batch.query_mask.dtype) == (torch.bool, torch.bool)
     assert (batch.query.dtype, batch.index.dtype) == (torch.int64, torch.int64)
-    assert batch.to("cpu").video.dtype == torch.float32
 
 
 def test_shared_video_is_fetched_and_held_once() -> None:
     pairs, features = pairs_of([[1], [2], [3], [4]], [2, 0, 2, 2]), Ladder(3)
-    batch = collate(
-        pairs, select(0, 1, 2, 3, words=1, share_videos=True), features=features, sampling=MeanPool(clips=1)
-    )
+    batch = collate(pairs, torch.arange(4), features=features, sampling=MeanPool(clips=1), share_videos=True)
     assert features.fetched == [0, 2]
     assert batch.video[..., 0].tolist() == [[0], [201]]
     assert batch.video_index is not None
@@ -107,8 +100,7 @@ def test_shared_video_is_fetched_and_held_once() -> None:
 def test_batch_matches_a_loop_over_its_pairs(pairs: list[tuple[int, list[int]]]) -> None:
     tensors = pairs_of([query for _, query in pairs], [video for video, _ in pairs])
     longest = max(len(query) for _, query in pairs)
-    every = select(*range(len(pairs)), words=longest)
-    batch = collate(tensors, every, features=Ladder(5), sampling=Pick(clips=5))
+    batch = collate(tensors, torch.arange(len(pairs)), features=Ladder(5), sampling=Pick(clips=5))
     assert batch.query.shape == (len(pairs), longest)
     for row, (video, query) in enumerate(pairs):
         for t in range(5):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,7 +28,6 @@ from corpora import (
     write_jsonl,
 )
 from cpnet.batch import GroundingBatch
-from cpnet.data.collate import PairSelection
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.features import feature_pack, open_features
 from cpnet.data.features.pack import pack
@@ -35,6 +35,7 @@ from cpnet.data.moment import Moment
 from cpnet.data.readers import read_jsonl
 from cpnet.data.sampling import Pick
 from cpnet.errors import DataError
+from device import DEVICE
 
 HOLDOUT = {"validation": "holdout", "holdout_fraction": 0.3}
 
@@ -59,8 +60,9 @@ def equal(first: GroundingBatch, second: GroundingBatch) -> bool:
 
 
 def on_cpu(datamodule: GroundingDataModule, loader: DataLoader[Any]) -> list[GroundingBatch]:
-    """Return the batches that a model on a CPU gets."""
-    return [datamodule.transfer_batch_to_device(batch, torch.device("cpu"), 0) for batch in loader]
+    """Return the batches that a model gets, moved to the CPU."""
+    datamodule.dataset("train").features.to(DEVICE)
+    return [datamodule.transfer_batch_to_device(batch, DEVICE, 0).to("cpu") for batch in loader]
 
 
 def batches(datamodule: GroundingDataModule, split: str) -> list[GroundingBatch]:
@@ -247,10 +249,13 @@ def test_batches_are_the_same_for_every_placement(placement: str, packed: bool, 
         assert after.video.dtype == torch.float32
 
 
-def test_loader_yields_selections_where_batches_are_made_on_the_device(arguments: dict[str, Any]) -> None:
-    selection = next(iter(ready(placed(arguments, "device")).train_dataloader()))
-    assert isinstance(selection, PairSelection)
-    assert (selection.split, len(selection.index), selection.phase is None) == ("train", 3, False)
+def test_clips_are_sampled_on_the_device_of_the_trainer(arguments: dict[str, Any]) -> None:
+    datamodule = ready(placed(arguments, "device"))
+    datamodule.trainer = process(0, 1)
+    vars(datamodule.trainer)["strategy"] = SimpleNamespace(root_device=torch.device("meta"))
+    datamodule.setup("fit")
+    batch = next(iter(datamodule.train_dataloader()))
+    assert (batch.video.device.type, batch.query.device.type) == ("meta", "cpu")
 
 
 # Batches of training
@@ -306,8 +311,3 @@ def test_training_split_is_evaluated_without_a_random_phase(arguments: dict[str,
     assert all(equal(one, other) for one, other in zip(first, batches(datamodule, "train"), strict=True))
     # 3 rows for 2 clips: row floor(3/2 (i + 1/2)) is the middle one of clip i
     assert {row for batch in first for row in batch.video[:, 0, 1].tolist()} == {0}
-
-
-def test_another_split_can_be_tested(arguments: dict[str, Any]) -> None:
-    (batch,) = ready(arguments | {"tested": "val"}).test_dataloader()
-    assert batch.index.tolist() == [0, 1, 2]

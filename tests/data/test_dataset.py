@@ -9,8 +9,6 @@ import pytest
 import torch
 
 from corpora import CLIPS, DIM, ROWS, TEST, WORD_DIM, WORDS, rows, write_corpus
-from cpnet.batch import GroundingBatch
-from cpnet.data.collate import PairSelection
 from cpnet.data.dataset import GroundingDataset
 from cpnet.data.features import open_features
 from cpnet.data.features.placement import DeliveredFeatures
@@ -24,7 +22,6 @@ NUMBER = {word: 2 + place for place, word in enumerate(WORDS)}
 def arguments(tmp_path: Path) -> dict[str, Any]:
     files = write_corpus(tmp_path)
     return {
-        "split": "test",
         "features": DeliveredFeatures(open_features(**files["features"]), [*ROWS]),
         "videos": {video: number for number, video in enumerate(ROWS)},
         "sampling": Pick(clips=CLIPS),
@@ -34,14 +31,8 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def take(dataset: GroundingDataset, *picks: int | tuple[int, float]) -> GroundingBatch:
-    batch = dataset[picks]
-    assert isinstance(batch, GroundingBatch)
-    return batch
-
-
 def test_batch_without_pairs_is_empty(arguments: dict[str, Any]) -> None:
-    empty = take(GroundingDataset(TEST, **arguments))
+    empty = GroundingDataset(TEST, **arguments)[()]
     assert (len(empty), empty.video.shape) == (0, (0, CLIPS, DIM))
 
 
@@ -49,7 +40,7 @@ def test_batch_without_pairs_is_empty(arguments: dict[str, Any]) -> None:
 def test_blind_model_gets_zeros_and_the_mask(blind: str, other: str, arguments: dict[str, Any]) -> None:
     plain, hidden = GroundingDataset(TEST, **arguments), GroundingDataset(TEST, **arguments | {"blind": blind})
     for index in range(len(TEST)):
-        before, after = vars(take(plain, index)), vars(take(hidden, index))
+        before, after = vars(plain[[index]]), vars(hidden[[index]])
         assert before[blind].any()
         assert not after[blind].any()
         for name in (f"{blind}_mask", other, f"{other}_mask"):
@@ -60,20 +51,10 @@ def test_training_samples_clips_at_the_phase_of_each_pair(arguments: dict[str, A
     dataset = GroundingDataset(TEST, **arguments)
     # Two rows in a clip: the first half of the phases picks the first of them.
     for phase, first in ((0.0, 0), (0.49, 0), (0.5, 1), (0.99, 1)):
-        assert take(dataset, (3, phase)).video[0, :, 1].tolist() == [first, first + 2, first + 4, first + 6]
+        assert dataset[[(3, phase)]].video[0, :, 1].tolist() == [first, first + 2, first + 4, first + 6]
     for phase in (0.0, 0.7):  # fewer rows than clips
-        assert torch.equal(take(dataset, (0, phase)).video[0, :2], torch.from_numpy(rows("e00")))
-    assert take(dataset, (3, 0.9), (3, 0.1), (2, 0.6)).video[:, 0, 1].tolist() == [1, 0, 1]
-
-
-def test_batch_of_a_selection_is_the_same(arguments: dict[str, Any]) -> None:
-    dataset = GroundingDataset(TEST, **arguments)
-    expected = vars(take(dataset, 5, 1))
-    dataset.features.on_device = True
-    selection = dataset[[5, 1]]
-    assert isinstance(selection, PairSelection)
-    for name, value in vars(dataset.batch(selection)).items():
-        assert value is None or torch.equal(value, expected[name]), name
+        assert torch.equal(dataset[[(0, phase)]].video[0, :2], torch.from_numpy(rows("e00")))
+    assert dataset[[(3, 0.9), (3, 0.1), (2, 0.6)]].video[:, 0, 1].tolist() == [1, 0, 1]
 
 
 def test_orders_of_evaluation(arguments: dict[str, Any]) -> None:

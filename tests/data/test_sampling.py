@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from cpnet.data import sampling
 from cpnet.data.sampling import Interpolate, MeanPool, Pick, Sampling, gather_between, gather_means
 from cpnet.errors import ConfigError
+from device import DEVICE
 
 POLICIES: list[Callable[..., Sampling]] = [Pick, MeanPool, Interpolate]
 sizes = st.integers(1, 60)
@@ -28,8 +29,8 @@ def sample(policy: Sampling, rows: NDArray[Any], *, phase: float | None = None) 
     table = torch.from_numpy(np.concatenate([other, rows, other, np.zeros_like(other[:1])]))
     phases = None if phase is None else torch.tensor([0.3, phase], dtype=torch.float64)
     starts, counts = torch.tensor([0, 3]), torch.tensor([3, len(rows)])
-    clips, real = policy(table, starts, counts, phase=phases)
-    return clips[1].numpy(), int(real[1])
+    clips, real = policy(table.to(DEVICE), starts, counts, phase=phases)
+    return clips[1].cpu().numpy(), int(real[1])
 
 
 def numbered(count: int, dtype: Any = np.float32) -> NDArray[Any]:

@@ -25,7 +25,7 @@ class Problem:
         return self.ranked[rows], self.target[rows], self.duration[rows]
 
     def arrays(self) -> tuple[Array, Array, Array]:
-        return self.ranked.numpy(), self.target.numpy(), self.duration.numpy()
+        return self.ranked.cpu().numpy(), self.target.cpu().numpy(), self.duration.cpu().numpy()
 
 
 @st.composite

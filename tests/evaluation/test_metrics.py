@@ -82,7 +82,7 @@ def test_mean_is_bit_identical_in_any_order_and_batching(seed: int, size: int) -
     for batch in torch.split(torch.randperm(500, generator=generator), size):
         shuffled.update(ranked[batch, None], target[batch])
     assert one.compute().item() == shuffled.compute().item()
-    ious = [reference.iou(*pair) for pair in zip(ranked.numpy(), target.numpy(), strict=True)]
+    ious = [reference.iou(*pair) for pair in zip(ranked.cpu().numpy(), target.cpu().numpy(), strict=True)]
     assert one.compute().item() == pytest.approx(100 * math.fsum(ious) / 500, abs=100 * RESOLUTION)
 
 

@@ -22,15 +22,6 @@ from cpnet.launch.command import arranged
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder with the corpus and checkpoint of a tiny run."""
-    folder = tmp_path_factory.mktemp("place")
-    ended = call("train", *TINY, "hydra.run.dir=run", "logger=none", folder=folder)
-    assert ended.code == 0, ended.err
-    return folder
-
-
-@pytest.fixture(scope="module")
 def composed() -> DictConfig:
     register_schemas()
     GlobalHydra.instance().clear()
@@ -290,7 +281,7 @@ def test_two_recipes_are_refused(tmp_path: Path) -> None:
 def test_cpnet_lists_and_runs_commands(tmp_path: Path) -> None:
     ended = spawn("-m", "cpnet", folder=tmp_path)
     assert ended.code == 0
-    for command in ("train", "evaluate", "prepare", "report", "dashboard"):
+    for command in ("train", "evaluate", "export", "prepare", "report", "dashboard"):
         assert f"\n  {command} " in ended.out
     ended = spawn("-m", "cpnet", "train", "epochs=1.5", folder=tmp_path)
     assert message_of(ended).startswith("epochs: Value '1.5'")

@@ -121,8 +121,8 @@ WAITS = "open(f'ready{rank}', 'w').write(str(os.getpid()))\nwhile True:\n    tim
 @pytest.mark.parametrize(
     ("number", "handler", "code"),
     [
-        (signal.SIGTERM, "lambda *_: (time.sleep(rank), open(f'ended{rank}', 'w'), sys.exit(143))", 143),
-        (signal.SIGINT, "lambda *_: (time.sleep(rank), open(f'ended{rank}', 'w'), sys.exit(130))", 130),
+        (signal.SIGTERM, "lambda *_: (time.sleep(rank / 5), open(f'ended{rank}', 'w'), sys.exit(143))", 143),
+        (signal.SIGINT, "lambda *_: (time.sleep(rank / 5), open(f'ended{rank}', 'w'), sys.exit(130))", 130),
         (signal.SIGUSR1, "lambda *_: (open(f'ended{rank}', 'w'), sys.exit(138 if rank == 0 else 0))", 138),
         (
             signal.SIGTERM,
@@ -134,7 +134,7 @@ WAITS = "open(f'ready{rank}', 'w').write(str(os.getpid()))\nwhile True:\n    tim
 def test_signal_is_forwarded_and_its_exit_code_kept(
     number: int, handler: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "GRACE_SECONDS", 3)  # in the last case rank 0 ignores the signal
+    monkeypatch.setattr(processes, "GRACE_SECONDS", 1)  # in the last case rank 0 ignores the signal
 
     def send() -> None:
         wait_for(lambda: len(list(tmp_path.glob("ready*"))) == 2)

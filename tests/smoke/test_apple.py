@@ -10,7 +10,10 @@ import pytest
 from apple import apple
 from commands import TINY, call
 
-RUN = (*(each for each in TINY if each != "trainer=debug"), "epochs=2", "hydra.run.dir=run")
+RUN = (
+    *(each for each in TINY if each != "trainer=debug"),
+    *("epochs=2", "trainer.limit_train_batches=2", "hydra.run.dir=run"),
+)
 
 
 def test_run_is_trained_resumed_and_evaluated(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ LINES: dict[str, list[tuple[str, str, int, str]]] = {
     "transposed": [
         ("prepare", "", 1, "problem: 12 of 12 videos .*transpose=true"),
         ("prepare", "dataset.features.dim=64", 0, "exactly 16 rows.*transpose"),
-        ("train", "dataset.features.dim=64", 0, "exactly 16 rows.*transpose"),
         ("prepare", "dataset.features.transpose=true", 0, "rows +768"),
     ],
     "ten_crops": [("prepare", "", 1, r"\(40, 10, 16\).*average.*crop")],
@@ -60,17 +59,15 @@ LINES: dict[str, list[tuple[str, str, int, str]]] = {
     "no_windows": [("train", "", 0, "test: read 6 pairs .*without true windows.*not scored")],
     "odd_ids": [("prepare", "", 0, "8 of 8 videos, 24 of 24 pairs.*no problem")],
     "vectors": [
-        *(
-            ("train", f"dataset.word_vectors.path={{here}}/{name}", 0, "0 of 162 tokens unknown")
-            for name in ("glove.txt.gz", "glove.zip", "tabs.txt")
-        ),
+        ("train", "dataset.word_vectors.path={here}/glove.zip", 0, "0 of 162 tokens unknown"),
         ("train", "dataset.word_vectors.path={here}/word2vec.bin", 1, "word2vec's binary.*KeyedVectors"),
     ],
 }
 
 
 @pytest.mark.parametrize("case", LINES)
-def test_odd_corpus_ends_as_its_owner_expects(case: str, tmp_path: Path) -> None:
+def test_odd_corpus_ends_as_its_owner_expects(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpnet.reporting.features.draw", lambda *_: None)
     (tmp_path / "conf/dataset").mkdir(parents=True)
     (tmp_path / "conf/dataset/mine.yaml").write_text(cases.YAML, encoding="utf-8")
     (tmp_path / "here").mkdir()

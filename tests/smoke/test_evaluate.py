@@ -36,15 +36,9 @@ def predictions(place: Path, name: str) -> bytes:
     return (place / name / "predictions.jsonl").read_bytes()
 
 
-def test_results_of_the_run_are_reproduced_bit_by_bit(place: Path) -> None:
-    trained = json.loads((place / "run/results.json").read_text(encoding="utf-8"))
-    measured = evaluate(place, "same")
-    for key in ("metrics", "reversed", "trivial", "pairs", "model", "parameters", "seed", "protocol"):
-        assert measured[key] == trained[key]
-    assert predictions(place, "same") == predictions(place, "run")
-
-
-def test_lightning_leaves_signal_handlers_unchanged(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_is_reproduced_bit_by_bit_with_signal_handlers_unchanged(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     original, before, within = GroundingModule.test_step, signal.getsignal(signal.SIGTERM), []
 
     def step(module: GroundingModule, *arguments: Any) -> Any:
@@ -52,16 +46,24 @@ def test_lightning_leaves_signal_handlers_unchanged(place: Path, monkeypatch: py
         return original(module, *arguments)
 
     monkeypatch.setattr(GroundingModule, "test_step", step)
-    evaluate(place, "watched")
+    trained, measured = json.loads((place / "run/results.json").read_bytes()), evaluate(place, "same")
     assert set(within) == {before}
+    for key in ("metrics", "reversed", "trivial", "pairs", "model", "parameters", "seed", "protocol"):
+        assert measured[key] == trained[key]
+    assert predictions(place, "same") == predictions(place, "run")
 
 
-def test_features_may_have_another_place_and_layout(place: Path, tmp_path: Path) -> None:
+def test_checkpoint_and_features_may_be_elsewhere_and_word_vectors_missing(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "moved.ckpt").write_bytes((place / "run/checkpoints/best.ckpt").read_bytes())
+    (tmp_path / "rows").mkdir()
     with h5py.File(place / "data/synthetic/features.hdf5", locking=False) as file:
         for video in file:
-            np.save(tmp_path / f"{video}.npy", file[video][()])
-    evaluate(place, "elsewhere", f"dataset.features.path={tmp_path}")
-    assert predictions(place, "elsewhere") == predictions(place, "run")
+            np.save(tmp_path / f"rows/{video}.npy", file[video][()])
+    given = (f"data_dir={place}/data", "dataset.features.path=rows", "dataset.word_vectors.path=nowhere.txt")
+    ended = call("evaluate", "checkpoint=moved.ckpt", *QUIET, *given, "hydra.run.dir=out", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    assert predictions(tmp_path, "out") == predictions(place, "run")
+    assert not (tmp_path / "data").exists()
 
 
 MINE = """
@@ -95,11 +97,6 @@ def test_checkpoint_is_measured_on_another_corpus(place: Path, tmp_path: Path) -
     assert "dataset.features.dim=65, but the model was trained on synthetic with features 64 wide" in ended.err
 
 
-def test_word_vectors_are_not_needed(place: Path) -> None:
-    evaluate(place, "no_words", "dataset.word_vectors.path=nowhere.txt")
-    assert predictions(place, "no_words") == predictions(place, "run")
-
-
 def test_other_splits_can_be_measured(place: Path) -> None:
     assert evaluate(place, "val", "split=val")["pairs"] == 6
     train = evaluate(place, "train", "split=train", "batch_size=5")
@@ -117,17 +114,7 @@ def test_decoding_may_change_and_new_words_are_looked_up(place: Path, tmp_path: 
     assert new, "the larger corpus needs words that the checkpoint lacks"
 
 
-def test_checkpoint_can_be_moved(place: Path, tmp_path: Path) -> None:
-    (tmp_path / "moved.ckpt").write_bytes((place / "run/checkpoints/best.ckpt").read_bytes())
-    ended = call(
-        "evaluate", "checkpoint=moved.ckpt", *QUIET, f"data_dir={place}/data", "hydra.run.dir=out", folder=tmp_path
-    )
-    assert ended.code == 0, ended.err
-    assert predictions(tmp_path, "out") == predictions(place, "run")
-    assert not (tmp_path / "data").exists()
-
-
-@pytest.mark.parametrize("blind", ["video", "query"])
+@pytest.mark.parametrize("blind", ["video", pytest.param("query", marks=pytest.mark.slow)])
 def test_model_can_be_measured_blind(blind: str, place: Path) -> None:
     assert evaluate(place, blind, f"dataset.blind={blind}")["protocol"]["blind"] == blind
     assert predictions(place, blind) != predictions(place, "run")

@@ -41,23 +41,21 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
-    """Three jobs, two at a time, of which the second fails."""
+    """Two jobs at a time, of which the second fails."""
     place = tmp_path_factory.mktemp("swept")
-    return place, sweep(place, "model.pyramid_levels=1,99,2", "hydra.launcher.n_jobs=2")
+    return place, sweep(place, "model.pyramid_levels=1,99", "hydra.launcher.n_jobs=2")
 
 
-def test_every_job_has_a_folder_with_its_results(swept: tuple[Path, Ended]) -> None:
+def test_job_has_a_folder_with_its_results(swept: tuple[Path, Ended]) -> None:
     place, _ = swept
-    for job, levels in ((0, 1), (2, 2)):
-        folder = place / "sweep" / str(job)
-        cfg = OmegaConf.load(folder / "config.yaml")
-        assert (cfg.model.pyramid_levels, cfg.run_name) == (levels, f"model.pyramid_levels={levels}")
-        assert cfg.output_dir == str(folder)
-        files = {path.name for path in folder.rglob("*") if path.is_file()}
-        assert {"best.ckpt", "last.ckpt", "metrics.csv", "predictions.jsonl", "train.log", "output.log"} <= files
-    assert results(place / "sweep/0")["parameters"] < results(place / "sweep/2")["parameters"]
+    folder = place / "sweep/0"
+    cfg = OmegaConf.load(folder / "config.yaml")
+    assert (cfg.model.pyramid_levels, cfg.run_name) == (1, "model.pyramid_levels=1")
+    assert cfg.output_dir == str(folder)
+    files = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert {"best.ckpt", "last.ckpt", "metrics.csv", "predictions.jsonl", "train.log", "output.log"} <= files
     assert {path.name for path in place.iterdir()} == {"sweep", "data"}
-    named = {str(job): f"model.pyramid_levels={levels}" for job, levels in enumerate((1, 99, 2))}
+    named = {str(job): f"model.pyramid_levels={levels}" for job, levels in enumerate((1, 99))}
     assert json.loads((place / "sweep/jobs.json").read_text(encoding="utf-8"))["jobs"] == named
 
 
@@ -73,6 +71,7 @@ def test_failed_job_is_named_at_the_end(swept: tuple[Path, Ended]) -> None:
 @pytest.mark.slow
 def test_resumed_sweep_runs_unfinished_jobs_only(swept: tuple[Path, Ended]) -> None:
     place, _ = swept
+    assert sweep(place, "model.pyramid_levels=1,99,2", "sweep.resume=true").code == 1
     before = (place / "sweep/0/results.json").stat().st_mtime_ns
     metrics = results(place / "sweep/2")["metrics"]
     (place / "sweep/2/results.json").unlink()  # as if it had been killed during the test

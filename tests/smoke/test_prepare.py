@@ -34,8 +34,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def place(whole: Path, tmp_path: Path) -> Path:
-    """A folder with a copy of the corpus, to be damaged."""
+def place(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a copy of the corpus, to be damaged; no picture is drawn."""
+    monkeypatch.setattr("cpnet.reporting.features.draw", lambda *_: None)
     shutil.copytree(whole / "data", tmp_path / "data")
     return tmp_path
 

@@ -1,4 +1,4 @@
-"""``python -m cpnet.report`` on written runs and on a trained one."""
+"""``python -m cpnet.report`` on written runs; ``test_experiments.py`` reports trained ones."""
 
 from __future__ import annotations
 
@@ -70,14 +70,3 @@ def test_errors_are_short_messages(tmp_path: Path) -> None:
         assert ended.code == 1
         assert complaint in ended.err
         assert "Traceback" not in ended.err
-
-
-def test_a_trained_run_has_a_row(place: Path, tmp_path: Path) -> None:
-    ended = report(tmp_path, f"runs={place / 'run'}")
-    assert ended.code == 0, ended.err
-    (table,) = json.loads((tmp_path / "there/report.json").read_text())["tables"]
-    results = json.loads((place / "run/results.json").read_text())
-    assert [row["name"] for row in table["rows"]] == ["cpnet_small"]
-    for key, value in results["metrics"].items():
-        assert abs(table["rows"][0]["metrics"][key]["mean"] - value) < 1e-6
-    assert (tmp_path / "there/training.png").is_file()

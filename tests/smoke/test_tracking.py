@@ -1,4 +1,4 @@
-"""A multirun of three jobs writes three complete offline runs of Weights & Biases, and sends nothing."""
+"""A multirun of two jobs writes two complete offline runs of Weights & Biases, and sends nothing."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tracking.offline import OfflineRun, guarded_environment, read
 
 pytest.importorskip("wandb", reason="needs the extra [wandb]")
 
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1)
 # Environment variables that no file may contain
 SECRETS = {
     "WANDB_API_KEY": "f00dbabe" * 5,
@@ -35,7 +35,7 @@ LOSSES = ("loss", "attention", "regression")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tracking")
     with guarded_environment(folder) as (environment, requests):
-        sweep = ("seed=0,1,2", "hydra/launcher=basic", "hydra.sweep.dir=sweep", "trainer.max_epochs=2")
+        sweep = ("seed=0,1", "hydra/launcher=basic", "hydra.sweep.dir=sweep", "trainer.max_epochs=2")
         command = ("train", "-m", *TINY, *sweep, "logger=wandb", "logger.wandb.predictions=5")
         ended = call(*command, folder=folder, environment=environment | SECRETS)
         wandb.teardown()  # wandb caches the account of the environment
@@ -83,7 +83,7 @@ def test_no_file_contains_a_secret_of_the_environment(sweep: Path, tmp_path: Pat
 
 def test_each_job_is_a_separate_finished_run(runs: list[OfflineRun]) -> None:
     assert len({run.start["run_id"] for run in runs}) == len(SEEDS)
-    assert [run.exit_code for run in runs] == [0, 0, 0]
+    assert [run.exit_code for run in runs] == [0, 0]
     assert [run.start["display_name"] for run in runs] == [f"synthetic/cpnet_small/{seed}" for seed in SEEDS]
     tags = ["synthetic", "cpnet_small", "selection:holdout", "strict:False", "ground_truth:clipped"]
     assert all(run.start["tags"] == tags and run.start["project"] == "cpnet" for run in runs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import math
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -154,13 +156,19 @@ def test_checkpoint_holds_no_code(name: str, place: Path) -> None:
 
 
 def test_results_depend_on_the_seed_alone(place: Path) -> None:
-    for seed in (0, 1):
-        call("train", *TINY, f"seed={seed}", f"hydra.run.dir=seed{seed}", "logger=none", folder=place)
+    logger = "tensorboard" if find_spec("tensorboard") else "none"
+    for seed, chosen in ((0, "none"), (1, logger)):
+        call("train", *TINY, f"seed={seed}", f"hydra.run.dir=seed{seed}", f"logger={chosen}", folder=place)
     first, again, other = (read_json(place / name / "results.json") for name in ("run", "seed0", "seed1"))
     assert again["metrics"] == first["metrics"]
     predictions = [(place / name / "predictions.jsonl").read_bytes() for name in ("run", "seed0", "seed1")]
     assert predictions[0] == predictions[1] != predictions[2]
     assert other["seed"] == 1
+    if logger == "tensorboard":
+        events = import_module("tensorboard.backend.event_processing.event_accumulator")
+        curves = events.EventAccumulator(str(place / "seed1/tensorboard"))
+        curves.Reload()
+        assert {"train/loss", "train/learning_rate", "val/mIoU", "test/mIoU"} <= set(curves.Tags()["scalars"])
 
 
 def test_bfloat16_stays_close_to_float32(place: Path) -> None:
@@ -202,7 +210,9 @@ def convert(folder: Path, files: dict[str, str], *, fps: int | None) -> None:
         (folder / f"{name}.json").write_text(json.dumps(videos))
 
 
-@pytest.mark.parametrize("dataset", CORPORA)
+@pytest.mark.parametrize(
+    "dataset", ["charades_sta", pytest.param("activitynet_captions", marks=pytest.mark.slow), "tacos_2dtan"]
+)
 def test_published_corpus_needs_only_its_files(dataset: str, tmp_path: Path) -> None:
     folder_name, features, dim = CORPORA[dataset]
     folder = tmp_path / "data" / folder_name
@@ -221,6 +231,3 @@ def test_published_corpus_needs_only_its_files(dataset: str, tmp_path: Path) -> 
     assert results["protocol"]["dataset"] == dataset
     # The paper reports this model on two of the corpora.
     assert bool(results["paper"]) == ("the paper's" in ended.out) == (dataset != "tacos_2dtan")
-    again = call("evaluate", "checkpoint=run/checkpoints/best.ckpt", "hydra.run.dir=again", folder=tmp_path)
-    assert again.code == 0, again.err
-    assert read_json(tmp_path / "again/results.json")["metrics"] == results["metrics"]

@@ -93,6 +93,8 @@ def test_a_fused_model_is_the_plain_one(knobs: dict[str, Any], training: bool) -
     other = fused(plain).train(training)
     assert list(other.state_dict()) == list(plain.state_dict())
     assert not {type(module) for module in other.modules()} & cpu_forms.FORMS.keys()
+    fuse(again := deepcopy(other), undo=True)
+    assert [type(module) for module in again.modules()] == [type(module) for module in plain.modules()]
     pairs = batch([pair(9, 3, dtype=torch.float32), pair(4, 6, dtype=torch.float32)], more_clips=1, garbage=1.0)
     (span, found), (expected_span, expected) = gradients(other, pairs), gradients(plain.train(training), pairs)
     torch.testing.assert_close(span, expected_span, atol=1e-5, rtol=0)

@@ -25,13 +25,14 @@ LOGITS = st.lists(st.floats(-20, 20), min_size=4, max_size=4)
 
 def batch_of(windows: list[list[tuple[float, float]]], clips: list[int]) -> GroundingBatch:
     pairs, most = len(windows), max(clips)
+    padded = pad_windows([*map(tuple, windows)]).to(torch.get_default_device())
     return GroundingBatch(
         video=torch.zeros(pairs, most, 1),
         video_mask=torch.arange(most) < torch.tensor(clips)[:, None],
         query=torch.zeros(pairs, 1, dtype=torch.int64),
         query_mask=torch.ones(pairs, 1, dtype=torch.bool),
-        windows=pad_windows([*map(tuple, windows)]),
-        windows_sec=pad_windows([*map(tuple, windows)]),
+        windows=padded,
+        windows_sec=padded,
         duration_sec=torch.ones(pairs, dtype=torch.float64),
         index=torch.arange(pairs),
     )

@@ -92,14 +92,6 @@ def clipped(datamodule: GroundingDataModule, split: str) -> list[Moment]:
     return list(datamodule.dataset(split).moments)
 
 
-def test_test_loop_measures_the_split(datamodule: GroundingDataModule) -> None:
-    answers = table(len(TEST))
-    run = trainer()
-    run.test(module(answers), datamodule=datamodule, verbose=False)
-    assert set(run.callback_metrics) == {f"test/{name}" for name in METRICS}
-    assert logged(run, "test") == pytest.approx(measures(answers, clipped(datamodule, "test")))
-
-
 def test_ties_follow_the_metrics_options(datamodule: GroundingDataModule) -> None:
     answers = torch.tensor([[0.0, 0.25]] * len(TEST))  # IoU 1/2 with the first pair
     for strict in (False, True):
@@ -205,44 +197,23 @@ def test_gradients_are_clipped_by_norm_or_value(
     np.testing.assert_allclose(moved[pairs], expected, atol=1e-5)
 
 
-class Asked(nn.Module):
-    """Records its batches."""
-
-    def __init__(self, *, shares: bool | None) -> None:
-        super().__init__()
-        self.batches: list[GroundingBatch] = []
-        if shares is not None:
-            self.shares_videos = shares
+class Counting(Table):
+    """Records the number of videos of each batch."""
 
     def forward(self, batch: GroundingBatch) -> GroundingOutput:
-        self.batches.append(batch)
-        span, steps = torch.zeros(len(batch), 2), batch.video.shape[1]
-        return GroundingOutput(span=span, ranked=span[:, None], log_attention=torch.zeros(len(batch), steps))
+        self.videos = [*getattr(self, "videos", []), len(batch.video)]
+        return super().forward(batch.per_pair())
 
 
 @pytest.mark.parametrize("shares", [None, False, True])
-def test_videos_are_shared_only_with_models_that_support_it(shares: bool | None) -> None:
-    shared = GroundingBatch(
-        video=torch.rand(2, 4, 3),
-        video_mask=torch.tensor([[True, True, False, False], [True, True, True, True]]),
-        query=torch.ones(3, 5, dtype=torch.int64),
-        query_mask=torch.ones(3, 5, dtype=torch.bool),
-        windows=torch.rand(3, 1, 2),
-        windows_sec=torch.rand(3, 1, 2, dtype=torch.float64),
-        duration_sec=torch.rand(3, dtype=torch.float64),
-        index=torch.arange(3),
-        video_index=torch.tensor([1, 0, 1]),
-    )
-    model = Asked(shares=shares)
-    asking = GroundingModule(model=model, loss=GroundingLoss())
-    asking(shared)
-    asking(replace(shared, video=shared.video[[1, 0, 1]], video_mask=shared.clip_mask, video_index=None))
-    given, alone = model.batches
-    assert (given.video_index is not None) == bool(shares)
-    assert len(given.video) == (2 if shares else 3)
-    assert torch.equal(given.per_pair().video, shared.video[[1, 0, 1]])
-    assert torch.equal(given.clip_mask, shared.video_mask[[1, 0, 1]])
-    assert alone.video_index is None
+def test_videos_are_shared_only_with_models_that_support_it(shares: bool | None, tmp_path: Path) -> None:
+    datamodule, answers = ready(write_corpus(tmp_path) | {"evaluation_order": "video"}), table(len(TEST))
+    model, run = Counting(answers), trainer()
+    if shares is not None:
+        vars(model)["shares_videos"] = shares
+    run.test(module(answers, model=model), datamodule=datamodule, verbose=False)
+    assert model.videos == ([2, 2, 1] if shares else [3, 3, 1])  # of 3, 3 and 1 pairs of e00, e01 and e02
+    assert logged(run, "test") == pytest.approx(measures(answers, clipped(datamodule, "test")))
 
 
 def test_metrics_are_exact_in_mixed_precision(datamodule: GroundingDataModule) -> None:
@@ -265,6 +236,7 @@ def test_validation_and_test_are_measured_separately(datamodule: GroundingDataMo
     assert logged(run, "val") == pytest.approx(measures(answers[:3], VAL) | terms(answers[:3], VAL))
     run.test(measured, datamodule=datamodule, verbose=False)
     run.test(measured, datamodule=datamodule, verbose=False)  # the second test replaces the first
+    assert set(run.callback_metrics) == {f"test/{name}" for name in METRICS}
     assert logged(run, "test") == pytest.approx(measures(answers, clipped(datamodule, "test")))
 
 

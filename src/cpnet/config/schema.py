@@ -140,6 +140,15 @@ class EvaluateConfig:
     seed: int = MISSING
 
 
+@dataclass
+class ExportConfig:
+    """Root keys of ``python -m cpnet.export``."""
+
+    checkpoint: str = MISSING
+    format: str = MISSING
+    output: str = MISSING
+
+
 def register_schemas() -> None:
     """Register each schema as ``base_NAME``, which the yaml files include."""
     register_resolvers()
@@ -147,6 +156,7 @@ def register_schemas() -> None:
     nodes: tuple[tuple[str | None, str, type], ...] = (
         (None, "train", TrainConfig),
         (None, "evaluate", EvaluateConfig),
+        (None, "export", ExportConfig),
         (None, "prepare", PrepareConfig),
         (None, "report", ReportConfig),
         (None, "dashboard", DashboardConfig),

@@ -1,9 +1,9 @@
-"""Build a batch from selected pairs of a split with a few tensor operations."""
+"""Build a batch from pairs of a split with a few tensor operations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
@@ -14,24 +14,6 @@ from cpnet.batch import PADDING, GroundingBatch
 from cpnet.data.features.placement import PlacedFeatures
 from cpnet.data.moment import Moment
 from cpnet.data.sampling import Sampling
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairSelection:
-    """The pairs selected for a batch. The batch is built on the device of these tensors.
-
-    Shape: index (B,) int64; phase (B,) float64 in [0, 1)
-    """
-
-    split: str
-    words: int  # L, the length of the longest query
-    index: Tensor  # rows of the split
-    phase: Tensor | None = None  # phase of each pair's clips; None in evaluation
-    share_videos: bool = False  # the batch has each video once; ``video_index`` maps pairs to videos
-
-    def to(self, device: torch.device | str) -> PairSelection:
-        """Copy the tensors to a device."""
-        return replace(self, index=self.index.to(device), phase=None if self.phase is None else self.phase.to(device))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +45,6 @@ class Pairs:
             duration_sec=duration_sec,
         )
 
-    def to(self, device: torch.device | str) -> Pairs:
-        """Copy every tensor to a device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
-
 
 def pad_windows(windows: Sequence[tuple[tuple[float, float], ...]]) -> Tensor:
     """Return the windows of all pairs as one tensor; a pair with fewer than K repeats its first.
@@ -84,30 +62,35 @@ def pad_windows(windows: Sequence[tuple[tuple[float, float], ...]]) -> Tensor:
 
 def collate(
     pairs: Pairs,
-    selection: PairSelection,
+    index: Tensor,
     *,
     features: PlacedFeatures,
     sampling: Sampling,
+    phase: Tensor | None = None,
+    share_videos: bool = False,
     blind_to_video: bool = False,
 ) -> GroundingBatch:
-    """Build the batch of a selection on the device that selection and pairs share.
+    """Build a batch of pairs on the host, and its clips on the device of the features.
 
-    ``blind_to_video`` replaces the features with zeros and keeps their mask.
+    ``share_videos`` holds each video once. ``blind_to_video`` replaces the features with zeros and keeps their mask.
+
+    Shape: index (B,) int64 rows of the split; phase (B,) float64 in [0, 1) of each pair's clips, None in evaluation
 
     Raises:
         DataError: features cannot be read
     """
-    index, video_index = selection.index, None
-    videos = pairs.video.index_select(0, index)
-    if selection.share_videos:
+    videos, video_index = pairs.video.index_select(0, index), None
+    if share_videos:
         videos, video_index = torch.unique(videos, return_inverse=True)
     rows = features.fetch(videos)
-    video, real = sampling(rows.table, rows.starts, rows.counts, phase=selection.phase)
+    video, real = sampling(rows.table, rows.starts, rows.counts, phase=phase)
+    words = pairs.words.index_select(0, index)
+    longest = int(words.max())
     return GroundingBatch(
         video=torch.zeros_like(video) if blind_to_video else video,
         video_mask=_first(real, video.shape[1]),
-        query=pairs.query[:, : selection.words].index_select(0, index),
-        query_mask=_first(pairs.words.index_select(0, index), selection.words),
+        query=pairs.query[:, :longest].index_select(0, index),
+        query_mask=_first(words, longest),
         windows=pairs.windows.index_select(0, index),
         windows_sec=pairs.windows_sec.index_select(0, index),
         duration_sec=pairs.duration_sec.index_select(0, index),
@@ -118,4 +101,4 @@ def collate(
 
 def _first(counts: Tensor, size: int) -> Tensor:
     """Return a mask (B, size) that is True in the first ``counts`` places."""
-    return torch.arange(size, device=counts.device) < counts[:, None]
+    return torch.arange(size) < counts[:, None]

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import get_args
 
-import torch
 from pytorch_lightning import LightningDataModule
 
-from cpnet.batch import GroundingBatch
 from cpnet.data.annotations import Annotations, check_split
-from cpnet.data.collate import PairSelection
 from cpnet.data.dataset import Blind, GroundingDataset, Order
 from cpnet.data.extractor import Extractor
 from cpnet.data.features import split_by_features
@@ -90,13 +88,17 @@ class GroundingDataModule(LightningDataModule):
             self.generate()
 
     def setup(self, stage: str | None = None) -> None:
-        """Read all splits, whatever the stage. Later calls do nothing.
+        """Read all splits once, whatever the stage. Move features of placement ``device`` to that of the trainer.
 
         Raises:
-            DataError: a file is missing or malformed, an evaluation split has defects, or videos lack features
+            DataError: a file is missing or malformed, a split has defects, or features are missing or do not fit
         """
-        if self._datasets:
-            return
+        if not self._datasets:
+            self._read()
+        if self.trainer is not None:
+            self.dataset("train").features.to(self.trainer.strategy.root_device)
+
+    def _read(self) -> None:
         moments, _ = self.annotations.read()
         on_missing = self.annotations.on_missing
         queries = [moment.query for split in moments.values() for moment in split]
@@ -117,7 +119,6 @@ class GroundingDataModule(LightningDataModule):
         self._datasets = {
             split: GroundingDataset(
                 kept,
-                split=split,
                 features=placed,
                 videos={video: number for number, video in enumerate(spellings)},
                 sampling=self.sampling,
@@ -155,17 +156,11 @@ class GroundingDataModule(LightningDataModule):
         """Return batches of a split in evaluation order, without phases; the processes share the pairs."""
         rank, world = self._rank_and_world()
         order = self.loading.evaluation_order
-        dataset = self.dataset(split).evaluating(share_videos=order == "video")
+        dataset = copy(self.dataset(split))
+        dataset.share_videos = order == "video"
         rows = dataset.order(order).tolist()
         shard = ShardSampler(dataset, order=rows, batch_size=self.loading.batch_size, rank=rank, world=world)
         return GroundingLoader(dataset, sampler=shard, batch_size=None)
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> GroundingBatch:
-        """Move a batch to the device; build it there if it is a selection."""
-        if isinstance(batch, PairSelection):
-            batch = self.dataset(batch.split).batch(batch.to(device))
-        moved: GroundingBatch = batch.to(device)
-        return moved
 
     def _rank_and_world(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)

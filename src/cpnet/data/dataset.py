@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Literal
 
 import torch
@@ -12,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from cpnet.batch import PADDING, GroundingBatch
-from cpnet.data.collate import Pairs, PairSelection, collate
+from cpnet.data.collate import Pairs, collate
 from cpnet.data.features.placement import PlacedFeatures
 from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.sampling import Sampling
@@ -23,7 +21,7 @@ Order = Literal["split", "length", "video"]  # of evaluation; with "video", a ba
 IndexAndPhase = tuple[int, float]  # a row of the split, and the phase of its clips
 
 
-class GroundingDataset(Dataset[GroundingBatch | PairSelection]):
+class GroundingDataset(Dataset[GroundingBatch]):
     """Pairs of one split.
 
     ``videos`` maps normalised ids to the videos' numbers in the features. Queries are truncated to ``max_words``.
@@ -37,7 +35,6 @@ class GroundingDataset(Dataset[GroundingBatch | PairSelection]):
         self,
         moments: Sequence[Moment],
         *,
-        split: str,
         features: PlacedFeatures,
         videos: Mapping[str, int],
         sampling: Sampling,
@@ -45,63 +42,40 @@ class GroundingDataset(Dataset[GroundingBatch | PairSelection]):
         max_words: int,
         blind: Blind,
     ) -> None:
-        self.moments, self.split, self.features, self.sampling = moments, split, features, sampling
-        self.blind = blind
-        self.share_videos = False
+        self.moments, self.features, self.sampling, self.blind = moments, features, sampling, blind
+        self.share_videos = False  # whether a batch has each video once
         queries = [vocabulary.encode(moment.query, max_words=max_words) for moment in moments]
         if blind == "query":
             queries = [[PADDING] * len(query) for query in queries]
         numbers = [videos[normalise_id(moment.video)] for moment in moments]
         self.pairs = Pairs.of(moments, queries=queries, videos=numbers)
-        self._placed = self.pairs
-
-    def evaluating(self, *, share_videos: bool) -> GroundingDataset:
-        """Return a dataset of the same pairs; with ``share_videos``, a batch has each video once."""
-        same = copy.copy(self)
-        same.share_videos = share_videos
-        return same
 
     def __len__(self) -> int:
         return len(self.moments)
 
-    def __getitem__(self, picks: Sequence[int | IndexAndPhase]) -> GroundingBatch | PairSelection:
-        """Return the batch of the picked pairs, or only their selection if batches are built on the device.
+    def __getitem__(self, picks: Sequence[int | IndexAndPhase]) -> GroundingBatch:
+        """Return the batch of the picked pairs. Its clips are where the features are, all else is on the host.
 
         Args:
             picks: rows of the split, possibly none; in training, tuples of a row and a phase in [0, 1)
-        """
-        rows = [pick if isinstance(pick, int) else pick[0] for pick in picks]
-        phases = [pick[1] for pick in picks if not isinstance(pick, int)]
-        index = torch.tensor(rows, dtype=torch.int64)
-        selection = PairSelection(
-            split=self.split,
-            words=int(self.pairs.words.index_select(0, index).max()) if rows else 1,
-            index=index,
-            phase=torch.tensor(phases, dtype=torch.float64) if phases else None,
-            share_videos=self.share_videos,
-        )
-        return selection if self.features.on_device else self.batch(selection)
-
-    __getitems__ = __getitem__  # DataLoader calls it with the rows of a batch
-
-    def batch(self, selection: PairSelection) -> GroundingBatch:
-        """Build a batch on the device of the selection. The pairs move to that device and stay there.
 
         Raises:
             DataError: features cannot be read
         """
-        index = selection.index
-        if not len(index):  # build the batch of one pair, then empty it
-            return self.batch(replace(selection, index=index.new_zeros(1), words=self.pairs.query.shape[1])).none()
-        if self._placed.video.device != index.device:
-            self._placed = self.pairs.to(index.device)
+        if not picks:  # build the batch of one pair, then empty it
+            return self[[0]].none()
+        phases = [pick[1] for pick in picks if not isinstance(pick, int)]
         return collate(
-            self._placed,
-            selection,
+            self.pairs,
+            torch.tensor([pick if isinstance(pick, int) else pick[0] for pick in picks]),
+            phase=torch.tensor(phases, dtype=torch.float64) if phases else None,
             features=self.features,
             sampling=self.sampling,
+            share_videos=self.share_videos,
             blind_to_video=self.blind == "video",
         )
+
+    __getitems__ = __getitem__  # DataLoader calls it with the rows of a batch
 
     def order(self, order: Order) -> Tensor:
         """Return the evaluation order: that of the split, by query length, or grouped by video.
@@ -110,5 +84,4 @@ class GroundingDataset(Dataset[GroundingBatch | PairSelection]):
         """
         if order == "split":
             return torch.arange(len(self))
-        by = self.pairs.words if order == "length" else self.pairs.video
-        return by.argsort(stable=True)
+        return (self.pairs.words if order == "length" else self.pairs.video).argsort(stable=True)

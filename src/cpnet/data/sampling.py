@@ -24,7 +24,8 @@ class Sampling(ABC):
     ``starts[b]``. Training passes a ``phase`` in [0, 1) for each pair, evaluation None. Real clips precede padding.
 
     Shape: rows (R, V), starts, counts, phase (B,) -> clips (B, T, V) in the type of the rows or in float32, 0 where
-    padded, and the number of real clips (B,) int64; all on the device of the rows
+    padded, on the device of the rows, and the number of real clips (B,) int64; all else is on the host, which computes
+    the indices without waiting for a GPU
 
     Raises:
         ConfigError: ``clips`` is below 1
@@ -61,14 +62,14 @@ class Pick(Sampling):
         self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Sample the clips of a batch; see ``Sampling``."""
-        i, size = torch.arange(self.clips, device=counts.device), counts[:, None]
+        i, size = torch.arange(self.clips), counts[:, None]
         # floor(x + 1/2) rounds; its 1/2 cancels the phase's lower bound of -1/2. Halves and integers are exact in
         # float64, so integer quotients are exact rows. If N < T, the stride is 1 and the phase has no effect.
         shift = torch.full_like(size, 0.5, dtype=torch.float64) if phase is None else phase.double()[:, None]
         stretched = (i + shift.clamp_max(LAST_PHASE)).mul_(size.clamp_min(self.clips).double())
         picked = stretched.div_(self.clips).long()
         place = torch.where(picked < size, starts[:, None] + picked, len(rows) - 1)
-        clips = rows.index_select(0, place.flatten()).view(*place.shape, -1)
+        clips = rows.index_select(0, copy_to(place.flatten(), rows.device)).view(*place.shape, -1)
         return clips, counts.clamp_max(self.clips)
 
 
@@ -89,7 +90,7 @@ class MeanPool(Sampling):
         self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Sample the clips of a batch; see ``Sampling``."""
-        edges, size = torch.arange(self.clips + 1, device=counts.device), counts[:, None]
+        edges, size = torch.arange(self.clips + 1), counts[:, None]
         bounds = (2 * size * edges + self.clips - 1) // (2 * self.clips)
         # A clip no wider than a row has at most one row, and that row is the nearest.
         nearest = (2 * edges[:-1] + 1) * size // (2 * self.clips)
@@ -115,7 +116,7 @@ class Interpolate(Sampling):
         self, rows: Tensor, starts: Tensor, counts: Tensor, *, phase: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Sample the clips of a batch; see ``Sampling``."""
-        i, last = torch.arange(self.clips, device=counts.device), (counts - 1)[:, None]
+        i, last = torch.arange(self.clips), (counts - 1)[:, None]
         place = ((2 * i + 1) * counts[:, None] / (2 * self.clips) - 0.5).clamp_min(0).minimum(last)
         lower = place.long()
         upper = torch.minimum(lower + 1, last)
@@ -130,11 +131,12 @@ def gather_between(rows: Tensor, lower: Tensor, upper: Tensor, weight: Tensor) -
     Shape: rows (R, V), lower and upper (B, T) int64, weight (B, T) float32 -> (B, T, V) float32
     """
     out = rows.new_empty(*lower.shape, rows.shape[1], dtype=torch.float32)
-    flat, lower, upper, weight = out.view(-1, rows.shape[1]), lower.flatten(), upper.flatten(), weight.view(-1, 1)
+    flat = out.view(-1, rows.shape[1])
+    lower, upper, weight = (copy_to(each.flatten(), rows.device) for each in (lower, upper, weight))
     for part in _blocks(len(flat), rows, per_clip=2):
         below, above = rows.index_select(0, lower[part]).float(), rows.index_select(0, upper[part]).float()
         # In this form, two equal rows return exactly their value.
-        torch.add(below, above.sub_(below).mul_(weight[part]), out=flat[part])
+        torch.add(below, above.sub_(below).mul_(weight[part, None]), out=flat[part])
     return out
 
 
@@ -147,13 +149,19 @@ def gather_means(rows: Tensor, first: Tensor, sizes: Tensor) -> Tensor:
     flat, first, sizes = out.view(-1, rows.shape[1]), first.flatten(), sizes.flatten()
     ends = sizes.cumsum(0)
     offsets = ends - sizes
-    count = torch.arange(int(ends[-1]), device=rows.device)
+    count = torch.arange(int(ends[-1]))
     places = count + (first - offsets).repeat_interleave(sizes)
     for part in _blocks(len(flat), rows, per_clip=-(-len(places) // len(flat))):
         begin, end = int(offsets[part.start]), int(ends[part][-1])
-        chunk = rows.index_select(0, places[begin:end]).float()
-        flat[part] = functional.embedding_bag(count[: end - begin], chunk, offsets[part] - begin, mode="mean")
+        chunk = rows.index_select(0, copy_to(places[begin:end], rows.device)).float()
+        of_chunk, starts = copy_to(count[: end - begin], rows.device), copy_to(offsets[part] - begin, rows.device)
+        flat[part] = functional.embedding_bag(of_chunk, chunk, starts, mode="mean")
     return out
+
+
+def copy_to(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor to a device without waiting for it, which takes page-locked memory."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _blocks(clips: int, rows: Tensor, *, per_clip: int) -> Iterator[slice]:

@@ -25,6 +25,7 @@ from cpnet.launch import messages, processes
 from cpnet.launch.help import help_text
 from cpnet.launch.links import check_links
 from cpnet.terminal import PrintableRecord, brief, printable
+from cpnet.training import threads
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
         warnings.filterwarnings("ignore", message=message)
     logging.setLogRecordFactory(PrintableRecord)
     processes.die_with_parent()
+    if not {"--multirun", "-m"} & set(sys.argv[1:]):  # jobs choose for themselves, maybe elsewhere
+        threads.choose()
     register_schemas()
     main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)
     with processes.exit_cleanly():

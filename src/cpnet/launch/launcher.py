@@ -26,6 +26,7 @@ from cpnet.errors import ConfigError
 from cpnet.launch.processes import ERROR_FILE, exit_reason, reported_failure
 from cpnet.launch.sweep import Job, command_line, job_names, summary, write_jobs
 from cpnet.runs.locks import locked
+from cpnet.training.threads import JOBS
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +115,7 @@ class ProcessLauncher(Launcher):
         log_path = job.folder / "output.log" if self.n_jobs > 1 else Path(os.devnull)
         with tempfile.TemporaryDirectory() as place, log_path.open("ab") as log_file:
             report = Path(place) / "error.json"
-            environment = os.environ | {ERROR_FILE: str(report)}
-            if self.n_jobs > 1:
-                environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // self.n_jobs)))
+            environment = os.environ | {ERROR_FILE: str(report), JOBS: str(self.n_jobs)}
             overrides = [*job.overrides, f"run_name={quoted(job.name)}"]
             overrides += ["resume=true"] if self.config.sweep.resume else []
             line = command_line(self.config.hydra, self.config.hydra.job.name, overrides, job.folder)

@@ -94,8 +94,8 @@ def run_ranks(line: Sequence[str], count: int) -> None:
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # _reason reports failures
     os.environ["TORCHELASTIC_SIGNALS_TO_HANDLE"] = ",".join(each.name for each in FORWARDED)
     # The job name tells Lightning that SLURM did not start these processes.
-    shared = {PARENT: str(os.getpid()), "WORLD_SIZE": str(count), "SLURM_JOB_NAME": "interactive"}
-    shared |= {"MASTER_PORT": str(get_free_port())}  # type: ignore[no-untyped-call]
+    shared = {PARENT: str(os.getpid()), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    shared |= {"SLURM_JOB_NAME": "interactive", "MASTER_PORT": str(get_free_port())}  # type: ignore[no-untyped-call]
     handlers = {number: signal.getsignal(number) for number in FORWARDED}  # torch replaces them
     with tempfile.TemporaryDirectory() as errors:
         try:

@@ -19,7 +19,9 @@ from cpnet.launch.signals import Signals
 from cpnet.options import MetricsOptions
 from cpnet.runs.checkpoint import provenance
 from cpnet.runs.folder import METRICS
+from cpnet.training import threads
 from cpnet.training.callbacks.epoch_lines import EpochLines
+from cpnet.training.callbacks.fewer_threads import FewerThreads
 from cpnet.training.callbacks.metrics_csv import MetricsCSV
 from cpnet.training.callbacks.recovery import Recovery
 from cpnet.training.callbacks.resume import ExactResume
@@ -82,7 +84,7 @@ def make_trainer(
     loggers: Sequence[Logger] = (),
     **arguments: Any,
 ) -> Trainer:
-    """Build the trainer of ``cfg.trainer``; add the callbacks that compile the model and show a progress bar.
+    """Build the trainer of ``cfg.trainer``; add the callbacks that compile, show progress and adapt to load.
 
     ``batch_size`` is the number of pairs of a batch on each process.
 
@@ -94,13 +96,15 @@ def make_trainer(
     with open_dict(node):
         compiling, cache = str(node.pop("compile")).lower(), Path(node.pop("compile_cache"))
         effective = node.pop("effective_batch_size", None)
-    if compiling == "auto" and node.get("deterministic"):  # auto depends on timing
-        compiling = "false"
     node.enable_progress_bar = node.get("enable_progress_bar", True) and sys.stdout.isatty()
-    bars = [TQDMProgressBar(refresh_rate=REFRESH_BATCHES)] if node.enable_progress_bar else []
+    added: list[Callback] = [Compilation(compiling, cache=cache)]
+    if node.enable_progress_bar:
+        added.append(TQDMProgressBar(refresh_rate=REFRESH_BATCHES))
+    if not (node.get("deterministic") or threads.is_fixed()):
+        added.append(FewerThreads())
     trainer: Trainer = instantiate(
         node,
-        callbacks=[*callbacks, Compilation(compiling, cache=cache), *bars],
+        callbacks=[*callbacks, *added],
         logger=list(loggers) or False,
         plugins=[CheckpointFiles()],
         **arguments,

@@ -7,12 +7,15 @@ import logging
 import os
 import platform
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import nn
+from torch.utils.benchmark import Timer
+from torch.utils.flop_counter import FlopCounterMode
 
 from cpnet.errors import ConfigError
 from cpnet.training.cpu_forms import fuse
@@ -20,8 +23,10 @@ from cpnet.training.cpu_forms import fuse
 log = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
-PACE_BATCHES = 8  # batches that measure the pace of a run, after a first one that sets up buffers
-WORTH_SECONDS = 300.0  # of training left; compiling takes one or two minutes on a CPU
+AUTO_DEVICES = ("cuda",)
+PEAK_FLOPS = 1e15  # a second; training steps of this size reach it on no GPU (peak of an H100 in bfloat16: 9.9e14)
+LAUNCH_SECONDS = 1e-3  # a batch; Python takes longer to launch the operations of a step
+WORTH_SECONDS = 180 / 0.1  # compiling for a GPU takes up to 180 s and saves at least a tenth of the steps' time
 
 
 def prepare_process() -> None:
@@ -39,11 +44,11 @@ def prepare_process() -> None:
 
 
 class Compilation(Callback):
-    """Compile the model of a run with ``torch.compile``.
+    """Compile the training steps of a run with ``torch.compile``, and log the cost; evaluation is never compiled.
 
     Args:
-        when: ``true``, ``false`` or ``auto``, which compiles if the first batches show that more than five minutes of
-            training are left. ``auto`` depends on a clock: with ``trainer.deterministic=true`` it means ``false``
+        when: ``true``, ``false`` or ``auto``, which compiles on NVIDIA GPUs if a lower bound of the training time is
+            above ``WORTH_SECONDS``. It follows from the configuration: all processes and resumed runs decide the same
         cache: folder of compiled code, which later runs reuse
 
     Raises:
@@ -55,84 +60,82 @@ class Compilation(Callback):
             raise ConfigError(f"trainer.compile must be true, false or auto; got {when!r}")
         self.when, self.cache = when, cache
         self.compiled = False
-        self.decided: bool | None = None  # for auto; None until the pace is measured
-        self.began = 0.0
-        self.batches = 0
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the decision, so that a resumed run computes in the same way."""
-        return {"decided": self.decided}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the decision."""
-        self.decided = state_dict["decided"]
-
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compile if configured, or if the run was compiled before its interruption."""
-        self._compile_if_configured(trainer, pl_module)
-        if self.when == "auto" and self.decided and not missing(trainer.strategy.root_device):
-            log.info("compiling the model, as before the interruption; this takes minutes")
-            self._compile(pl_module, trainer.strategy.root_device)
-
-    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Compile if configured."""
-        self._compile_if_configured(trainer, pl_module)
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Decide by the pace of the first batches; all processes of a run make the same decision."""
-        if self.when != "auto" or self.decided is not None:
-            return
-        if self.batches == 0:
-            self.began = time.perf_counter()
-        self.batches += 1
-        if self.batches <= PACE_BATCHES:
-            return
-        left = seconds_left(
-            (time.perf_counter() - self.began) / PACE_BATCHES,
-            batches=int(trainer.num_training_batches),
-            epochs=trainer.max_epochs or 1,
-            current_epoch=trainer.current_epoch,
-            batch=batch_idx,
-        )
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Compile if configured, or if it is worth it; weights, buffers and random numbers of the run stay the same."""
         device = trainer.strategy.root_device
-        worth = left > WORTH_SECONDS and not missing(device)
-        self.decided = trainer.strategy.reduce_boolean_decision(worth, all=True)
-        if self.decided:
-            log.info(
-                "compiling the model, which takes minutes: %.0f min of training are left; "
-                "disable with trainer.compile=false",
-                left / 60,
-            )
-            self._compile(pl_module, device)
+        automatic = self.when == "auto" and device.type in AUTO_DEVICES
+        if self.when != "true" and not automatic:
+            return
+        if lacking := missing(device):
+            if automatic:
+                return
+            raise ConfigError(f"trainer.compile=true: {lacking}, or set trainer.compile=false")
+        buffers = {name: each.clone() for name, each in pl_module.named_buffers()}
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            run = first_pass(trainer, pl_module)
+            if not automatic or is_worth(trainer, run):
+                self._compile(pl_module, run)
+        pl_module.load_state_dict(buffers, strict=False)
 
-    def _compile_if_configured(self, trainer: Trainer, module: LightningModule) -> None:
-        if self.when == "true" and not self.compiled:
-            device = trainer.strategy.root_device
-            if lacking := missing(device):
-                raise ConfigError(f"trainer.compile=true: {lacking}, or set trainer.compile=false")
-            self._compile(module, device)
-
-    def _compile(self, module: LightningModule, device: torch.device) -> None:
-        assert isinstance(module.model, nn.Module)
+    def _compile(self, module: LightningModule, run: Callable[[], object]) -> None:
+        """Compile the model, and log what it costs and saves."""
         from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
         key = "TORCHINDUCTOR_CACHE_DIR"
         if os.environ.get(key) in (None, default_cache_dir()):  # torch sets the default by itself
             os.environ[key] = str(self.cache.absolute())
-        compile_model(module.model, device)
-        self.compiled = True
+        log.info("compiling the model, which takes minutes; disable with trainer.compile=false")
+        timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
+        plain = timer.timeit(3).mean
+        compile_model(module.model, module.device)  # type: ignore[arg-type]
+        self.compiled, began = True, time.perf_counter()
+        run()
+        cost, saved = time.perf_counter() - began, plain - timer.timeit(3).mean
+        message = "compiled in %.0f s, which saves %.1f of the %.1f ms of a forward and a backward pass"
+        log.info(message, cost, 1e3 * saved, 1e3 * plain)
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Switch to the plain model: compiling it for evaluation takes longer than it saves."""
+        if self.compiled:
+            torch.compiler.set_stance("force_eager")
+            fuse(pl_module, undo=True)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule, exception: Any = None) -> None:
+        """Switch back to the compiled model."""
+        if self.compiled:
+            torch.compiler.set_stance("default")
+            if pl_module.device.type == "cpu":
+                fuse(pl_module)
+
+    on_test_start = on_validation_start
+    on_test_end = on_exception = on_validation_end
 
 
-def seconds_left(pace: float, *, batches: int, epochs: int, current_epoch: int, batch: int) -> float:
-    """Return the remaining seconds of training after a batch of an epoch, at ``pace`` seconds per batch."""
-    return pace * (batches * (epochs - current_epoch) - batch - 1)
+def first_pass(trainer: Trainer, module: LightningModule) -> Callable[[], object]:
+    """Return a forward and a backward pass of the split's first pairs, which leaves the gradients of the run alone."""
+    loader: Any = trainer.train_dataloader
+    batch = trainer.strategy.batch_to_device(loader.dataset[range(min(loader.batch_size, len(loader.dataset)))])
+    parameters = [each for each in module.parameters() if each.requires_grad]
+
+    def run() -> object:
+        with trainer.precision_plugin.train_step_context():
+            loss = module.loss(module(batch), batch)["loss"]  # type: ignore[operator]
+        return torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    return run
 
 
-def is_compiled(trainer: Trainer) -> bool:
-    """Return whether the model of a run was compiled."""
-    return any(isinstance(callback, Compilation) and callback.compiled for callback in trainer.callbacks)  # type: ignore[attr-defined]
+def is_worth(trainer: Trainer, run: Callable[[], object]) -> bool:
+    """Return whether training takes long enough to compile, by the FLOPs of one pass."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    batches = int(trainer.estimated_stepping_batches) * trainer.accumulate_grad_batches
+    least = batches * (counter.get_total_flops() / PEAK_FLOPS + LAUNCH_SECONDS)
+    worth = bool(least > WORTH_SECONDS)
+    chosen = "compiles" if worth else "does not compile"
+    log.info("training takes %.1f min or more on one GPU: trainer.compile=auto %s", least / 60, chosen)
+    return worth
 
 
 def compile_model(model: nn.Module, device: torch.device) -> None:
@@ -140,8 +143,8 @@ def compile_model(model: nn.Module, device: torch.device) -> None:
 
     A model may yield the parts to compile separately in a method ``compiled_parts``.
     """
-    # Video, query, training, evaluation and each width in this process need their own compilation of a part.
-    torch._dynamo.config.recompile_limit = 64
+    torch._dynamo.config.recompile_limit = 64  # all parts of a process, in each mode, count together
+    torch.fx.experimental._config.use_duck_shape = False  # a batch with B = T would be compiled for B = T alone
     options: dict[str, Any] = {}
     if device.type == "cpu":
         fuse(model)

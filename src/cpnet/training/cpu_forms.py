@@ -13,14 +13,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpnet.models.cpnet.encoder import ConvBlock
+from cpnet.models.cpnet.pyramid import ContextAwareModule, DownSampling
 from cpnet.models.layers.convolution import DepthwiseConv1d
 from cpnet.models.layers.dropout import Dropout
 
 
-def fuse(model: nn.Module) -> None:
-    """Change the class of every layer that has a faster form, in place: parameters and their names stay."""
+def fuse(model: nn.Module, *, undo: bool = False) -> None:
+    """Change the class of every layer that has a faster form, or back, in place: parameters and their names stay."""
+    forms = {form: layer for layer, form in FORMS.items()} if undo else FORMS
     for module in model.modules():
-        module.__class__ = FORMS.get(type(module), type(module))
+        module.__class__ = forms.get(type(module), type(module))
 
 
 class FusedReLU(nn.ReLU):
@@ -46,11 +48,16 @@ class FusedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map the channels."""
-        product = F.linear(x, self.weight)
-        if self.bias is None:
-            return product
-        added: Tensor = _AddBias.apply(product, self.bias.to(product.dtype))  # type: ignore[no-untyped-call]
-        return added
+        return fused_linear(x, self.weight, self.bias)
+
+
+def fused_linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Compute ``F.linear`` as :class:`FusedLinear` does."""
+    product = F.linear(x, weight)
+    if bias is None:
+        return product
+    added: Tensor = _AddBias.apply(product, bias.to(product.dtype))  # type: ignore[no-untyped-call]
+    return added
 
 
 class _AddBias(torch.autograd.Function):
@@ -133,6 +140,23 @@ class FusedConvBlock(ConvBlock):
         return super().forward(x, mask).clone()
 
 
+class FusedContextAwareModule(ContextAwareModule):
+    """CAM whose joint projection is a :func:`fused_linear`."""
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Compute a linear map."""
+        return fused_linear(x, weight, bias)
+
+
+class FusedDownSampling(DownSampling):
+    """Pooling of finite numbers without bools."""
+
+    def larger(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compute the maximum; if both are equal, the gradient is that of ``a`` alone."""
+        greater = (b - a).detach().sign().clamp_min(0)
+        return a * (1 - greater) + b * greater
+
+
 FORMS: dict[type[nn.Module], type[nn.Module]] = {
     nn.ReLU: FusedReLU,
     nn.LayerNorm: FusedLayerNorm,
@@ -140,4 +164,6 @@ FORMS: dict[type[nn.Module], type[nn.Module]] = {
     Dropout: FusedDropout,
     DepthwiseConv1d: FusedDepthwiseConv1d,
     ConvBlock: FusedConvBlock,
+    ContextAwareModule: FusedContextAwareModule,
+    DownSampling: FusedDownSampling,
 }

@@ -25,7 +25,7 @@ from cpnet.runs.environment import device_name, git_commit, package_versions
 from cpnet.runs.results import Results, Trivial, Validation
 from cpnet.terminal import printable
 from cpnet.training.callbacks.predictions import PredictionWriter
-from cpnet.training.compilation import is_compiled
+from cpnet.training.compilation import Compilation
 from cpnet.training.instantiate import containers
 from cpnet.training.module import GroundingModule
 
@@ -85,7 +85,7 @@ def measure(
         init_from=cfg.get("init_from"),
         seed=cfg.seed,
         precision=cfg.trainer.precision,
-        compiled=is_compiled(trainer),
+        compiled=any(each.compiled for each in trainer.callbacks if isinstance(each, Compilation)),  # type: ignore[attr-defined]
         seconds={stage: round(each, 2) for stage, each in seconds.items()},
         versions=package_versions(),
         device=device_name(),

@@ -31,7 +31,7 @@ NOT_FINITE = (  # advice of error messages
 
 
 class Prediction(NamedTuple):
-    """Predictions for a batch, on the CPU.
+    """Predictions of one process for a split, on the CPU.
 
     Shape: indices (B,), ranked_sec (B, N, 2) float64 in seconds, iou (B,) of the first prediction; NaN without windows
     """
@@ -80,7 +80,8 @@ class GroundingModule(LightningModule):
         self.means = {split: EpochMeans() for split in ("train", "val", "test")}
         self.provenance = dict(provenance or {})
         self._waiting: list[tuple[Mapping[str, Tensor], int]] = []  # losses of the current step's batches
-        self._non_finite: list[int] = []  # positions of the pairs whose predictions are not finite
+        self._evaluated: list[tuple[Tensor, ...]] = []  # what ``_measure`` takes of each batch of a split
+        self.prediction: Prediction | None = None  # of the last test; None if this process had no pair
         self.skipped = 0  # steps whose gradients were not finite
         self.skipped_in_a_row = 0
         self.missed = 0  # pairs of the tested split that have no prediction, because their videos have no features
@@ -112,17 +113,13 @@ class GroundingModule(LightningModule):
         assert self.loss is not None
         output = self(batch)
         self.means["val"].add(self.loss(output, batch), weight=len(batch))
-        self._measure("val", output, batch)
+        self._keep(output, batch)
 
-    def test_step(self, batch: GroundingBatch, batch_idx: int) -> Prediction | None:  # type: ignore[override]
-        """Measure a batch of the test split and return the predictions; None for an empty batch."""
+    def test_step(self, batch: GroundingBatch, batch_idx: int) -> None:
+        """Predict a batch of the test split. It may be empty, see ``ShardSampler``."""
         self.scored = batch.windows.shape[1] > 0
-        if not len(batch):
-            return None
-        ranked_sec = self._measure("test", self(batch), batch)
-        windows_sec = batch.windows_sec.cpu()
-        iou = best_iou(ranked_sec, windows_sec) if self.scored else ranked_sec.new_full((len(batch),), torch.nan)
-        return Prediction(indices=batch.index.cpu(), ranked_sec=ranked_sec, iou=iou)
+        if len(batch):
+            self._keep(self(batch), batch)
 
     def on_train_epoch_end(self) -> None:
         """Log the means over the epoch and the number of skipped steps of the run."""
@@ -131,12 +128,12 @@ class GroundingModule(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Check that all predictions are finite; log the means over the split and the metrics."""
-        self._check_finite("val")
+        self._measure("val")
         self._log("val")
 
     def on_test_epoch_end(self) -> None:
         """As for validation; missed pairs score 0, and a split without true windows has no metrics."""
-        self._check_finite("test")
+        self.prediction = self._measure("test")
         if self.trainer.is_global_zero:
             for metric in self.metrics["test"].values():  # type: ignore[operator]
                 metric.add_missed(self.missed)
@@ -187,18 +184,25 @@ class GroundingModule(LightningModule):
         """Restore the number of skipped steps."""
         self.skipped, self.skipped_in_a_row = checkpoint["skipped"]
 
-    def _measure(self, split: str, output: GroundingOutput, batch: GroundingBatch) -> Tensor:
-        """Update the metrics and return the ranked predictions in seconds, (B, N, 2)."""
-        ranked, span = output.ranked.cpu(), output.span.cpu()  # float64 is for the host: Apple's MPS has none
-        if not (finite := ranked.isfinite().flatten(1).all(dim=1)).all():
-            self._non_finite += batch.index.cpu()[~finite].tolist()
-        duration_sec, windows_sec = batch.duration_sec.cpu(), batch.windows_sec.cpu()
-        ranked_sec = ranked.double() * duration_sec[:, None, None]
+    def _keep(self, output: GroundingOutput, batch: GroundingBatch) -> None:
+        """Keep what the metrics need of a batch, on its device: each transfer to the host waits for a GPU."""
+        self._evaluated.append((batch.index, output.ranked, output.span, batch.windows_sec, batch.duration_sec))
+
+    def _measure(self, split: str) -> Prediction | None:
+        """Check the predictions of all batches, and update the metrics; all processes call this together."""
+        kept, self._evaluated = self._evaluated, []
+        if not kept:
+            self._check_finite(split, [])
+            return None
+        index, ranked, span, windows_sec, duration_sec = (torch.cat(each).cpu() for each in zip(*kept, strict=True))
+        self._check_finite(split, index[~ranked.isfinite().flatten(1).all(dim=1)].tolist())
+        ranked_sec = ranked.double() * duration_sec[:, None, None]  # float64 on the host: Apple's MPS has none
+        self.means[split].add({"reversed": 100 * float((span[:, 0] > span[:, 1]).double().mean())}, weight=len(index))
+        iou = torch.full_like(duration_sec, torch.nan)
         if windows_sec.shape[1]:
             self.metrics[split].update(ranked_sec, windows_sec, duration_sec)  # type: ignore[operator]
-        reversed_share = 100 * float((span[:, 0] > span[:, 1]).double().mean())
-        self.means[split].add({"reversed": reversed_share}, weight=len(batch))
-        return ranked_sec
+            iou = best_iou(ranked_sec, windows_sec)
+        return Prediction(indices=index, ranked_sec=ranked_sec, iou=iou)
 
     def _log(self, split: str) -> None:
         for name, mean in self.means[split].compute().items():
@@ -209,9 +213,8 @@ class GroundingModule(LightningModule):
             self.log_dict(self.metrics[split].compute(), batch_size=1)  # type: ignore[operator]
             self.metrics[split].reset()  # type: ignore[operator]
 
-    def _check_finite(self, split: str) -> None:
-        """Raise a ``DataError`` if a prediction of the split is not finite; all processes call this together."""
-        own, self._non_finite = self._non_finite, []
+    def _check_finite(self, split: str, own: list[int]) -> None:
+        """Raise a ``DataError`` if a process has pairs whose predictions are not finite."""
         if indices := sorted(chain.from_iterable(gather(own))):
             loader = self.trainer.val_dataloaders if split == "val" else self.trainer.test_dataloaders
             moments = loader.dataset.moments  # type: ignore[union-attr]

@@ -20,6 +20,7 @@ from cpnet.runs import folder as files
 from cpnet.runs import predictions
 from cpnet.runs.checkpoint import load_checkpoint
 from cpnet.runs.results import Validation
+from cpnet.training import threads
 from cpnet.training.build import build_callbacks, make_trainer, training_module
 from cpnet.training.build_data import build_datamodule
 from cpnet.training.callbacks.predictions import PredictionWriter
@@ -77,6 +78,7 @@ def prepare_run(cfg: DictConfig) -> None:
     Raises:
         ConfigError: the precision or the seed is invalid
     """
+    threads.log_choice()
     prepare_process()
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     with config_errors("seed"):

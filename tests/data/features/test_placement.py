@@ -53,8 +53,8 @@ def packed(folder: Path, dtype: Precision = "float16") -> PackedFeatures:
     return PackedFeatures(path=folder / "store")
 
 
-def loaded(source: FeatureSource, progress: Progress = silent) -> PlacedFeatures:
-    return place_features(source, VIDEOS, placement="memory", progress=progress)
+def loaded(source: FeatureSource, progress: Progress = silent, placement: str = "memory") -> PlacedFeatures:
+    return place_features(source, VIDEOS, placement=placement, progress=progress)
 
 
 def on_disk(source: FeatureSource) -> PlacedFeatures:
@@ -135,24 +135,27 @@ def test_pack_that_changes_between_counting_and_reading_is_an_error(tmp_path: Pa
         loaded(source, change)
 
 
-def test_table_moves_to_the_device_of_the_videos_and_stays_there(tmp_path: Path) -> None:
-    features = loaded(write(tmp_path / "pack"))
-    first, second = features.fetch(torch.tensor([0])), features.fetch(torch.tensor([3, 3]))
+@pytest.mark.parametrize(("placement", "device"), [("memory", "cpu"), ("device", "meta")])
+def test_table_moves_to_the_device_once_if_it_is_placed_there(tmp_path: Path, placement: str, device: str) -> None:
+    features = loaded(write(tmp_path / "pack"), placement=placement)
+    before = features.fetch(torch.tensor([1, 2]))
+    features.to("meta")  # the only other device of every machine
+    first, second = features.fetch(torch.tensor([0])), features.fetch(torch.tensor([1, 2]))
     assert first.table is second.table
-    moved = features.fetch(torch.tensor([1, 2], device="meta"))  # the only other device of every machine
-    assert {tensor.device.type for tensor in (moved.table, moved.starts, moved.counts)} == {"meta"}
-    assert moved.table.shape == first.table.shape
+    assert (second.table.device.type, second.table.shape) == (device, before.table.shape)
+    assert torch.equal(second.starts, before.starts)
+    assert torch.equal(second.counts, before.counts)
 
 
 def test_table_that_does_not_fit_on_the_device_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    features = loaded(write(tmp_path / "pack.hdf5"))
+    features = loaded(write(tmp_path / "pack.hdf5"), placement="device")
 
     def full(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(torch.Tensor, "to", full)
     with pytest.raises(DataError, match=r"features do not fit on meta; set dataset\.features\.placement=memory"):
-        features.fetch(torch.tensor([0], device="meta"))
+        features.to("meta")
 
 
 # The choice
@@ -176,7 +179,6 @@ def test_features_are_placed_as_configured(tmp_path: Path, caplog: pytest.LogCap
         features = place_features(source, VIDEOS, placement=configured)
         delivered = configured == "disk" and source.layout != "packed"
         assert type(features) is (DeliveredFeatures if delivered else TableFeatures)
-        assert features.on_device == (configured == "device")
         check(features.fetch(torch.tensor([1, 0])), [1, 0])
     assert caplog.messages == [f"features: placement {configured} (dataset.features.placement)"] * 2
 

@@ -37,14 +37,14 @@ def assert_alone(batched: Tensor, expected: list[oracles.Array], tolerance: floa
 def test_sinusoids_are_the_formula(length: int, width: int) -> None:
     table = sinusoidal_positions(length, width)
     assert table.shape == (length, width)
-    np.testing.assert_allclose(table.numpy(), oracles.sinusoids(length, width), atol=1e-6)
+    np.testing.assert_allclose(table.cpu().numpy(), oracles.sinusoids(length, width), atol=1e-6)
 
 
 def test_sinusoids_serve_sequences_longer_than_their_table() -> None:
     positions = PositionalEncoding(6, kind="sinusoid", max_length=4)
     for length in (3, 9, 4):
         np.testing.assert_allclose(
-            positions(torch.zeros(2, length, 6))[1].numpy(), oracles.sinusoids(length, 6), atol=1e-6
+            positions(torch.zeros(2, length, 6))[1].cpu().numpy(), oracles.sinusoids(length, 6), atol=1e-6
         )
         assert positions.table.shape == (4, 6)  # equal in all processes, whatever the length of their inputs
     assert not positions.state_dict()

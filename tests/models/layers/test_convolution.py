@@ -21,7 +21,7 @@ CONVOLUTIONS = {
 
 @pytest.mark.parametrize(("convolution", "stride"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
 def test_convolution_is_the_loop(convolution: nn.Module, stride: int) -> None:
-    randomised(convolution)
+    randomised(convolution.to(torch.get_default_device()))
     x = [torch.randn(length, 3, dtype=torch.float64) for length in (1, 4, 7)]
     for more in (0, 3):
         answers = convolution(*padded(x, more=more))

@@ -19,17 +19,14 @@ MODULE = LightningModule()
 class Run:
     """State of a trainer, whose loops are simulated."""
 
-    def __init__(self, path: Path, *, first: bool = True) -> None:
+    def __init__(self, path: Path, *, first: bool = True, resumed: dict[str, Any] | None = None) -> None:
         self.file = MetricsCSV(path)
+        if resumed is not None:
+            self.file.load_state_dict(resumed)
         self.state = SimpleNamespace(
             current_epoch=0, global_step=0, callback_metrics={}, sanity_checking=False, is_global_zero=first
         )
         self.trainer = cast(Trainer, self.state)
-
-    def begin(self, state: dict[str, Any] | None = None) -> Run:
-        if state is not None:
-            self.file.load_state_dict(state)
-        return self
 
     def validate(self, value: float) -> None:
         self.state.callback_metrics["val/mIoU"] = torch.tensor(value, dtype=torch.float64)
@@ -55,7 +52,7 @@ FIRST, SECOND = "0,10,0.5,0.0,0.1\n", "1,20,0.5,1.0,1.1\n"
 
 def test_every_epoch_is_a_row(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    run = Run(path).begin()
+    run = Run(path)
     run.epoch(0)
     assert path.read_text() == HEADER + FIRST
     run.epoch(1)
@@ -69,11 +66,11 @@ def test_every_epoch_is_a_row(tmp_path: Path) -> None:
 
 def test_resumed_run_removes_rows_after_its_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    run = Run(path).begin()
+    run = Run(path)
     state = run.epoch(0)
     run.epoch(1)
     run.test()
-    again = Run(path).begin(state)
+    again = Run(path, resumed=state)
     again.epoch(1)
     assert path.read_text() == HEADER + FIRST + SECOND
 
@@ -81,23 +78,23 @@ def test_resumed_run_removes_rows_after_its_checkpoint(tmp_path: Path) -> None:
 def test_new_run_removes_all_rows(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
     path.write_text("epoch,step,val/mIoU\n7,70,9.0\n")
-    Run(path).begin().epoch(0)
+    Run(path).epoch(0)
     assert path.read_text() == HEADER + FIRST
 
 
 def test_resumed_run_keeps_validation_within_an_epoch(tmp_path: Path) -> None:
     path = tmp_path / "metrics.csv"
-    run = Run(path).begin()
+    run = Run(path)
     run.state.global_step = 5
     run.validate(3.0)
     state = run.file.state_dict()
     run.epoch(0)
-    Run(path).begin(state).epoch(0)
+    Run(path, resumed=state).epoch(0)
     assert path.read_text() == HEADER + "0,5,,,3.0\n" + FIRST
 
 
 def test_sanity_check_is_not_written(tmp_path: Path) -> None:
-    run = Run(tmp_path / "metrics.csv").begin()
+    run = Run(tmp_path / "metrics.csv")
     run.state.sanity_checking = True
     run.validate(3.0)
     run.state.sanity_checking = False
@@ -106,7 +103,7 @@ def test_sanity_check_is_not_written(tmp_path: Path) -> None:
 
 
 def test_numbers_are_written_with_all_digits(tmp_path: Path) -> None:
-    run = Run(tmp_path / "metrics.csv").begin()
+    run = Run(tmp_path / "metrics.csv")
     run.validate(100 / 3)
     run.file.on_train_epoch_end(run.trainer, MODULE)
     (row,) = csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines())
@@ -114,7 +111,7 @@ def test_numbers_are_written_with_all_digits(tmp_path: Path) -> None:
 
 
 def test_only_first_process_writes(tmp_path: Path) -> None:
-    run = Run(tmp_path / "metrics.csv", first=False).begin()
+    run = Run(tmp_path / "metrics.csv", first=False)
     assert run.epoch(0) == {"rows": 1, "row": {}}  # equal to the first process's
     assert list(tmp_path.iterdir()) == []
 
@@ -123,7 +120,7 @@ def test_rows_are_kept_while_disk_is_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "metrics.csv"
-    run = Run(path).begin()
+    run = Run(path)
     run.epoch(0)
 
     def full(*_: object) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import LightningModule
 
 from corpora import TEST, Table, process, ready, trainer, write_corpus
 from cpnet.data.datamodule import GroundingDataModule
@@ -36,12 +35,6 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def write(datamodule: GroundingDataModule, path: Path) -> None:
-    """Test the tiny model."""
-    writer = PredictionWriter(path, datamodule.dataset("test").moments)
-    trainer(callbacks=[writer]).test(module(), datamodule=datamodule, verbose=False)
-
-
 def test_every_pair_is_written_once_in_split_order(datamodule: GroundingDataModule, tmp_path: Path) -> None:
     writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
     run = trainer(callbacks=[writer])
@@ -59,35 +52,36 @@ def test_every_pair_is_written_once_in_split_order(datamodule: GroundingDataModu
 
 
 def test_raw_ground_truth_is_not_clipped(tmp_path: Path) -> None:
-    write(ready(write_corpus(tmp_path) | {"ground_truth": "raw"}), tmp_path / "predictions.jsonl")
-    assert rows(tmp_path / "predictions.jsonl")[1]["true"] == [[5.0, 12.5]]
+    datamodule = ready(write_corpus(tmp_path) | {"ground_truth": "raw"})
+    writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
+    trainer(callbacks=[writer]).test(module(), datamodule=datamodule, verbose=False)
+    assert rows(writer.path)[1]["true"] == [[5.0, 12.5]]
 
 
 def test_split_without_true_windows_gets_a_submission(tmp_path: Path) -> None:
     unknown = [replace(TEST[0], qid="7", numbered=True, windows_sec=()), replace(TEST[3], qid="8", windows_sec=())]
-    path = answered(tmp_path / "predictions.jsonl", unknown, [[1], [0]]).path
+    path = answered(tmp_path / "predictions.jsonl", unknown, [1, 0]).path
     assert [(row["true"], row["iou"]) for row in rows(path)] == [([], None)] * 2
     submitted = rows(tmp_path / "submission.jsonl")
     for row, qid, each, line in zip(rows(path), (7, "8"), unknown, submitted, strict=True):
         ranked = [[*row["predicted"][0], 1.0], [*row["predicted"][1], 0.5]]
         assert line == {"qid": qid, "query": each.query, "vid": each.video, "pred_relevant_windows": ranked}
-    answered(path, TEST[:2], [[0, 1]])
+    answered(path, TEST[:2], [0, 1])
     assert not (tmp_path / "submission.jsonl").exists()
 
 
 def answer(indices: Iterable[int]) -> Prediction:
-    """Return the output of a test step, with numbers that need all digits."""
+    """Return the predictions of a test, with numbers that need all digits."""
     index = torch.tensor([*indices])
     ranked_sec = torch.stack([index / 7, index / 3], dim=1).double()[:, None].repeat(1, 2, 1)
     return Prediction(indices=index, ranked_sec=ranked_sec, iou=1 / (index.double() + 3))
 
 
-def answered(path: Path, moments: Sequence[Moment], batches: Iterable[Iterable[int]]) -> PredictionWriter:
-    """Pass batches to the writer."""
-    writer, module = PredictionWriter(path, moments), LightningModule()
-    for number, batch in enumerate(batches):
-        writer.on_test_batch_end(process(0, 1), module, answer(batch), None, number)
-    writer.on_test_end(process(0, 1), module)
+def answered(path: Path, moments: Sequence[Moment], order: Iterable[int]) -> PredictionWriter:
+    """Pass predictions to the writer."""
+    writer, measured = PredictionWriter(path, moments), module()
+    measured.prediction = answer(order)
+    writer.on_test_end(process(0, 1), measured)
     return writer
 
 
@@ -109,17 +103,8 @@ def expected(moments: Sequence[Moment]) -> bytes:
     return "".join(rows).encode()
 
 
-@pytest.mark.parametrize(
-    "batches",
-    [
-        [range(7)],
-        [[number] for number in range(7)],
-        [[6, 0], [3], [5, 1, 2, 4]],
-    ],
-    ids=["one batch", "batches of one", "other order"],
-)
-def test_file_does_not_depend_on_batches(tmp_path: Path, batches: list[Iterable[int]]) -> None:
-    writer = answered(tmp_path / "predictions.jsonl", TEST, batches)
+def test_file_has_the_order_of_the_split(tmp_path: Path) -> None:
+    writer = answered(tmp_path / "predictions.jsonl", TEST, [6, 0, 3, 5, 1, 2, 4])
     assert writer.path.read_bytes() == expected(TEST)
     assert writer.written == 7
 
@@ -128,10 +113,9 @@ def test_file_does_not_depend_on_batches(tmp_path: Path, batches: list[Iterable[
 def test_pairs_are_converted_in_chunks(tmp_path: Path) -> None:
     pairs = 8_000
     moments = TEST[:1] * pairs
-    batches = [range(start, start + 100) for start in range(0, pairs, 100)]
     tracemalloc.start()
     try:
-        writer = answered(tmp_path / "predictions.jsonl", moments, reversed(batches))
+        writer = answered(tmp_path / "predictions.jsonl", moments, reversed(range(pairs)))
         assert tracemalloc.get_traced_memory()[1] < 100 * pairs  # bytes; lists need more than 400 per pair
     finally:
         tracemalloc.stop()

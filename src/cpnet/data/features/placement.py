@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 class VideoRows:
     """The rows of some videos within a table.
 
-    Shape: table (R, V), the last row 0; starts and counts (B,) int64: first row and number of rows of each video
+    Shape: table (R, V), the last row 0; on the host, first row and number of rows of each video, (B,) int64
     """
 
     table: Tensor
@@ -43,13 +43,10 @@ class VideoRows:
 
 
 class PlacedFeatures(ABC):
-    """The features of a corpus in any placement.
+    """The features of a corpus in any placement."""
 
-    Attributes:
-        on_device: whether batches are built on the device of the model
-    """
-
-    on_device = False
+    def to(self, device: torch.device | str) -> None:  # noqa: B027  # most placements have nothing to move
+        """Move the rows to the device of the model if they are placed there."""
 
     @abstractmethod
     def fetch(self, videos: Tensor) -> VideoRows:
@@ -88,24 +85,24 @@ class TableFeatures(PlacedFeatures):
         self.table, self.starts, self.counts = torch.from_numpy(table), starts, counts
         self.on_device = on_device
 
-    def fetch(self, videos: Tensor) -> VideoRows:
-        """See ``PlacedFeatures``. The table moves to the device of ``videos`` and stays there.
+    def to(self, device: torch.device | str) -> None:
+        """See ``PlacedFeatures``.
 
         Raises:
             DataError: the table does not fit on the device
         """
-        if videos.device != self.table.device:
+        if self.on_device and self.table.device != torch.device(device):
             try:
-                self.table, self.starts, self.counts = (
-                    tensor.to(videos.device) for tensor in (self.table, self.starts, self.counts)
-                )
+                self.table = self.table.to(device)
             except torch.OutOfMemoryError as error:
                 raise DataError(
-                    f"{self.table.nbytes / 1e9:.1f} GB of features do not fit on {videos.device}; set "
+                    f"{self.table.nbytes / 1e9:.1f} GB of features do not fit on {device}; set "
                     "dataset.features.placement=memory"
                 ) from error
-        starts, counts = self.starts.index_select(0, videos), self.counts.index_select(0, videos)
-        return VideoRows(table=self.table, starts=starts, counts=counts)
+
+    def fetch(self, videos: Tensor) -> VideoRows:
+        """See ``PlacedFeatures``."""
+        return VideoRows(table=self.table, starts=self.starts[videos], counts=self.counts[videos])
 
 
 def place_features(

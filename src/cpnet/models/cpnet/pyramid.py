@@ -103,7 +103,11 @@ class ContextAwareModule(nn.Module):
         """
         maps = [self.theta, self.phi, self.g, *([] if self.g_future is None else [self.g_future])]
         weight, bias = torch.cat([each.weight for each in maps]), torch.cat([each.bias for each in maps])
-        return F.linear(x, weight, bias).chunk(len(maps), dim=2)
+        return self.linear(x, weight, bias).chunk(len(maps), dim=2)
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Compute ``x W^T + b``; apart, because a compiled model has a faster form."""
+        return F.linear(x, weight, bias)
 
     def correlation(self, theta: Tensor, phi: Tensor, mask: Tensor) -> Tensor:
         """Compute R rows of ``M``: the softmax of each row of ``theta(x) phi(x)^T`` (CPNet, Eq. 5-6).
@@ -150,16 +154,20 @@ class DownSampling(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Halve the steps and their mask; a coarse step is real if one of its two steps is."""
         odd = x.shape[1] % 2
-        pair_mask = F.pad(mask, (0, odd)).reshape(len(x), -1, 2)  # (B, T/2, 2)
+        pair_mask = F.pad(mask, (0, odd)).reshape(x.shape[0], -1, 2)  # (B, T/2, 2)
         coarse_mask = pair_mask.any(dim=2)
         if self.convolution is not None:
             return self.convolution(x, mask), coarse_mask
-        pairs = F.pad(x, (0, 0, 0, odd)).reshape(len(x), -1, 2, x.shape[2])  # (B, T/2, 2, D)
+        pairs = F.pad(x, (0, 0, 0, odd)).reshape(x.shape[0], -1, 2, x.shape[2])  # (B, T/2, 2, D)
         if self.kind == "max":
             pairs = mask_logits(pairs, pair_mask.unsqueeze(-1))
-            return zero_padding(torch.maximum(pairs[:, :, 0], pairs[:, :, 1]), coarse_mask), coarse_mask
+            return zero_padding(self.larger(pairs[:, :, 0], pairs[:, :, 1]), coarse_mask), coarse_mask
         weight = pair_mask.unsqueeze(-1).to(x.dtype)
         return (pairs * weight).sum(dim=2) / weight.sum(dim=2).clamp_min(1), coarse_mask
+
+    def larger(self, a: Tensor, b: Tensor) -> Tensor:
+        """Compute the maximum; apart, because a compiled model has a faster form."""
+        return torch.maximum(a, b)
 
 
 class TopDown(nn.Module):
@@ -177,25 +185,20 @@ class TopDown(nn.Module):
     def forward(self, pyramid: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
         """Add the levels from the coarsest down, and join them."""
         *finer, top = pyramid
+        size, kind = pyramid[0].shape[1], self.kind
         joined = [self.top(top)]  # coarsest first
         for p, level in reversed(list(enumerate(finer))):
-            joined.append(level + self.spread(joined[-1], masks[p + 1], 1, level.shape[1]))  # Eq. (10)
+            coarser = upsample(joined[-1], masks[p + 1], factor=2, size=level.shape[1], kind=kind)
+            joined.append(level + coarser)  # Eq. (10)
         # A linear map of concatenated levels is a sum of maps. Each is cheaper at its level's own size.
         weights = self.join.weight.chunk(len(masks), dim=1)
         mapped = [F.linear(level, weight) for level, weight in zip(reversed(joined), weights, strict=True)]
-        spread = [self.spread(level, masks[p], p, masks[0].shape[1]) for p, level in enumerate(mapped)]
+        spread = [upsample(level, masks[p], factor=2**p, size=size, kind=kind) for p, level in enumerate(mapped)]
         return sum(spread[1:], spread[0]) + self.join.bias.to(spread[0].dtype)
-
-    def spread(self, x: Tensor, mask: Tensor, levels_down: int, size: int) -> Tensor:
-        """Compute UpSampling of Eq. 10 over one level or several.
-
-        Shape: x (B, T_p, D), mask (B, T_p) -> (B, size, D)
-        """
-        return upsample(x, mask, factor=2**levels_down, size=size, kind=self.kind)
 
 
 def upsample(x: Tensor, mask: Tensor, *, factor: int, size: int, kind: str) -> Tensor:
-    """Spread each coarse step over the ``factor`` finer steps that it covers, and cut to ``size`` steps.
+    """Spread each coarse step over the ``factor`` finer steps that it covers (Eq. 10), and cut to ``size`` steps.
 
     The factor does not depend on the sizes, so that padding never changes which coarse step a clip receives.
     ``nearest`` repeats each step; ``linear`` interpolates between the centres of steps and repeats the last real step

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -19,7 +17,8 @@ from cpnet.runs.predictions import (
     write_predictions,
     write_submission,
 )
-from cpnet.training.module import Prediction
+from cpnet.training.epoch_means import gather
+from cpnet.training.module import GroundingModule, Prediction
 
 CHUNK = 256  # pairs converted to Python objects at a time, which need ten times the memory of tensors
 
@@ -36,29 +35,13 @@ class PredictionWriter(Callback):
     def __init__(self, path: Path, moments: Sequence[Moment], *, missed: Sequence[Moment] = ()) -> None:
         self.path, self.moments, self.missed = path, moments, missed
         self.written = 0  # pairs of the last test, on the first process
-        self._predictions: list[Prediction] = []
-
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Keep the output of the test step, which is None for an empty batch."""
-        if outputs is not None:
-            self._predictions.append(outputs)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gather the predictions on the first process and write them."""
-        own, self._predictions = self._predictions, []
-        processes = [own] * trainer.world_size
-        if trainer.world_size > 1:
-            torch.distributed.gather_object(own, processes if trainer.is_global_zero else None)
+        """Gather the predictions; the first process writes them."""
+        assert isinstance(pl_module, GroundingModule)
+        predictions = [each for each in gather(pl_module.prediction) if each]
         if trainer.is_global_zero:
-            self.written = write_predictions(self.path, self._rows(list(chain.from_iterable(processes))))
+            self.written = write_predictions(self.path, self._rows(predictions))
             submission = self.path.with_name(SUBMISSION)
             submission.unlink(missing_ok=True)  # of an earlier test
             if not any(moment.windows_sec for moment in self.moments):

@@ -1,0 +1,108 @@
+"""Number of OpenMP threads, chosen before torch is imported. The user's setting wins."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+from cpnet.config.resolvers import under_slurm
+
+log = logging.getLogger(__name__)
+
+NUMBER = "OMP_NUM_THREADS"
+CHOSEN = "CPNET_THREADS"  # our number and its reason; tells child processes that the number is not the user's
+JOBS = "CPNET_JOBS"  # jobs that a sweep runs at a time
+
+
+def choose(root: Path = Path("/")) -> None:
+    """Set ``OMP_NUM_THREADS`` if torch's default, a thread per core, is too many. ``root`` has ``proc`` and ``sys``."""
+    ours = os.environ.pop(CHOSEN, "").partition(" ")[0]
+    if os.environ.get(NUMBER, ours) != ours:
+        return
+    os.environ.pop(NUMBER, None)
+    cores = physical_cores(root)
+    number, reason = share(cores, quota(root))
+    if number < cores:
+        os.environ |= {NUMBER: str(number), CHOSEN: f"{number} of {cores} cores: {reason}"}
+
+
+def log_choice() -> None:
+    """Log the number of threads if it is not torch's default."""
+    if chosen := os.environ.get(CHOSEN):
+        log.info("threads: %s; set %s to choose another number", chosen, NUMBER)
+
+
+def is_fixed() -> bool:
+    """Return whether the user has set the number of threads."""
+    return NUMBER in os.environ and CHOSEN not in os.environ
+
+
+def share(cores: int, quota: float) -> tuple[int, str]:
+    """Return the number of threads for one of the run's processes on this machine, and what limits it."""
+    available, reasons = float(cores), []
+    tasks = number_in("SLURM_NTASKS_PER_NODE", number_in("SLURM_TASKS_PER_NODE", 1)) if under_slurm() else 1
+    if tasks > 1:  # SLURM may or may not have restricted this task to its own cores
+        available = min(available, number_in("SLURM_CPUS_ON_NODE", cores) // tasks)
+        reasons.append(f"{tasks} SLURM tasks")
+    if quota < available:
+        available = quota
+        reasons.append(f"quota of {quota:.3g}")
+    for name, what in ((JOBS, "jobs at a time"), ("LOCAL_WORLD_SIZE", "processes")):
+        if (beside := number_in(name, 1)) > 1:
+            available /= beside
+            reasons.append(f"{beside} {what}")
+    return max(1, int(available)), ", ".join(reasons)
+
+
+def number_in(name: str, default: int) -> int:
+    """Return the first number of an environment variable, such as 4 of SLURM's ``4(x2),1``."""
+    found = re.match(r"[1-9][0-9]{0,6}", os.environ.get(name, ""))
+    return int(found[0]) if found else default
+
+
+def cpus() -> set[int]:
+    """Return the CPUs that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+
+
+def physical_cores(root: Path) -> int:
+    """Count the cores that this process may use; torch has one thread for all CPUs of a core."""
+    siblings = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    return len({_text(root / siblings.format(cpu)) or f"only {cpu}" for cpu in cpus()})
+
+
+def quota(root: Path) -> float:
+    """Return the number of cores that the cgroup of this process and its parents allow; infinity without a limit."""
+    quotas = [math.inf]
+    for cgroup in cgroups(root):
+        version_1 = [_text(cgroup / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+        with suppress(ValueError, ZeroDivisionError):  # "max", or no file
+            used, period = map(int, _text(cgroup / "cpu.max").split() or version_1)
+            quotas += [used / period] if used > 0 else []
+    return min(quotas)
+
+
+def cgroups(root: Path) -> Iterator[Path]:
+    """Yield the folders of this process's cgroup and its parents, in versions 1 and 2 of the interface."""
+    rows = [line.split(":", 2) for line in _text(root / "proc/self/cgroup").splitlines() if line.count(":") > 1]
+    paths = {name: path for _, controllers, path in rows for name in controllers.split(",")}  # version 2 has no name
+    for line in _text(root / "proc/self/mountinfo").splitlines():
+        mount, _, system = line.partition(" - ")
+        start, place = (*mount.split(" "), *[""] * 5)[3:5]
+        kind, options = system.split(" ")[0], system.split(" ")[-1].split(",")
+        path = PurePosixPath(paths.get("" if kind == "cgroup2" else "cpu", "/"))
+        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options):
+            within = path.relative_to(start) if path.is_relative_to(start) else PurePosixPath()
+            yield from (root / place.lstrip("/") / each for each in (within, *within.parents))
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return ""
