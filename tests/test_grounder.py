@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,6 +17,7 @@ from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.models import CPNet
+from cpnet.video.encode import EncodedVideo
 
 WORDS = Vocabulary(("", "<unk>", "door", "open"), torch.tensor([[0.0, 0], [0, 0], [1, 2], [3, 4]]))
 MODEL = {"_target_": "cpnet.models.CPNet", "video_dim": 3, "hidden_dim": 8, "pyramid_levels": 1, "max_length": 4}
@@ -51,12 +53,12 @@ def checkpoint(folder: Path, **changes: Any) -> Path:
 def test_several_sentences_are_grounded_in_one_video(tmp_path: Path) -> None:
     grounder = Grounder.from_checkpoint(checkpoint(tmp_path))
     features = torch.rand(9, 3)
-    spans = grounder.ground(features, 20.0, ["open the door", "door"])
+    spans = grounder.spans(features, 20.0, ["open the door", "door"])
     assert (spans.shape, spans.dtype) == ((2, 1, 2), torch.float64)
     assert ((spans >= 0) & (spans <= 20)).all()
     for sentence, expected in zip(("open the door", "door"), spans, strict=True):
-        torch.testing.assert_close(grounder.ground(features.numpy(), 20.0, sentence)[0], expected)
-    torch.testing.assert_close(grounder.ground(features, 40.0, ["door"])[0], 2 * spans[1])
+        torch.testing.assert_close(grounder.spans(features.numpy(), 20.0, [sentence])[0], expected)
+    torch.testing.assert_close(grounder.spans(features, 40.0, ["door"])[0], 2 * spans[1])
 
 
 def test_video_is_encoded_once_for_all_sentences(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,7 +70,7 @@ def test_video_is_encoded_once_for_all_sentences(tmp_path: Path, monkeypatch: py
         return original(model, batch, **options)
 
     monkeypatch.setattr(CPNet, "forward", forward)
-    Grounder.from_checkpoint(checkpoint(tmp_path)).ground(torch.rand(2, 3), 5.0, ["zyzzyva", "open door"])
+    Grounder.from_checkpoint(checkpoint(tmp_path)).spans(torch.rand(2, 3), 5.0, ["zyzzyva", "open door"])
     (batch,) = asked
     assert (len(batch.video), len(batch)) == (1, 2)
     assert batch.clip_mask.tolist() == [[True, True, False, False]] * 2
@@ -80,7 +82,7 @@ def test_video_is_encoded_once_for_all_sentences(tmp_path: Path, monkeypatch: py
 def test_blind_models_stay_blind(blind: str, tmp_path: Path) -> None:
     dataset = config()["dataset"] | {"blind": blind}
     grounder = Grounder.from_checkpoint(checkpoint(tmp_path, dataset=dataset))
-    spans = [grounder.ground(features, 10.0, ["door", "open"]) for features in (torch.zeros(4, 3), torch.rand(4, 3))]
+    spans = [grounder.spans(features, 10.0, ["door", "open"]) for features in (torch.zeros(4, 3), torch.rand(4, 3))]
     assert torch.equal(*spans) == (blind == "video")
     assert torch.equal(spans[0][0], spans[0][1]) == (blind == "query")
 
@@ -103,7 +105,7 @@ def test_malformed_input_is_refused(
     features: torch.Tensor, duration: float, sentences: list[str], message: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=message):
-        Grounder.from_checkpoint(checkpoint(tmp_path)).ground(features, duration, sentences)
+        Grounder.from_checkpoint(checkpoint(tmp_path)).spans(features, duration, sentences)
 
 
 def test_untrusted_targets_are_refused(tmp_path: Path) -> None:
@@ -128,8 +130,9 @@ def test_incomplete_config_is_refused(tmp_path: Path) -> None:
 def test_features_of_another_backbone_are_refused(tmp_path: Path) -> None:
     kind = Extractor(backbone="net", weights="0", preprocessing="", fps=2.0, window=1, stride=1, width=3)
     grounder = Grounder.from_checkpoint(checkpoint(tmp_path, extractor=kind))
-    features = torch.rand(9, 3)
-    expected = grounder.ground(features, 20.0, ["door"])
-    torch.testing.assert_close(grounder.ground(features, 20.0, ["door"], extractor=kind), expected)
-    with pytest.raises(DataError, match=r"(?s)features: the model was trained on rows of another kind.*backbone=net"):
-        grounder.ground(features, 20.0, ["door"], extractor=replace(kind, backbone="other"))
+    rows = np.random.default_rng(0).random((9, 3)).astype(np.float16)
+    video = EncodedVideo(rows=rows, duration_sec=20.0, extractor=kind)
+    (moment,) = grounder.ground(video, "door")
+    assert [moment.start_sec, moment.end_sec] == grounder.spans(rows, 20.0, ["door"])[0, 0].tolist()
+    with pytest.raises(DataError, match=r"(?s)video: the model was trained on rows of another kind.*backbone=net"):
+        grounder.ground(replace(video, extractor=replace(kind, backbone="other")), "door")

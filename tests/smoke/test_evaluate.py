@@ -130,8 +130,8 @@ def test_grounder_reproduces_predictions(place: Path) -> None:
     with h5py.File(place / "data/synthetic/features.hdf5", locking=False) as file:
         for video, asked in by_video.items():
             features, duration = file[video][()], asked[0].duration
-            together = grounder.ground(features, duration, [row.query for row in asked])
-            alone = [grounder.ground(features, duration, [row.query])[0] for row in asked]
+            together = grounder.spans(features, duration, [row.query for row in asked])
+            alone = [grounder.spans(features, duration, [row.query])[0] for row in asked]
             for row, first, second in zip(asked, together, alone, strict=True):
                 torch.testing.assert_close(first, torch.tensor(row.predicted, dtype=torch.float64), rtol=0, atol=1e-3)
                 torch.testing.assert_close(second, first, rtol=0, atol=1e-3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -60,6 +60,14 @@ class Backbone(ABC):
             stride=self.stride,
             width=self.width,
         )
+
+
+class JointBackbone(Backbone):
+    """A backbone that encodes sentences in the same space as frames: a row and its sentence have a high cosine."""
+
+    @abstractmethod
+    def encode_text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        """Encode sentences. Shape: N sentences -> (N, V)"""
 
 
 def read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
