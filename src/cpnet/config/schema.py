@@ -149,6 +149,17 @@ class ExportConfig:
     output: str = MISSING
 
 
+@dataclass
+class DemoConfig:
+    """Root keys of ``python -m cpnet.demo``."""
+
+    checkpoint: str | None = None
+    port: int = MISSING
+    top: int = MISSING
+    max_mb: float = MISSING
+    max_minutes: float = MISSING
+
+
 def register_schemas() -> None:
     """Register each schema as ``base_NAME``, which the yaml files include."""
     register_resolvers()
@@ -157,6 +168,7 @@ def register_schemas() -> None:
         (None, "train", TrainConfig),
         (None, "evaluate", EvaluateConfig),
         (None, "export", ExportConfig),
+        (None, "demo", DemoConfig),
         (None, "prepare", PrepareConfig),
         (None, "report", ReportConfig),
         (None, "dashboard", DashboardConfig),
