@@ -39,7 +39,7 @@ def test_moments_of_a_video_are_found_and_cut_out(served: Served, tmp_path: Path
 @pytest.mark.parametrize(
     ("status", "method", "path", "headers"),
     [
-        *[(200, "GET", path, {}) for path in ("/", "/page.js", "/style.css", "/about", "/examples/example_1801.mp4")],
+        *[(200, "GET", path, {}) for path in ("/", "/page.js", "/style.css", "/about", "/examples/example_1.mp4")],
         *[(404, "GET", path, {}) for path in ("/videos/unknown", "/nothing", "/../app.py", "/examples/../../a")],
         *[(405, method, "/videos", {}) for method in ("GET", "DELETE")],
         *[(403, "POST", "/videos", {"Sec-Fetch-Site": site}) for site in ("cross-site", "same-site", "none", "")],

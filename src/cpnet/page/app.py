@@ -160,9 +160,9 @@ def create_app(grounder: Grounder, model: str, *, top: int, max_bytes: int, max_
     page = Page(grounder, top, max_bytes, max_sec)
     folder, examples = Path(page.uploads.folder.name, "examples"), []
     folder.mkdir()
-    for seed in EXAMPLE_SEEDS:
+    for number, seed in enumerate(EXAMPLE_SEEDS, start=1):
         rng = np.random.default_rng(seed)
-        scene, path = rendered.draw_scene(EXAMPLE_SEC, rng), folder / f"example_{seed}.mp4"
+        scene, path = rendered.draw_scene(EXAMPLE_SEC, rng), folder / f"example_{number}.mp4"
         animation.encode(scene, path)
         sentences = [moment.query for moment in rendered.draw_moments(path.stem, scene, rng)]
         examples.append({"file": path.name, "sentences": sentences})

@@ -25,6 +25,7 @@ function say(text, share) {
 
 function complain(error) {
   say("");
+  $("error").scrollIntoView({ block: "nearest" });
   $("error").textContent = `${error.message[0].toUpperCase()}${error.message.slice(1)}${/[.?!]$/.test(error.message) ? "" : "."}`;
 }
 
