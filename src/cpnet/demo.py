@@ -6,6 +6,7 @@ Serves 127.0.0.1 alone. No request leaves the machine.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from contextlib import suppress
 from importlib.util import find_spec
@@ -34,7 +35,8 @@ def main(cfg: DictConfig) -> None:
     try:
         listener = socket.create_server(("127.0.0.1", cfg.port))
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"port={cfg.port}: {error}; choose another one; port=0 takes a free one") from error
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"port={cfg.port}: {reason}; choose another one, or port=0 for any free one") from error
     from uvicorn import Config, Server
 
     from cpnet.grounder import Grounder

@@ -2,6 +2,7 @@
 
 // Text of others (names of files, sentences, messages) is only ever set as textContent.
 const $ = (id) => document.getElementById(id);
+const make = (tag, properties) => Object.assign(document.createElement(tag), properties);
 const FRAMES = 10;
 const player = $("player");
 
@@ -39,9 +40,8 @@ async function call(path, options = {}) {
 }
 
 function save(blob, ending) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(blob);
-  link.download = `${video.file.name.replace(/\.[^.]*$/, "") || "video"}${ending}`;
+  const name = `${video.file.name.replace(/\.[^.]*$/, "") || "video"}${ending}`;
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
@@ -116,28 +116,20 @@ async function encoded(mine) {
 // Show the timeline of a video
 function lay(duration) {
   video.duration = duration;
-  $("axis").replaceChildren(...[0, 0.25, 0.5, 0.75, 1].map((share) => {
-    const tick = document.createElement("span");
-    tick.textContent = clock(share * duration);
-    return tick;
-  }));
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => make("span", { textContent: clock(share * duration) }));
+  $("axis").replaceChildren(...ticks);
   $("timeline").hidden = false;
 }
 
 // Draw its frames
 async function draw(mine) {
-  const source = document.createElement("video"), length = player.duration;
-  source.muted = true;
-  source.preload = "auto";
-  source.src = mine.url;
+  const source = make("video", { muted: true, preload: "auto", src: mine.url }), length = player.duration;
   await once(source, "loadeddata");
   for (let index = 0; index < FRAMES; index++) {
     source.currentTime = length * (index + 0.5) / FRAMES;
     await once(source, "seeked");
     if (mine !== video) return;
-    const canvas = document.createElement("canvas");
-    canvas.height = 128;
-    canvas.width = Math.max(1, Math.round(128 * source.videoWidth / source.videoHeight));
+    const canvas = make("canvas", { height: 128, width: 128 * source.videoWidth / source.videoHeight });
     canvas.getContext("2d").drawImage(source, 0, 0, canvas.width, canvas.height);
     $("strip").append(canvas);
   }
@@ -153,9 +145,8 @@ async function ask() {
   if (!mine) return complain(new Error("Choose a video first"));
   mine.asked = true;
   if (!mine.ready) return; // choose() asks again
-  $("find").disabled = true;
   say("Looking for it", -1);
-  try {
+  await attempt($("find"), async () => {
     const found = await (await call(`videos/${mine.id}/answers`, { method: "POST", body: sentences.join("\n") })).json();
     if (mine !== video) return;
     mine.answers = [...found, ...mine.answers.filter((old) => !sentences.includes(old.query))];
@@ -163,11 +154,15 @@ async function ask() {
     $("legend").hidden = false;
     const [{ start_sec, end_sec }] = found[0].moments;
     say(`Found: ${clock(start_sec)} to ${clock(end_sec)}${found.length > 1 ? `, and ${found.length - 1} more` : ""}.`);
-  } catch (error) {
-    if (mine === video) complain(error);
-  } finally {
-    $("find").disabled = false;
-  }
+  });
+}
+
+// Do what a button is for, and show the error if the video is still there
+async function attempt(button, job) {
+  const mine = video;
+  button.disabled = true;
+  await job().catch((error) => { if (mine === video) complain(error); });
+  button.disabled = false;
 }
 
 function article(answer) {
@@ -180,8 +175,8 @@ function article(answer) {
   if (most > 0) track.querySelector("path").setAttribute("d", `M0,100${steps.join("")}V100Z`);
   answer.moments.forEach((moment, index) => {
     const item = $("moment").content.cloneNode(true).firstElementChild, [play, score, clip] = item.children;
-    const bar = document.createElement("div"), [start, end] = [clock(moment.start_sec), clock(moment.end_sec)];
-    bar.className = index ? "bar" : "bar best";
+    const [start, end] = [clock(moment.start_sec), clock(moment.end_sec)];
+    const bar = make("div", { className: index ? "bar" : "bar best" });
     bar.title = play.textContent = `${start} \u2013 ${end}`;
     bar.style.left = `${100 * moment.start_sec / video.duration}%`;
     bar.style.width = `${100 * (moment.end_sec - moment.start_sec) / video.duration}%`;
@@ -189,24 +184,15 @@ function article(answer) {
     score.textContent = `score ${moment.score.toFixed(2)}`;
     clip.setAttribute("aria-label", `Download moment ${index + 1}, ${start} to ${end}`);
     play.onclick = bar.onclick = (event) => { event.stopPropagation(); watch(moment, [play, bar]); };
-    clip.onclick = () => download(moment, clip);
+    const [first, last] = [moment.start_sec.toFixed(2), moment.end_sec.toFixed(2)];
+    clip.onclick = () => attempt(clip, async () => {
+      save(await (await call(`videos/${video.id}/clip/${first}/${last}`)).blob(), `_${first}-${last}.mp4`);
+    });
     track.append(bar);
     list.append(item);
   });
   track.onclick = seek;
   return made;
-}
-
-async function download(moment, button) {
-  const mine = video, [start, end] = [moment.start_sec.toFixed(2), moment.end_sec.toFixed(2)];
-  button.disabled = true;
-  try {
-    save(await (await call(`videos/${mine.id}/clip/${start}/${end}`)).blob(), `_${start}-${end}.mp4`);
-  } catch (error) {
-    if (mine === video) complain(error);
-  } finally {
-    button.disabled = false;
-  }
 }
 
 // The arrow keys step from moment to moment
@@ -267,7 +253,7 @@ $("file").onchange = () => { if ($("file").files[0]) choose($("file").files[0]);
 $("other").onclick = () => { leave(); $("file").focus(); };
 $("json").onclick = () => {
   const content = { video: video.file.name, duration_sec: video.duration, answers: video.answers };
-  save(new Blob([JSON.stringify(content, null, 2)], { type: "application/json" }), ".json");
+  save(new Blob([JSON.stringify(content, null, 2)]), ".json");
 };
 $("strip").onclick = seek;
 addEventListener("dragover", (event) => { event.preventDefault(); document.body.classList.add("over"); });
@@ -284,12 +270,10 @@ call("about").then((response) => response.json()).then((about) => {
   $("model").textContent = about.model;
   $("limits").textContent = `up to ${about.max_bytes / 1e6} MB and ${about.max_sec / 60} minutes`;
   about.examples.forEach(({ file, sentences }, index) => {
-    const button = document.createElement("button");
-    button.textContent = `Example ${index + 1}`;
-    button.onclick = () => call(`examples/${file}`).then((response) => response.blob()).then((bytes) => {
+    const show = () => call(`examples/${file}`).then((response) => response.blob()).then((bytes) => {
       $("sentences").value = sentences.slice(0, 2).join("\n");
       choose(new File([bytes], file));
     }).catch(complain);
-    $("examples").append(button);
+    $("examples").append(make("button", { textContent: `Example ${index + 1}`, onclick: show }));
   });
 }).catch(complain);
