@@ -11,9 +11,8 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
@@ -33,8 +32,6 @@ from cpnet.page.uploads import QUEUE, Upload, Uploads, limited
 from cpnet.video.cut import cut
 from cpnet.video.encode import EncodedVideo
 from cpnet.video.sandbox import Limits
-
-T = TypeVar("T")
 
 MAX_QUESTION, MAX_SENTENCES = 10_000, 20  # bytes, sentences
 EXAMPLE_SEEDS, EXAMPLE_SEC = (1801, 1802), 30.0
@@ -69,8 +66,7 @@ class Page:
         """Return how far the encoding of a video is, or its error."""
         upload = self.uploads.get(request.path_params["id"])
         if not upload.rows.done():
-            state = "encoding" if upload.rows.running() else "waiting"
-            return JSONResponse({"state": state, "second": upload.second})
+            return JSONResponse({"state": "encoding" if upload.rows.running() else "waiting", "second": upload.second})
         video = upload.rows.result()
         return JSONResponse({"state": "ready", "duration_sec": video.duration_sec, "defects": video.defects})
 
@@ -81,7 +77,7 @@ class Page:
         sentences = [line.strip() for line in body.decode(errors="replace").splitlines() if line.strip()]
         if not 1 <= len(sentences) <= MAX_SENTENCES:
             raise HTTPException(400, f"write 1 to {MAX_SENTENCES} sentences, a line each; got {len(sentences)}")
-        answers = await self._run(partial(self.grounder.answer, video, sentences, top=self.top))
+        answers = await self._run(lambda: self.grounder.answer(video, sentences, top=self.top))
         return JSONResponse([asdict(each) | {"attention": each.attention.tolist()} for each in answers])
 
     async def clip(self, request: Request) -> Response:
@@ -91,7 +87,7 @@ class Page:
         if not start_sec < end_sec <= video.duration_sec + 1:
             raise HTTPException(400, "start and end must be seconds of the video")
         target = upload.path.with_suffix(".mp4")  # the next clip replaces it
-        await self._run(partial(cut, upload.path, start_sec, end_sec, target))
+        await self._run(lambda: cut(upload.path, start_sec, end_sec, target))
         return FileResponse(target, media_type="video/mp4")
 
     async def remove(self, request: Request) -> Response:
@@ -122,7 +118,7 @@ class Page:
             raise HTTPException(409, "the video is not encoded yet; ask again when it is")
         return upload, upload.rows.result()
 
-    async def _run(self, job: Callable[[], T]) -> T:
+    async def _run(self, job: Callable[[], Any]) -> Any:
         """Run a job in the thread for answers."""
         if self.asked > QUEUE:
             raise HTTPException(503, f"{QUEUE} requests are waiting already; try again in a moment")
@@ -179,10 +175,11 @@ def create_app(grounder: Grounder, model: str, *, top: int, max_bytes: int, max_
         Mount("/", StaticFiles(directory=Path(__file__).parent / "static", html=True)),
     ]
     hosts = Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
-    refused = (HTTPException, ClientDisconnect, ConfigError, DataError, Exception)
     return Starlette(
         routes=routes,
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard), hosts],
-        exception_handlers=dict.fromkeys(refused, page.refuse),
+        exception_handlers=dict.fromkeys(
+            (HTTPException, ClientDisconnect, ConfigError, DataError, Exception), page.refuse
+        ),
         lifespan=page.lifespan,
     )
