@@ -92,16 +92,25 @@ ROOMS = {
     "training.callbacks.fewer_threads": Room(("training.threads",), ("torch", "pytorch_lightning", "psutil")),
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
     "evaluate": Room(
-        ("options", "launch", "data.extractor", "evaluation", "runs", "training", "grounder"), ("omegaconf",)
+        (
+            "options",
+            "launch",
+            "data.extractor",
+            "evaluation",
+            "runs",
+            "training",
+            "video.backbones",
+            "grounding",
+            "grounder",
+        ),
+        ("omegaconf", "torch"),
     ),
     "grounder": Room(
         (
             "batch",
             "errors",
             "config",
-            "data.extractor",
-            "data.sampling",
-            "data.vocabulary",
+            "data",
             "grounding",
             "runs",
             "training.instantiate",
@@ -109,7 +118,9 @@ ROOMS = {
         ),
         ("torch", "numpy", "omegaconf"),
     ),
-    "grounding": Room(("batch", "errors", "spans", "grounding", "video"), ("torch", "numpy")),
+    "grounding": Room(
+        ("batch", "errors", "spans", "data.vocabulary", "runs.checkpoint", "video", "grounding"), ("torch", "numpy")
+    ),
     "predict": Room(("errors", "config", "launch", "predicting"), ("omegaconf",)),
     "predicting": Room(
         (
@@ -130,7 +141,7 @@ ROOMS = {
     "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
     "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
     "__main__": STDLIB,
-    "": Room(("__version__",)),
+    "": Room(("__version__", "grounder")),
     "hydra_plugins": Room(("launch",)),
 }
 

@@ -9,6 +9,7 @@ const player = $("player");
 let limits = null; // what the server says about itself
 let video = null; // {file, url, stop, id, ready, duration, answers, asked}
 let playing = null; // {moment, marks}: the player stops at its end
+let drawn = 0; // the next frame of the page
 
 function clock(second) {
   const tenths = Math.round(second * 10), minutes = Math.floor(tenths / 600), hours = Math.floor(minutes / 60);
@@ -180,11 +181,12 @@ function article(answer) {
     bar.title = play.textContent = `${start} \u2013 ${end}`;
     bar.style.left = `${100 * moment.start_sec / video.duration}%`;
     bar.style.width = `${100 * (moment.end_sec - moment.start_sec) / video.duration}%`;
+    play.disabled = player.hidden;
     play.setAttribute("aria-label", `Play moment ${index + 1} of ${answer.moments.length}, ${start} to ${end}`);
     score.textContent = `score ${moment.score.toFixed(2)}`;
     clip.setAttribute("aria-label", `Download moment ${index + 1}, ${start} to ${end}`);
     play.onclick = bar.onclick = (event) => { event.stopPropagation(); watch(moment, [play, bar]); };
-    const [first, last] = [moment.start_sec.toFixed(2), moment.end_sec.toFixed(2)];
+    const [first, last] = [moment.start_sec, moment.end_sec].map((each) => each.toFixed(2));
     clip.onclick = () => attempt(clip, async () => {
       save(await (await call(`videos/${video.id}/clip/${first}/${last}`)).blob(), `_${first}-${last}.mp4`);
     });
@@ -205,8 +207,6 @@ $("answers").onkeydown = (event) => {
 };
 
 // The player
-
-let drawn = 0; // the next frame of the page
 
 function watch(moment, marks) {
   mark(null);

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cpnet.errors import ConfigError
-from cpnet.video.backbones.backbone import Backbone
+from cpnet.video.backbones.backbone import Backbone, JointBackbone
 from cpnet.video.backbones.efficientnet_lite0 import EfficientNetLite0
 
-__all__ = ["BACKBONES", "Backbone", "load_backbone"]
+__all__ = ["BACKBONES", "Backbone", "JointBackbone", "load_backbone"]
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {"efficientnet_lite0": EfficientNetLite0}
 
