@@ -39,7 +39,7 @@ ROOMS = {
     "batch": Room((), ("torch",)),
     "config": Room(("errors", "options", "config"), ("hydra", "omegaconf", "psutil")),
     "data": Room(("batch", "errors", "files", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
-    "data.corpora.animation": Room(("errors", "data.corpora.writers"), ("numpy", "av")),
+    "data.corpora.animation": Room(("errors", "files", "data.corpora.writers"), ("numpy", "av")),
     "data.extractor": Room(("errors",)),
     "data.features": Room(("errors", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
     "data.features.pack": Room(("errors", "terminal", "data"), ("numpy", "filelock")),
