@@ -8,7 +8,7 @@ import av
 import numpy as np
 import pytest
 
-from clips import make_clip, number_of, numbered, rotate
+from clips import make_clip, number_of, rotate
 from cpnet.errors import ConfigError, DataError
 from cpnet.video.cut import cut, stills
 from cpnet.video.decode import SampledFrames
@@ -40,7 +40,7 @@ def test_clip_shows_the_span_with_its_sound(tmp_path: Path, suffix: str, options
     expected = [number_of(frame) for second, frame in SampledFrames(video, 25) if second > 1.8]
     assert [number_of(frame) for _, frame in frames][:30] == expected[:30]
     assert frames.seen.defects() == ""
-    assert frames.seen.duration_sec == pytest.approx(1.2, abs=0.13)  # frames that others depend on may follow
+    assert frames.seen.duration_sec == pytest.approx(1.2, abs=0.2)  # frames that others depend on may follow
     with av.open(str(tmp_path / "clip.mp4")) as clip:
         (sound,) = clip.streams.audio
         assert float(sound.duration * sound.time_base) == pytest.approx(1.2, abs=0.13)
@@ -70,8 +70,7 @@ def test_what_cannot_be_cut_leaves_no_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("group", ["10", "250"])
 def test_stills_are_what_a_player_shows(tmp_path: Path, group: str) -> None:
-    pictures = [numbered(number, 240, 320) for number in range(120)]
-    video = make_clip(tmp_path / "a.mp4", frames=pictures, options={"preset": "fast", "g": group})
+    video = make_clip(tmp_path / "a.mp4", count=120, options={"preset": "fast", "g": group})
     found = stills(video, [0.0, 0.41, 2.02, 4.79])
     assert [number_of(frame) for frame in found] == [0, 10, 50, 119]
     assert {frame.shape for frame in found} == {(120, 160, 3)}
