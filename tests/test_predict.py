@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from cpnet.config import CONFIG_DIR
 from cpnet.errors import ConfigError
+from cpnet.grounding.answer import Answer, FoundMoment
 from cpnet.predict import check, read_sentences
+from cpnet.predicting import print_answers
 
 FILE = {"video": "a.mp4", "query": "she waits"}
 
@@ -49,3 +53,18 @@ def test_wrong_keys_get_one_message(
     assert isinstance(cfg, DictConfig)
     with pytest.raises(ConfigError, match=re.escape(message)):
         check(cfg, read_sentences(cfg))
+
+
+def test_table_has_times_and_scores(capsys: pytest.CaptureFixture[str]) -> None:
+    moment = FoundMoment(query="a", start_sec=62.44, end_sec=3723.96, score=0.875)
+    answers = [
+        Answer(query="a", moments=(moment, replace(moment, score=0.5)), attention=np.zeros(0, np.float32)),
+        Answer(query="\x1b[1m b", moments=(replace(moment, start_sec=0),), attention=np.zeros(0, np.float32)),
+    ]
+    print_answers("kitchen", answers)
+    rows = [line.strip("│").split("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["a", "1:02.4", "1:02:04.0", "0.88"],
+        ["", "1:02.4", "1:02:04.0", "0.50"],
+        ["\\x1b[1m b", "0:00.0", "1:02:04.0", "0.88"],
+    ]
