@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from cpnet.config import CONFIG_DIR
 from cpnet.errors import ConfigError
 from cpnet.grounding.answer import Answer, FoundMoment
-from cpnet.predict import check, read_sentences
+from cpnet.predict import check
 from cpnet.predicting import print_answers
 
 FILE = {"video": "a.mp4", "query": "she waits"}
@@ -52,7 +52,7 @@ def test_wrong_keys_get_one_message(
     cfg = OmegaConf.merge(OmegaConf.load(CONFIG_DIR / "predict.yaml"), {"dataset": None}, keys)
     assert isinstance(cfg, DictConfig)
     with pytest.raises(ConfigError, match=re.escape(message)):
-        check(cfg, read_sentences(cfg))
+        check(cfg)
 
 
 def test_table_has_times_and_scores(capsys: pytest.CaptureFixture[str]) -> None:

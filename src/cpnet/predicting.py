@@ -77,17 +77,15 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
         raise DataError(f"{len(failed)} of {len(files)} videos have no answer, see above: {quote(failed, 20)}")
 
 
-def print_answers(title: str, answers: list[Answer], console: Console | None = None) -> None:
+def print_answers(title: str, answers: list[Answer]) -> None:
     """Print the moments that answer each sentence, best first, and the words that the model does not know."""
-    console = console or Console()
     grid = Table("", title=Text(printable(title), "bold"), title_justify="left", box=HEAVY_HEAD)
     for head in ("start", "end", "score"):
         grid.add_column(head, justify="right", no_wrap=True)
-    for answer in answers:
-        for rank, each in enumerate(answer.moments):
-            query = Text("" if rank else printable(answer.query))
-            grid.add_row(query, clock(each.start_sec), clock(each.end_sec), f"{each.score:.2f}")
-    console.print(grid)
+    for query, rank, each in ((one.query, *place) for one in answers for place in enumerate(one.moments)):
+        times = clock(each.start_sec), clock(each.end_sec)
+        grid.add_row(Text("" if rank else printable(query)), *times, f"{each.score:.2f}")
+    Console().print(grid)
     if unknown := dict.fromkeys(word for answer in answers for word in answer.unknown_words):
         log.info("words that the model does not know: %s; word_vectors=FILE adds theirs", quote(unknown, 20))
 

@@ -14,27 +14,10 @@ from cpnet.video.cut import cut, stills
 from cpnet.video.decode import SampledFrames
 
 
-def with_sound(path: Path, seconds: float) -> Path:
-    """Copy the picture of a file and add a tone."""
-    target = path.with_stem("loud")
-    with av.open(str(path)) as source, av.open(str(target), "w") as out:
-        picture = out.add_stream_from_template(source.streams.video[0])
-        sound = out.add_stream("aac", rate=8000, layout="mono")
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = picture
-                out.mux(packet)
-        tone = np.sin(np.arange(round(8000 * seconds)) / 5)[None].astype(np.float32)
-        frame = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
-        frame.rate = 8000
-        out.mux([*sound.encode(frame), *sound.encode(None)])
-    return target
-
-
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 @pytest.mark.parametrize("options", [{"preset": "ultrafast", "g": "10"}, {"preset": "fast", "bf": "2"}])
 def test_clip_shows_the_span_with_its_sound(tmp_path: Path, suffix: str, options: dict[str, str]) -> None:
-    video = with_sound(make_clip(tmp_path / f"a{suffix}", count=120, options=options), 4.8)
+    video = make_clip(tmp_path / f"a{suffix}", count=120, options=options, sound_sec=4.8)
     cut(video, 1.8, 3.0, tmp_path / "clip.mp4")
     frames = SampledFrames(tmp_path / "clip.mp4", 25)
     expected = [number_of(frame) for second, frame in SampledFrames(video, 25) if second > 1.8]
