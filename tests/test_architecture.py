@@ -124,6 +124,8 @@ ROOMS = {
         ("torch", "numpy", "omegaconf"),
     ),
     "exporting.example": Room((), ("numpy", "onnxruntime", "torch")),
+    "demo": Room(("errors", "launch", "grounder", "page", "runs"), ("omegaconf", "uvicorn")),
+    "page": Room(("errors", "data.corpora", "grounder", "page", "video"), ("numpy", "starlette")),
     "prepare": Room(("errors", "terminal", "launch", "data", "video", "training", "reporting"), ("omegaconf",)),
     "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
     "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
@@ -248,7 +250,8 @@ def test_forbidden_import_is_found(tmp_path: Path, module: str, line: str, found
 
 def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     code = (
-        "import sys, cpnet.train, cpnet.evaluate, cpnet.predict, cpnet.export, cpnet.report, cpnet.dashboard\n"
+        "import sys, cpnet.train, cpnet.evaluate, cpnet.predict, cpnet.export, cpnet.demo, cpnet.report\n"
+        "import cpnet.dashboard\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules])"
     )
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
@@ -256,7 +259,7 @@ def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "report", "dashboard"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "demo", "report", "dashboard"])
 def test_commands_are_short(name: str) -> None:
     assert len((PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 80
 

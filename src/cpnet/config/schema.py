@@ -150,6 +150,17 @@ class ExportConfig:
 
 
 @dataclass
+class DemoConfig:
+    """Root keys of ``python -m cpnet.demo``."""
+
+    checkpoint: str | None = None
+    port: int = MISSING
+    top: int = MISSING
+    max_mb: float = MISSING
+    max_minutes: float = MISSING
+
+
+@dataclass
 class PredictConfig:
     """Root keys of ``python -m cpnet.predict``."""
 
@@ -178,6 +189,7 @@ def register_schemas() -> None:
         (None, "train", TrainConfig),
         (None, "evaluate", EvaluateConfig),
         (None, "export", ExportConfig),
+        (None, "demo", DemoConfig),
         (None, "predict", PredictConfig),
         (None, "prepare", PrepareConfig),
         (None, "report", ReportConfig),
