@@ -39,7 +39,7 @@ ROOMS = {
     "batch": Room((), ("torch",)),
     "config": Room(("errors", "options", "config"), ("hydra", "omegaconf", "psutil")),
     "data": Room(("batch", "errors", "files", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
-    "data.corpora.animation": Room(("errors", "data.corpora.writers"), ("numpy", "av")),
+    "data.corpora.animation": Room(("errors", "files", "data.corpora.writers"), ("numpy", "av")),
     "data.extractor": Room(("errors",)),
     "data.features": Room(("errors", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
     "data.features.pack": Room(("errors", "terminal", "data"), ("numpy", "filelock")),
@@ -124,10 +124,10 @@ ROOMS = {
     "predict": Room(("errors", "config", "launch", "predicting"), ("omegaconf",)),
     "predicting": Room(
         (
-            *("errors", "files", "terminal", "data.features.source", "grounder", "grounding.answer", "reporting"),
-            *("runs", "training.build_data", "video"),
+            *("errors", "files", "terminal", "data.features.source", "grounder", "grounding.answer", "runs"),
+            *("reporting.figures", "training.build_data", "video"),
         ),
-        ("omegaconf",),
+        ("omegaconf", "rich"),
     ),
     "export": Room(("errors", "launch", "runs", "exporting"), ("omegaconf",)),
     "exporting": Room(

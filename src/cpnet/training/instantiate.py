@@ -24,8 +24,8 @@ def config_errors(key: str) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        # Lightning's error is known by its name: importing it would take seconds and 190 MB, also where nothing trains.
-        if not isinstance(error, (ValueError, TypeError)) and type(error).__name__ != "MisconfigurationException":
+        # By its name, because Lightning takes seconds to import, and a trained model does not need it.
+        if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "MisconfigurationException":
             raise
         text = str(error)
         raise ConfigError(text if text.startswith(key) else f"{key}: {text}") from error

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from cpnet.data.corpora.writers import FPS
 from cpnet.errors import ConfigError
+from cpnet.files import replacing
 
 Image = NDArray[np.float32]  # (height, width, channels), 0 to 255
 
 WIDTH, HEIGHT = 160, 120
 BORDER = 6  # pixels around the picture into which the camera shakes
-RADIUS, FLOOR, AIR = 19, 86, 34  # of an object; heights of the centres of residents and of visitors; in pixels
-SHAKE, NOISE = 0.6, 4.0  # standard deviations of the camera's step in a frame, in pixels, and of the sensor's noise
-TURNS_PER_SEC, HOPS_PER_SEC, HOP = 1.7, 1.4, 34  # the height of a hop in pixels
+RADIUS, FLOOR, AIR = 24, 82, 30  # of an object; heights of the centres of residents and of visitors; in pixels
+SHAKE, NOISE = 0.4, 4.0  # standard deviations of the camera's step in a frame, in pixels, and of the sensor's noise
+HOPS_PER_SEC, HOP = 1.4, 34  # the height of a hop in pixels
 COLOURS = {"red": (215, 35, 30), "green": (30, 165, 50), "blue": (35, 70, 220), "yellow": (240, 205, 25)}
 
 
@@ -36,7 +37,7 @@ class Thing:
 class Event:
     """What a thing does during a span.
 
-    Residents, which are always in the picture, ``grow``, ``spin``, ``jump`` or ``turn`` into another colour. Visitors
+    Residents, always in the picture, ``grow``, ``glow``, ``jump`` or ``turn`` into another colour. Visitors
     are there during the span alone: they ``cross`` the picture, ``appear``, or ``collide`` with another visitor.
     """
 
@@ -59,13 +60,10 @@ class Scene:
 
 
 def frames(scene: Scene) -> Iterator[NDArray[np.uint8]]:
-    """Draw the frames of a scene one by one.
-
-    Shape: (height, width, 3) each
-    """
+    """Draw the frames of a scene one by one. Shape: (height, width, 3) each."""
     rng = np.random.default_rng(scene.seed)
     background, noise = _background(rng), (NOISE * rng.standard_normal((HEIGHT + 64, WIDTH + 64, 3))).astype(np.float32)
-    bubbles = rng.uniform((0, 0, -12, -6), (WIDTH, HEIGHT, 12, 6), (3, 4))  # distractors: x, y and their speeds
+    bubbles = rng.uniform((0, 0, -12, -6), (WIDTH, HEIGHT, 12, 6), (2, 4))  # distractors: x, y and their speeds
     shake = np.zeros(2)
     for frame in range(scene.frames):
         canvas = background.copy()
@@ -82,7 +80,7 @@ def frames(scene: Scene) -> Iterator[NDArray[np.uint8]]:
 
 
 def encode(scene: Scene, path: Path) -> None:
-    """Write a scene as an mp4 file. One version of the encoder writes the same bytes each time.
+    """Write a scene as an mp4 file, atomically. One version of the encoder writes the same bytes each time.
 
     Raises:
         ConfigError: PyAV is not installed
@@ -91,7 +89,7 @@ def encode(scene: Scene, path: Path) -> None:
         import av
     except ImportError as error:
         raise ConfigError("dataset=rendered needs PyAV; run pip install 'cpnet-grounding[video]'") from error
-    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+    with replacing(path) as file, av.open(file, "w", "mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=FPS, options={"preset": "ultrafast", "crf": "24", "threads": "1"})
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for picture in frames(scene):
@@ -104,26 +102,25 @@ def _sprites(scene: Scene, frame: int) -> Iterator[tuple[Image, tuple[float, flo
     acting = [event for event in scene.events if event.span[0] <= frame < event.span[1]]
     for thing, x in zip(scene.residents, (0.27 * WIDTH, 0.73 * WIDTH), strict=False):
         event = next((event for event in acting if event.thing == thing), None)
-        radius, rise, angle = RADIUS, 0.0, 0.0
+        radius, rise = RADIUS, 0.0
         action, done, seconds = _progress(event, frame) if event else ("", 0.0, 0.0)
         if action == "grow":
-            radius = round(RADIUS * (1 + 0.9 * min(1.0, 5 * done, 5 * (1 - done))))
+            radius = round(RADIUS * (1 + 0.6 * min(1.0, 5 * done, 5 * (1 - done))))
         elif action == "jump":
             rise = HOP * abs(math.sin(math.pi * max(1, round(seconds * HOPS_PER_SEC)) * done))
-        elif action == "spin":
-            angle = 360 * TURNS_PER_SEC * seconds * done
+        elif action == "glow":
+            yield _disc(2 * RADIUS, 2 * RADIUS, 255, 1.0), (x, FLOOR)
         yield _disc(6, radius, 0, 0.5), (x, FLOOR + RADIUS)  # its shadow
         colour = event.colour if event and event.colour else thing.colour
-        sprite = _sprite(thing.shape, colour, radius, round(angle / 6) * 6 % 360, blurred=action == "spin")
-        yield sprite, (x, FLOOR + RADIUS - radius - rise)
+        yield _sprite(thing.shape, colour, radius), (x, FLOOR + RADIUS - radius - rise)
     for event in acting:
         if event.thing not in scene.residents:
             action, done, _ = _progress(event, frame)
             side, apart = -1 if event.mirrored else 1, RADIUS + WIDTH / 2 * abs(1 - 2 * done)
             x = {"cross": (2 * done - 1) * (WIDTH / 2 + RADIUS), "collide": apart}.get(action, 0.2 * WIDTH)
-            yield _sprite(event.thing.shape, event.thing.colour, RADIUS, 0), (WIDTH / 2 + side * x, AIR)
+            yield _sprite(event.thing.shape, event.thing.colour, RADIUS), (WIDTH / 2 + side * x, AIR)
             if event.other:
-                yield _sprite(event.other.shape, event.other.colour, RADIUS, 0), (WIDTH / 2 - side * x, AIR)
+                yield _sprite(event.other.shape, event.other.colour, RADIUS), (WIDTH / 2 - side * x, AIR)
 
 
 def _progress(event: Event, frame: int) -> tuple[str, float, float]:
@@ -144,29 +141,21 @@ def _paste(canvas: Image, sprite: Image, centre: tuple[float, float]) -> None:
 
 
 @lru_cache(maxsize=512)
-def _sprite(shape: str, colour: str, radius: int, angle: int, *, blurred: bool = False) -> Image:
-    """Draw a thing, turned by an angle in degrees, and by more while the shutter is open if it is blurred."""
-    if blurred:
-        turned = 360 * TURNS_PER_SEC / FPS
-        layers = np.stack([_sprite(shape, colour, radius, round(angle + part * turned)) for part in (-0.4, -0.1, 0.2)])
-        alpha = layers[..., 3:]
-        rgb = (layers[..., :3] * alpha).sum(axis=0) / np.maximum(alpha.sum(axis=0), 1e-6)
-        return np.concatenate([rgb, alpha.mean(axis=0)], axis=-1, dtype=np.float32)
+def _sprite(shape: str, colour: str, radius: int) -> Image:
+    """Draw a thing."""
     reach = math.ceil(1.45 * radius) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32) / radius
-    cosine, sine = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    u, v = cosine * x + sine * y, cosine * y - sine * x
-    length, direction = np.hypot(u, v), np.arctan2(v, u)
+    length, direction = np.hypot(x, y), np.arctan2(y, x)
     if shape == "ball":  # six sectors, every second one white
         inside, pattern = 1 - length, np.sin(3 * direction) > 0
     elif shape == "box":  # a frame and a diagonal
-        edge = np.maximum(abs(u), abs(v))
-        inside, pattern = 0.95 - edge, (abs(u - v) < 0.22) | (edge > 0.74)
+        edge = np.maximum(abs(x), abs(y))
+        inside, pattern = 0.95 - edge, (abs(x - y) < 0.22) | (edge > 0.74)
     elif shape == "flower":  # five petals around a dark heart
         inside, pattern = 1.25 * (0.62 + 0.38 * np.cos(5 * direction)) - length, length < 0.3
     else:  # a wheel: a rim, a dark hub and four spokes
         pattern = length < 0.25
-        solid = (abs(length - 0.82) < 0.2) | pattern | ((np.minimum(abs(u), abs(v)) < 0.11) & (length < 1))
+        solid = (abs(length - 0.82) < 0.2) | pattern | ((np.minimum(abs(x), abs(y)) < 0.11) & (length < 1))
         inside = np.where(solid, np.minimum(0.2, 1.02 - length), -1.0)
     base = np.array(COLOURS[colour], np.float32)
     second = np.full(3, 250 if shape == "ball" else 45, np.float32)
@@ -187,11 +176,11 @@ def _background(rng: np.random.Generator) -> Image:
     """Draw a wall with a soft pattern above a floor of tiles or boards."""
     height, width = HEIGHT + 2 * BORDER, WIDTH + 2 * BORDER
     y, x = np.mgrid[:height, :width].astype(np.float32)
-    wall, floor = (rng.uniform(90, 170) + rng.uniform(-25, 25, 3) for _ in range(2))
+    wall, floor = (rng.uniform(100, 160) + rng.uniform(-15, 15, 3) for _ in range(2))
     pitch, kind = rng.uniform(10, 24), rng.integers(3)
-    soft = np.kron(rng.uniform(-14, 14, (height // 12 + 1, width // 12 + 1)), np.ones((12, 12)))[:height, :width]
-    lines = (np.where(kind == 1, x, x + y * (kind - 1)) % pitch < 1.5) * -22.0
-    tiles = ((x // (1.5 * pitch) + y // pitch) % 2) * 18.0
+    soft = np.kron(rng.uniform(-8, 8, (height // 12 + 1, width // 12 + 1)), np.ones((12, 12)))[:height, :width]
+    lines = (np.where(kind == 1, x, x + y * (kind - 1)) % pitch < 1.5) * -12.0
+    tiles = ((x // (1.5 * pitch) + y // pitch) % 2) * 10.0
     picture = np.where((y > 0.78 * height)[..., None], floor + tiles[..., None], wall + (soft + lines)[..., None])
     result: Image = picture.astype(np.float32)
     return result

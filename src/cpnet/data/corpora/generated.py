@@ -38,6 +38,9 @@ class GeneratedCorpus(ABC):
     def _write(self, folder: Path) -> None:
         """Write the files into an empty folder."""
 
+    def _finish(self, folder: Path) -> None:  # noqa: B027 - most corpora have none
+        """Add files that take long to those of ``_write``, unless they exist."""
+
     def prepare(self) -> None:
         """Write the corpus unless the folder already contains it; replace a corpus with other options.
 
@@ -48,23 +51,26 @@ class GeneratedCorpus(ABC):
             DataError: the folder contains other files or cannot be written
         """
         folder = Path(self.folder).expanduser().resolve()
-        if self._is_complete(folder):
-            return
         try:
-            _check_replaceable(folder)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-                fresh = Path(temporary) / "fresh"
-                fresh.mkdir()
-                self._write(fresh)
-                manifest = {**self._manifest(), "files": sorted(entry.name for entry in fresh.iterdir())}
-                write_lines(fresh / MANIFEST, [json.dumps(manifest, indent=2)])
-                self._install(fresh, folder)
+            if not self._is_complete(folder):
+                self._create(folder)
+            self._finish(folder)
         except OSError as error:
             raise DataError(
                 f"cannot write the {self.kind} corpus to {folder} ({error}); set dataset.generate.folder to another "
                 "path"
             ) from error
+
+    def _create(self, folder: Path) -> None:
+        _check_replaceable(folder)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+            fresh = Path(temporary) / "fresh"
+            fresh.mkdir()
+            self._write(fresh)
+            manifest = {**self._manifest(), "files": sorted(entry.name for entry in fresh.iterdir())}
+            write_lines(fresh / MANIFEST, [json.dumps(manifest, indent=2)])
+            self._install(fresh, folder)
         logging.getLogger(__name__).info("wrote a %s corpus of %d videos to %s", self.kind, self.videos, folder)
 
     def _manifest(self) -> dict[str, object]:

@@ -1,8 +1,7 @@
 """A corpus of short mp4 files, rendered from a seed, with sentences about what happens in them.
 
-Two residents stand in every scene, and visitors come and go. Several events may happen at once, and any event can occur
-anywhere in a video. In many videos one event occurs twice, so that only the order ("after the red ball jumps, ...")
-tells which one a sentence means. Nothing is downloaded.
+Two residents stand in every scene, and visitors come and go. Events may overlap and occur anywhere in a video. In many
+videos one event occurs twice: only the order ("after the red ball jumps, ...") tells which one a sentence means.
 """
 
 from __future__ import annotations
@@ -31,11 +30,12 @@ from cpnet.terminal import track
 T = TypeVar("T")
 
 SHORTEST_SEC = 10
-EVENT_SEC = 4.2  # of a video for each of its events
-GAP, ACTION = (0.05, 0.7), (1.0, 2.5)  # lengths before they are scaled to fill the video
-VISITS = 0.4  # probability that an event is a visit
+EVENT_SEC = 3.9  # of a video for each of its events
+GAP, ACTION = (0.1, 0.8), (1.0, 2.5)  # lengths before they are scaled to fill the video
+VISITS = 0.5  # probability that an event is a visit
 REPEATED = 0.3  # probability that an event occurs twice
 OVERLAP = 0.4  # probability that an event begins before the last one has ended
+PARAPHRASES = 2  # sentences about each event
 WORD, SYNONYM = 0.4, 0.12  # standard deviations of the numbers of a word vector, and of their difference in synonyms
 
 # Words for each shape, colour and action; the first word for a shape or colour is its key
@@ -43,7 +43,7 @@ SHAPES = {words[0]: words for words in (("ball", "sphere"), ("box", "crate"), ("
 SHADES = {words[0]: words for words in (("red", "scarlet"), ("green", "jade"), ("blue", "navy"), ("yellow", "golden"))}
 RESIDENT = {
     "grow": ("grows", "swells", "expands"),
-    "spin": ("spins", "rotates", "whirls"),
+    "glow": ("glows", "shines", "lights up"),
     "jump": ("jumps", "hops", "bounces"),
     "turn": ("turns {colour}", "becomes {colour}", "changes to {colour}"),
 }
@@ -53,7 +53,6 @@ VISITOR = {
     "collide": ("hits {other}", "bumps into {other}", "collides with {other}"),
 }
 VERBS = RESIDENT | VISITOR
-MOTIONS = ("spin", "jump")
 EARLIER = ("before {mark}, {clause}", "{clause} before {mark}", "{clause} for the first time")
 LATER = ("after {mark}, {clause}", "{clause} after {mark}", "{clause} again")
 SENTENCES = ("{clause}.", "we see that {clause}.", "In this scene, {clause}.", "{clause} in the video.")
@@ -63,8 +62,7 @@ SENTENCES = ("{clause}.", "we see that {clause}.", "In this scene, {clause}.", "
 class RenderedCorpus(RenderedOptions, GeneratedCorpus):
     """Writes the corpus to ``folder``: ``{train,val,test}.jsonl``, ``videos/{video}.mp4`` and ``glove.txt``.
 
-    The first 80 % of the videos are for training, 10 % for validation and 10 % for testing. The vectors of synonyms are
-    close to each other.
+    The first 80 % of the videos are for training, 10 % for validation and 10 % for testing.
 
     Raises:
         DataError: an option is invalid; the message names its key under ``dataset.generate``
@@ -84,21 +82,29 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
             ("seed", self.seed >= 0, "0 or more"),
         )
 
+    def _finish(self, folder: Path) -> None:
+        """Render the videos that do not exist: an interrupted rendering continues with the next one."""
+        done = {path.stem for path in folder.glob("videos/*.mp4")}
+        if len(done) < self.videos:
+            scenes = {video: scene for video, scene in self._draw()[0].items() if video not in done}
+            paths = [folder / f"videos/{video}.mp4" for video in scenes]
+            workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+                for _ in zip(track([*scenes], "rendering"), pool.map(encode, scenes.values(), paths), strict=True):
+                    pass
+
+    def _draw(self) -> tuple[dict[str, Scene], list[list[Moment]]]:
+        rng = np.random.default_rng(self.seed)
+        scenes = {f"video_{number:05}": draw_scene(self.longest_sec, rng) for number in range(self.videos)}
+        return scenes, [draw_moments(video, scene, rng) for video, scene in scenes.items()]
+
     def _write(self, folder: Path) -> None:
-        stories = np.random.default_rng(self.seed)
-        scenes = {f"video_{number:05}": draw_scene(self.longest_sec, stories) for number in range(self.videos)}
-        moments = [draw_moments(video, scene, stories) for video, scene in scenes.items()]
+        moments = self._draw()[1]
         validation, test = round(0.8 * self.videos), round(0.9 * self.videos)
         parts = {"train": moments[:validation], "val": moments[validation:test], "test": moments[test:]}
         write_jsonl(folder, {split: [*chain.from_iterable(part)] for split, part in parts.items()})
         write_glove(folder / "glove.txt", *word_vectors(self.word_dim))
         (folder / "videos").mkdir()
-        paths = [folder / "videos" / f"{video}.mp4" for video in scenes]
-        workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
-            written = pool.map(encode, scenes.values(), paths, chunksize=4)
-            for _ in zip(track([*scenes], "rendering"), written, strict=True):
-                pass
 
 
 def draw_scene(longest_sec: float, rng: np.random.Generator) -> Scene:
@@ -150,10 +156,10 @@ def _is_same(event: Event, other: Event) -> bool:
 
 
 def draw_moments(video: str, scene: Scene, rng: np.random.Generator) -> list[Moment]:
-    """Draw a sentence about each event. If an event occurs twice, its sentences say which one is meant."""
+    """Draw sentences about each event. If an event occurs twice, they say which one is meant."""
     moments = []
-    for index, event in enumerate(scene.events):
-        clause = _draw_clause(event, rng)
+    for number, event in enumerate(event for event in scene.events for _ in range(PARAPHRASES)):
+        index, clause = number // PARAPHRASES, _draw_clause(event, rng)
         for twin, other in enumerate(scene.events):
             if twin != index and _is_same(event, other):
                 between = scene.events[min(index, twin) + 1 : max(index, twin)]
@@ -161,7 +167,7 @@ def draw_moments(video: str, scene: Scene, rng: np.random.Generator) -> list[Mom
                 clause = _choose(LATER if index > twin else EARLIER, rng).format(mark=mark, clause=clause)
         moments.append(
             Moment(
-                qid=f"{video}:{index}",
+                qid=f"{video}:{number}",
                 video=video,
                 query=_choose(SENTENCES, rng).format(clause=clause),
                 windows_sec=((event.span[0] / FPS, event.span[1] / FPS),),
@@ -179,8 +185,8 @@ def _draw_clause(event: Event, rng: np.random.Generator) -> str:
 
 
 def _draw_mark(event: Event, scene: Scene, rng: np.random.Generator) -> str:
-    """Describe an event after which another one happens: "the red ball stops" if it moves once only."""
-    moves = [other for other in scene.events if other.thing == event.thing and other.action in MOTIONS]
+    """Describe an event after which another one happens: "the red ball stops" if it jumps once only."""
+    moves = [other for other in scene.events if other.thing == event.thing and other.action == "jump"]
     if moves == [event] and rng.random() < 0.5:
         return f"{_draw_name(event.thing, rng)} stops"
     return _draw_clause(event, rng)
@@ -195,12 +201,7 @@ def _choose(options: Sequence[T], rng: np.random.Generator) -> T:
 
 
 def word_vectors(dim: int) -> tuple[list[str], NDArray[np.float64]]:
-    """Return every word that a sentence can contain, in alphabetical order, with vectors that are close in synonyms.
-
-    All corpora have the same vectors, so that a model understands the sentences of another seed.
-
-    Shape: (words,), (words, W)
-    """
+    """Return all words of sentences, sorted, and vectors (words, W) that are close in synonyms, whatever the seed."""
     synonyms = [*SHAPES.values(), *SHADES.values(), *VERBS.values()]
     texts = [*chain.from_iterable(synonyms), *EARLIER, *LATER, *SENTENCES, "a the stops"]
     words = sorted({word for text in texts for word in tokenize(text.format_map(defaultdict(str)))})
