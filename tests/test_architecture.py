@@ -99,7 +99,7 @@ ROOMS = {
             "grounding",
             "grounder",
         ),
-        ("omegaconf", "torch"),
+        ("omegaconf",),
     ),
     "grounder": Room(
         (
