@@ -103,7 +103,7 @@ ROOMS = {
             "grounding",
             "grounder",
         ),
-        ("omegaconf", "torch"),
+        ("omegaconf",),
     ),
     "grounder": Room(
         (
