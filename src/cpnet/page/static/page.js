@@ -141,7 +141,6 @@ async function draw(mine) {
 async function ask() {
   const sentences = [...new Set($("sentences").value.split("\n").map((each) => each.trim()).filter(Boolean))], mine = video;
   $("error").textContent = "";
-  if (!sentences.length) $("sentences").focus();
   if (!sentences.length) return complain(new Error("Write a sentence: what happens in the moment?"));
   if (!mine) return complain(new Error("Choose a video first"));
   mine.asked = true;
@@ -153,6 +152,7 @@ async function ask() {
     mine.answers = [...found, ...mine.answers.filter((old) => !sentences.includes(old.query))];
     $("answers").replaceChildren(...mine.answers.map(article));
     $("legend").hidden = false;
+    $("answers").firstElementChild.scrollIntoView({ block: "nearest" });
     const [{ start_sec, end_sec }] = found[0].moments;
     say(`Found: ${clock(start_sec)} to ${clock(end_sec)}${found.length > 1 ? `, and ${found.length - 1} more` : ""}.`);
   });
