@@ -164,24 +164,23 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_corpus_is_complete_and_determined_by_its_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_corpus_is_complete_and_its_rendering_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendered, "SHORTEST_SEC", 1)  # in the process that draws scenes, not in those that render them
-    for name in ("one", "same"):
-        RenderedCorpus(folder=tmp_path / name, videos=10, longest_sec=1.2).prepare()
-    # An interrupted rendering continues with the next video.
-    whole, lost, kept = contents(tmp_path / "one"), *(tmp_path / f"same/videos/video_0000{n}.mp4" for n in (3, 4))
+    folder = tmp_path / "one"
+    RenderedCorpus(folder=folder, videos=10, longest_sec=1.2).prepare()
+    whole, lost, kept = contents(folder), *(folder / f"videos/video_0000{n}.mp4" for n in (3, 4))
     lost.unlink()
     written = kept.stat().st_mtime_ns
-    RenderedCorpus(folder=tmp_path / "same", videos=10, longest_sec=1.2).prepare()
-    assert contents(tmp_path / "same") == whole
+    RenderedCorpus(folder=folder, videos=10, longest_sec=1.2).prepare()
+    assert contents(folder) == whole  # the seed alone determines the bytes of a video
     assert kept.stat().st_mtime_ns == written
-    splits = [read_jsonl(annotations=tmp_path / "one" / f"{split}.jsonl") for split in ("train", "val", "test")]
+    splits = [read_jsonl(annotations=folder / f"{split}.jsonl") for split in ("train", "val", "test")]
     moments = [moment for split in splits for moment in split]
     assert [len({moment.video for moment in part}) for part in splits] == [8, 1, 1]
     for video, seconds in {moment.video: moment.duration_sec for moment in moments}.items():
-        assert len(decoded(tmp_path / "one" / "videos" / f"{video}.mp4")) / 25 == seconds
+        assert len(decoded(folder / "videos" / f"{video}.mp4")) / 25 == seconds
     wanted = {word for moment in moments for word in tokenize(moment.query)} | {"hops", "jumps", "glows"}
-    vectors = read_glove(tmp_path / "one" / "glove.txt", wanted, dim=50)
+    vectors = read_glove(folder / "glove.txt", wanted, dim=50)
     assert vectors.keys() == wanted
     hops, jumps, glows = (vectors[word] / np.linalg.norm(vectors[word]) for word in ("hops", "jumps", "glows"))
     assert hops @ jumps > 0.85 > 0.5 > hops @ glows

@@ -89,7 +89,7 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
             scenes = {video: scene for video, scene in self._draw()[0].items() if video not in done}
             paths = [folder / f"videos/{video}.mp4" for video in scenes]
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            with ProcessPoolExecutor(min(workers or 1, len(scenes)), get_context("spawn")) as pool:
                 for _ in zip(track([*scenes], "rendering"), pool.map(encode, scenes.values(), paths), strict=True):
                     pass
 
