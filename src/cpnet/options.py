@@ -64,11 +64,15 @@ class SyntheticOptions:
 
 
 @dataclass
-class GenerateOptions(SyntheticOptions):
-    """Options of ``dataset.generate``."""
+class RenderedOptions:
+    """Options of ``cpnet.data.corpora.rendered.RenderedCorpus``."""
 
-    _target_: str = "cpnet.data.corpora.synthetic.SyntheticCorpus"
-    folder: str = MISSING
+    videos: int = 300  # of all splits together, 10 or more
+    longest_sec: float = 16.0  # of a video, 10 to 60; the shortest takes 10
+    word_dim: int = 50  # W
+    backbone: str | None = "efficientnet_lite0"  # extracts dataset.features.path from the videos; null: nothing does
+    fps: float = 2.0  # rows of features per second
+    seed: int = 0  # not the run's seed: runs of several seeds share one corpus
 
 
 @dataclass
@@ -91,7 +95,7 @@ class DatasetOptions:
     features: FeatureOptions = field(default_factory=FeatureOptions)
     word_vectors: WordOptions = field(default_factory=WordOptions)
     paper: dict[str, dict[str, float]] = field(default_factory=dict)  # the paper's numbers, by model preset
-    generate: GenerateOptions | None = None  # the synthetic corpus to write if it does not exist
+    generate: Any = None  # the corpus to write if it does not exist
 
 
 def check_choice(key: str, value: object, choices: tuple[str, ...]) -> None:
@@ -133,6 +137,7 @@ class CPNetOptions:
 
     hidden_dim: int = 512  # D
     dropout: float = 0.2
+    centre: bool = False  # subtract each video's mean clip: keeps what changes, for rows of single frames
     position: str = "sinusoid"  # sinusoid | learned
     max_length: int = 128  # of videos and queries, for learned positions
     encoder: EncoderOptions = field(default_factory=EncoderOptions)

@@ -1,8 +1,11 @@
-"""Inspect, pack or generate video features.
+"""Inspect, pack, generate or extract video features.
 
 ``python -m cpnet.prepare dataset=NAME dataset.features.path=PATH [action=inspect|pack|surrogate]``: ``inspect`` prints
 the properties and defects of a pack, with exit code 1 if no model can be trained on it; ``pack`` writes its packed
 store; ``surrogate`` generates the features of ``dataset=charades_sta_actions``, which are not published.
+
+``python -m cpnet.prepare action=extract videos=FOLDER features=FILE [backbone=NAME weights=FILE]``: encode a folder of
+video files.
 """
 
 from __future__ import annotations
@@ -20,16 +23,18 @@ log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> None:
     """Check that the corpus exists, and run the action."""
-    actions = {"inspect": inspect, "pack": pack, "surrogate": surrogate}
+    actions = {"inspect": inspect, "pack": pack, "surrogate": surrogate, "extract": extract}
     for key, allowed in (("action", [*actions]), ("dtype", ["float16", "float32"])):
         if cfg[key] not in allowed:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {cfg[key]!r}")
-    if cfg.action != "surrogate":  # surrogate writes the missing features
+    if cfg.action not in ("surrogate", "extract"):  # they write the missing features
         command.check_corpus(cfg, words_known=True)
-    if cfg.dataset.generate:
-        from cpnet.training.instantiate import instantiate
+    if cfg.dataset.generate and cfg.action != "extract":
+        from cpnet.training import build_data
 
-        instantiate(cfg.dataset.generate).prepare()
+        generate = build_data.build_generator(cfg.dataset)
+        if generate:
+            generate()
     actions[cfg.action](cfg)
 
 
@@ -93,6 +98,27 @@ def surrogate(cfg: DictConfig) -> None:
     tables = [dataset.splits[split].durations for split in ("train", "test")]
     count = write_action_scores(path, tables, progress=terminal.track)
     log.info("wrote scores of %d videos to %s", count, path)
+
+
+def extract(cfg: DictConfig) -> None:
+    """Encode the videos of a folder; exit with code 1 if some of them could not be read."""
+    for key in ("videos", "features"):
+        if cfg[key] is None:
+            raise ConfigError(f"action=extract needs {key}: videos=FOLDER features=FILE")
+    from cpnet import terminal
+    from cpnet.video.extract import extract
+
+    done = extract(
+        Path(cfg.videos).expanduser(),
+        Path(cfg.features).expanduser(),
+        **{key: cfg[key] for key in ("backbone", "weights", "fps", "workers", "dtype")},
+        progress=terminal.track,
+    )
+    log.info("encoded %d videos; the features are %s", len(done.encoded), done.store.describe())
+    log.info("train on them with dataset.features.path=%s dataset.features.dim=%d", cfg.features, done.store.dim)
+    if done.failed:
+        log.error("%d videos have no rows, see above; the same command tries them again", len(done.failed))
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 from cpnet.errors import cut
 
@@ -24,6 +25,17 @@ def printable(text: str) -> str:
     'a\\x1b[31mb'
     """
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def clock(seconds: float) -> str:
+    """Return a time as players show it.
+
+    >>> clock(62.44), clock(3723.96)
+    ('1:02.4', '1:02:04.0')
+    """
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{f'{hours}:{minutes:02}' if hours else minutes}:{tenths // 10:02}.{tenths % 10}"
 
 
 def brief(text: str) -> str:
@@ -54,3 +66,17 @@ def track(items: Sequence[str], what: str) -> Iterable[str]:
 
     with Bars(console=Console(stderr=True), transient=True) as bars:
         yield from bars.track(items, description=what)
+
+
+@contextmanager
+def seconds_bar(what: str, total: float) -> Iterator[Callable[[float], None]]:
+    """Show a progress bar over seconds of video on stderr, if it is a terminal; yield the function that advances it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    text = TextColumn("{task.description} {task.completed:.0f} of {task.total:.0f} s of video", markup=False)
+    console = Console(stderr=True)
+    columns = (text, BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(what, total=total)
+        yield lambda seconds: bars.advance(task, seconds)

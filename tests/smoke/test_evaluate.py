@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,16 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from commands import call
+from cpnet.data.extractor import Extractor
+from cpnet.data.features import open_features
+from cpnet.data.features.pack import pack
 from cpnet.grounder import Grounder
 from cpnet.runs.predictions import read_predictions
 from cpnet.training.module import GroundingModule
+from cpnet.video.backbones import BACKBONES, JointBackbone
 
 CHECKPOINT = "checkpoint=run/checkpoints/best.ckpt"
 QUIET = ("trainer=cpu", "trainer.enable_progress_bar=false")
@@ -126,8 +133,57 @@ def test_grounder_reproduces_predictions(place: Path) -> None:
     with h5py.File(place / "data/synthetic/features.hdf5", locking=False) as file:
         for video, asked in by_video.items():
             features, duration = file[video][()], asked[0].duration
-            together = grounder.ground(features, duration, [row.query for row in asked])
-            alone = [grounder.ground(features, duration, [row.query])[0] for row in asked]
+            together = grounder.spans(features, duration, [row.query for row in asked])
+            alone = [grounder.spans(features, duration, [row.query])[0] for row in asked]
             for row, first, second in zip(asked, together, alone, strict=True):
                 torch.testing.assert_close(first, torch.tensor(row.predicted, dtype=torch.float64), rtol=0, atol=1e-3)
                 torch.testing.assert_close(second, first, rtol=0, atol=1e-3)
+
+
+def test_features_of_another_backbone_are_refused(place: Path, tmp_path: Path) -> None:
+    kind = Extractor(backbone="net", weights="0", preprocessing="", fps=2.0, window=1, stride=1, width=64)
+    source = open_features(path=place / "data/synthetic/features.hdf5")
+    source.extractor = replace(kind, backbone="other")
+    pack(source, tmp_path / "store", videos=source.ids(), dtype="float32")
+    content = torch.load(place / "run/checkpoints/best.ckpt", weights_only=True)
+    content["cpnet"]["extractor"] = kind.to_dict()
+    torch.save(content, tmp_path / "known.ckpt")
+    line = (f"checkpoint={tmp_path}/known.ckpt", f"dataset.features.path={tmp_path}/store", "hydra.run.dir=refused")
+    ended = call("evaluate", *line, *QUIET, folder=place)
+    assert ended.code == 1
+    assert f"{tmp_path}/store: the model was trained on rows of another kind" in ended.err
+    assert "backbone=net fps=2" in ended.err
+
+
+class Letters(JointBackbone):
+    """Encodes a sentence as the counts of its letters."""
+
+    name, width, window, stride, size, preprocessing = "letters", 64, 1, 1, None, "none"
+    fps, fingerprint = 2.0, "0"
+
+    def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise AssertionError
+
+    def encode_text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([[each.count(chr(64 + place)) for place in range(64)] for each in sentences], np.float32)
+
+
+def test_zero_shot_gets_a_row_of_results(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The predictions are those of ``Grounder.zero_shot``."""
+    monkeypatch.setitem(BACKBONES, "letters", lambda **_: Letters())
+    line = ("dataset=synthetic", "dataset.generate.videos=20", *QUIET, "hydra.run.dir=zero")
+    assert call("evaluate", "zero_shot=letters", *line, folder=place).code == 0
+    measured = json.loads((place / "zero/results.json").read_text(encoding="utf-8"))
+    assert (measured["model"], measured["protocol"]["selection"]) == ("zero_shot_letters", "other")
+    assert 0 < measured["metrics"]["R5@0.3"] <= 100
+    grounder = Grounder.zero_shot(Letters())
+    with h5py.File(place / "data/synthetic/features.hdf5", locking=False) as file:
+        for row in read_predictions(place / "zero/predictions.jsonl"):
+            found = grounder.ground(file[row.video][()], row.query, duration_sec=row.duration, top=5)
+            spans = [(moment.start_sec, moment.end_sec) for moment in found]
+            np.testing.assert_allclose(row.predicted[: len(spans)], spans, atol=1e-4)
+    for refused, message in (
+        (["zero_shot=efficientnet_lite0", *line], "encodes frames alone: it knows objects, not sentences"),
+        (["zero_shot=letters"], "zero_shot=letters needs dataset=NAME"),
+    ):
+        assert message in call("evaluate", *refused, folder=place).err

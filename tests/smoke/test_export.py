@@ -35,7 +35,7 @@ def test_example_prints_the_answers_of_the_checkpoint(place: Path, tmp_path: Pat
     asked = [row.query, "a zyzzyva"]
     done = spawn("-c", EXAMPLE, "rows.npy", str(row.duration), *asked, folder=tmp_path)
     assert done.code == 0, done.err
-    spans = Grounder.from_checkpoint(place / BEST).ground(rows, row.duration, asked)[:, 0].tolist()
+    spans = Grounder.from_checkpoint(place / BEST).spans(rows, row.duration, asked)[:, 0].tolist()
     lines = [f"{start:.2f} to {end:.2f} s: {each}" for (start, end), each in zip(spans, asked, strict=True)]
     assert done.out.splitlines() == lines
     assert "DURATION_SEC" in spawn("-c", EXAMPLE, "rows.npy", folder=tmp_path).err

@@ -10,7 +10,7 @@ from omegaconf import MISSING
 
 from cpnet import options
 from cpnet.config.resolvers import register_resolvers
-from cpnet.options import CPNetOptions, DatasetOptions, LossOptions, MetricsOptions
+from cpnet.options import CPNetOptions, DatasetOptions, LossOptions, MetricsOptions, RenderedOptions, SyntheticOptions
 
 
 @dataclass
@@ -65,6 +65,22 @@ class LossConfig(LossOptions):
 
 
 @dataclass
+class SyntheticConfig(SyntheticOptions):
+    """Keys of ``dataset.generate`` in ``dataset=synthetic``."""
+
+    _target_: str = "cpnet.data.corpora.synthetic.SyntheticCorpus"
+    folder: str = MISSING
+
+
+@dataclass
+class RenderedConfig(RenderedOptions):
+    """Keys of ``dataset.generate`` in ``dataset=rendered``."""
+
+    _target_: str = "cpnet.data.corpora.rendered.RenderedCorpus"
+    folder: str = MISSING
+
+
+@dataclass
 class PrepareConfig:
     """Root keys of ``python -m cpnet.prepare``."""
 
@@ -73,6 +89,12 @@ class PrepareConfig:
     output_dir: str = MISSING
     dataset: DatasetOptions = MISSING
     data_dir: str = MISSING
+    videos: str | None = None
+    features: str | None = None
+    backbone: str = MISSING
+    weights: str | None = None
+    fps: float | None = None
+    workers: int | None = None
 
 
 @dataclass
@@ -104,7 +126,9 @@ class ReportConfig:
 class EvaluateConfig:
     """Root keys of ``python -m cpnet.evaluate``. The checkpoint sets those in ``from_checkpoint.FROM_CHECKPOINT``."""
 
-    checkpoint: str = MISSING
+    checkpoint: str | None = None
+    zero_shot: str | None = None  # backbone that encodes frames and sentences; measured instead of a checkpoint
+    weights: str | None = None  # of that backbone, if no package holds them
     split: str = MISSING
     output_dir: str = MISSING
     trainer: Any = MISSING
@@ -128,6 +152,38 @@ class ExportConfig:
     output: str = MISSING
 
 
+@dataclass
+class DemoConfig:
+    """Root keys of ``python -m cpnet.demo``."""
+
+    checkpoint: str | None = None
+    port: int = MISSING
+    top: int = MISSING
+    max_mb: float = MISSING
+    max_minutes: float = MISSING
+
+
+@dataclass
+class PredictConfig:
+    """Root keys of ``python -m cpnet.predict``."""
+
+    video: str | None = None
+    videos: str | None = None
+    query: Any = None  # a sentence, or a list of them
+    queries: str | None = None
+    top: int = MISSING
+    checkpoint: str | None = None
+    dataset: Any = None
+    duration: float | None = None
+    word_vectors: str | None = None
+    json: str | None = None
+    picture: str | None = None
+    clip: str | None = None
+    cache: str | None = None
+    data_dir: str = MISSING
+    output_dir: str = MISSING
+
+
 def register_schemas() -> None:
     """Register each schema as ``base_NAME``, which the yaml files include."""
     register_resolvers()
@@ -136,10 +192,14 @@ def register_schemas() -> None:
         (None, "train", TrainConfig),
         (None, "evaluate", EvaluateConfig),
         (None, "export", ExportConfig),
+        (None, "demo", DemoConfig),
+        (None, "predict", PredictConfig),
         (None, "prepare", PrepareConfig),
         (None, "report", ReportConfig),
         (None, "dashboard", DashboardConfig),
         ("dataset", "dataset", DatasetOptions),
+        ("dataset", "synthetic", SyntheticConfig),
+        ("dataset", "rendered", RenderedConfig),
         ("model", "cpnet", CPNetConfig),
         ("loss", "loss", LossConfig),
         ("optimizer", "optimizer", options.OptimizerOptions),

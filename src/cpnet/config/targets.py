@@ -31,6 +31,7 @@ ALLOWED = {
     "cpnet.data.readers": "cpnet.data.readers",
     "cpnet.data.sampling": "cpnet.data.sampling",
     "cpnet.data.corpora.synthetic.SyntheticCorpus": "cpnet.data.corpora.synthetic.SyntheticCorpus",
+    "cpnet.data.corpora.rendered.RenderedCorpus": "cpnet.data.corpora.rendered.RenderedCorpus",
     "cpnet.tracking.RunLogger": "cpnet.tracking.runs.RunLogger",
     "torch.optim": "torch.optim",
     "pytorch_lightning.Trainer": "pytorch_lightning.trainer.trainer.Trainer",

@@ -12,6 +12,7 @@ from pytorch_lightning import LightningDataModule
 
 from cpnet.data.annotations import Annotations, check_split
 from cpnet.data.dataset import Blind, GroundingDataset, Order
+from cpnet.data.extractor import Extractor
 from cpnet.data.features import split_by_features
 from cpnet.data.features.feature_pack import FeaturePack
 from cpnet.data.features.placement import place_features
@@ -77,6 +78,8 @@ class GroundingDataModule(LightningDataModule):
         self.annotations, self.features, self.words = annotations, features, words
         self.sampling, self.loading = sampling, loading
         self.generate, self.progress = generate, progress
+        self.extractor: Extractor | None = None  # what extracted the features; None if unknown
+        self.longest_sec: float | None = None  # length of the longest video of training
         self.missing: dict[str, list[Moment]] = {}  # pairs of each split whose videos have no features
         self._datasets: dict[str, GroundingDataset] = {}
 
@@ -108,6 +111,8 @@ class GroundingDataModule(LightningDataModule):
         seconds = {moment.video: moment.duration_sec for split in moments.values() for moment in split}
         spellings = {normalise_id(video): video for video in seconds}
         videos = [*spellings.values()]
+        self.extractor = source.extractor
+        self.longest_sec = max((float(moment.duration_sec) for moment in moments["train"]), default=None)
         log.info("features: %s", source.describe())
         if doubt := equal_lengths({video: source.length(video) for video in videos[:COMPARED]}, seconds):
             log.warning("features: %s", doubt)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationResolutionError
 from torch import Tensor
 
+from cpnet.data.extractor import Extractor
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError, DataError, cut
 
@@ -33,6 +34,8 @@ class Checkpoint:
         vocabulary: words and their vectors
         weights: state of the LightningModule
         epoch: the last epoch that was trained, counted from 0
+        extractor: what extracted the features; None if unknown
+        longest_sec: length of the longest video of training; None if unknown
     """
 
     path: Path
@@ -40,16 +43,22 @@ class Checkpoint:
     vocabulary: Vocabulary
     weights: dict[str, Tensor]
     epoch: int
+    extractor: Extractor | None = None
+    longest_sec: float | None = None
 
 
-def provenance(cfg: DictConfig, vocabulary: Vocabulary) -> dict[str, Any]:
+def provenance(
+    cfg: DictConfig, vocabulary: Vocabulary, extractor: Extractor | None = None, longest_sec: float | None = None
+) -> dict[str, Any]:
     """Return the content of a checkpoint's key ``cpnet``: plain containers and tensors."""
     config = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(config, dict)
     for key in ("model_name", "experiment_name", "run_name"):  # only Hydra can resolve them, during the run
         with suppress(InterpolationResolutionError, ConfigKeyError):
             config[key] = cfg[key]
-    return {"format": FORMAT, "config": config, "vocabulary": vocabulary.state_dict()}
+    found: dict[str, Any] = {"extractor": extractor.to_dict()} if extractor else {}
+    found |= {"longest_sec": longest_sec} if longest_sec else {}
+    return {"format": FORMAT, "config": config, "vocabulary": vocabulary.state_dict(), **found}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -95,6 +104,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         vocabulary=Vocabulary.from_state(content[KEY]["vocabulary"]),
         weights=content["state_dict"],
         epoch=content["epoch"],
+        extractor=Extractor.from_dict(content[KEY].get("extractor")),
+        longest_sec=content[KEY].get("longest_sec"),
     )
 
 

@@ -1,17 +1,25 @@
-"""Build the DataModule from the configurations ``dataset`` and ``sampling``."""
+"""Build the DataModule, or read one video, from the configurations ``dataset`` and ``sampling``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from cpnet.config import check_call, make_later
 from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule, Loading
+from cpnet.data.extractor import Extractor, check_extractor
 from cpnet.data.features.feature_pack import FeaturePack
+from cpnet.data.moment import normalise_id
 from cpnet.data.vocabulary import Vocabulary, Words
-from cpnet.errors import ConfigError
+from cpnet.errors import ConfigError, DataError, shown
 from cpnet.options import FeatureOptions, WordOptions
 from cpnet.terminal import track
 from cpnet.training.instantiate import config_errors, containers, instantiate
@@ -39,6 +47,55 @@ def build_features(features: DictConfig, *, gpu: bool = False) -> FeaturePack:
     return FeaturePack(options=_options(FeatureOptions, features), gpu=gpu)
 
 
+def build_generator(dataset: DictConfig) -> Callable[[], None] | None:
+    """Return what writes the files of a generated corpus and extracts the features of its videos; None for others.
+
+    Raises:
+        ConfigError: a value of ``dataset.generate`` is invalid
+    """
+    if not dataset.generate:
+        return None
+    corpus = instantiate(dataset.generate)
+
+    def generate() -> None:
+        corpus.prepare()
+        if backbone := dataset.generate.get("backbone"):
+            videos, store = (Path(each).expanduser() for each in (dataset.generate.folder, dataset.features.path))
+            # Of concurrent processes, one extracts.
+            with FileLock(store.with_name(f".{store.name}.first_use.lock")):
+                if not store.exists():
+                    from cpnet.video.extract import extract
+
+                    extract(videos / "videos", store, backbone=backbone, fps=dataset.generate.fps, progress=track)
+
+    return generate
+
+
+def read_video(
+    dataset: DictConfig, video: str, duration_sec: float | None, *, trained: Extractor | None
+) -> tuple[NDArray[np.floating], float]:
+    """Return the features of one video of a corpus, and its duration, from the annotations unless it is given.
+
+    Raises:
+        ConfigError: a value is invalid
+        DataError: the features are missing or not of the kind ``trained``, or the duration is unknown
+    """
+    if generate := build_generator(dataset):
+        generate()
+    pack, annotations = build_features(dataset.features), build_annotations(dataset)
+    source = replace(pack, options=replace(pack.options, pack=False)).open([video])
+    check_extractor(trained, source.extractor, dataset.features.path)
+    rows = source.rows(video)
+    splits = [name for name in annotations.splits if name != "val" or annotations.validation == "file"]
+    for name in splits if duration_sec is None else ():
+        moments = annotations.reader(**annotations.splits[name])
+        wanted = (each.duration_sec for each in moments if normalise_id(each.video) == normalise_id(video))
+        duration_sec = duration_sec or next(wanted, None)
+    if duration_sec is None:
+        raise DataError(f"the annotations of {dataset.name} have no video {shown(video)}; add duration=SECONDS")
+    return rows, duration_sec
+
+
 def build_datamodule(
     dataset: DictConfig,
     sampling: DictConfig,
@@ -63,7 +120,7 @@ def build_datamodule(
         words=Words(options=words, max_words=dataset.max_words, known=vocabulary),
         sampling=instantiate(sampling),
         loading=loading,
-        generate=instantiate(dataset.generate).prepare if dataset.generate else None,
+        generate=build_generator(dataset),
         progress=track,
     )
 

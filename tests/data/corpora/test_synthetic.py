@@ -219,7 +219,7 @@ def test_other_version_or_missing_file_writes_the_corpus_again(tmp_path: Path, m
     (tmp_path / "glove.txt").unlink()
     corpus.prepare()
     assert (tmp_path / "glove.txt").exists()
-    monkeypatch.setattr(synthetic, "VERSION", 99)
+    monkeypatch.setattr(SyntheticCorpus, "version", 99)
     corpus.prepare()
     assert json.loads((tmp_path / "corpus.json").read_text())["version"] == 99
 

@@ -7,19 +7,17 @@ action can occur anywhere in a video, so that neither the words alone nor the vi
 
 from __future__ import annotations
 
-import json
-import logging
 import math
-import tempfile
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cpnet.data.corpora.generated import GeneratedCorpus, check_options
 from cpnet.data.corpora.writers import (
     FPS,
     Features,
@@ -28,12 +26,10 @@ from cpnet.data.corpora.writers import (
     write_glove,
     write_hdf5,
     write_jsonl,
-    write_lines,
     write_npy,
 )
 from cpnet.data.moment import Moment
 from cpnet.data.vocabulary import tokenize
-from cpnet.errors import DataError
 from cpnet.options import SyntheticOptions
 
 # Format of the video ids, as in the real corpus, and the writer
@@ -43,9 +39,6 @@ ANNOTATIONS: dict[str, tuple[str, Callable[[Path, Splits], None]]] = {
 }
 LAYOUTS: dict[str, Callable[[Path, Features], None]] = {"hdf5_flat": write_hdf5, "npy": write_npy}
 
-# Increase this when the files written for the same options change.
-VERSION = 1
-MANIFEST = "corpus.json"
 QUERIES_PER_VIDEO = 3
 SEGMENTS = (3, 5)
 DURATION_SEC = (20, 40)
@@ -84,7 +77,7 @@ class _Timeline:
 
 
 @dataclass(kw_only=True)
-class SyntheticCorpus(SyntheticOptions):
+class SyntheticCorpus(SyntheticOptions, GeneratedCorpus):
     """Writes the corpus to ``folder``, where the readers of real corpora read it.
 
     ================ ==========================================================================
@@ -103,11 +96,15 @@ class SyntheticCorpus(SyntheticOptions):
         DataError: an option is invalid; the message names its key under ``dataset.generate``
     """
 
+    kind: ClassVar[str] = "synthetic"
+    version: ClassVar[int] = 1
+    options: ClassVar[type] = SyntheticOptions
     folder: Path | str
 
     def __post_init__(self) -> None:
         most = 2 * len(ACTIONS)
-        for key, is_possible, expected in (
+        check_options(
+            self,
             ("annotations", self.annotations in ANNOTATIONS, f"one of {', '.join(ANNOTATIONS)}"),
             ("layout", self.layout in LAYOUTS, f"one of {', '.join(LAYOUTS)}"),
             ("videos", self.videos >= 10, "10 or more"),
@@ -117,59 +114,7 @@ class SyntheticCorpus(SyntheticOptions):
             ("rate", 0 < self.rate < math.inf, "above 0"),
             ("noise", 0 <= self.noise < math.inf, "0 or more"),
             ("seed", self.seed >= 0, "0 or more"),
-        ):
-            if not is_possible:
-                raise DataError(f"dataset.generate.{key} must be {expected}, found {getattr(self, key)!r}")
-
-    def prepare(self) -> None:
-        """Write the corpus unless the folder already contains it; replace a corpus with other options.
-
-        The corpus is written next to the folder and then moved, so that an interrupted write leaves nothing and several
-        processes can prepare it concurrently.
-
-        Raises:
-            DataError: the folder contains other files or cannot be written
-        """
-        folder = Path(self.folder).expanduser().resolve()
-        if self._is_complete(folder):
-            return
-        try:
-            _check_replaceable(folder)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-                fresh = Path(temporary) / "fresh"
-                fresh.mkdir()
-                self._write(fresh)
-                self._install(fresh, folder)
-        except OSError as error:
-            raise DataError(
-                f"cannot write the synthetic corpus to {folder} ({error}); set dataset.generate.folder to another path"
-            ) from error
-        logging.getLogger(__name__).info("wrote a synthetic corpus of %d videos to %s", self.videos, folder)
-
-    def _manifest(self) -> dict[str, object]:
-        parameters = {field.name: getattr(self, field.name) for field in fields(SyntheticOptions)}
-        return {"version": VERSION, "parameters": parameters}
-
-    def _is_complete(self, folder: Path) -> bool:
-        found = _read_manifest(folder)
-        files = found.pop("files", None)
-        return (
-            isinstance(files, list)
-            and found == self._manifest()
-            and all((folder / str(name)).exists() for name in files)
         )
-
-    def _install(self, fresh: Path, folder: Path) -> None:
-        """Move the corpus to its folder, unless another process has already moved the same corpus there."""
-        if folder.exists() and not self._is_complete(folder):
-            with suppress(FileNotFoundError):  # another process has already moved it
-                folder.rename(fresh.with_name("stale"))
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if not self._is_complete(folder):
-                raise
 
     def _write(self, folder: Path) -> None:
         times, scenes, words = np.random.default_rng(self.seed).spawn(3)
@@ -184,8 +129,6 @@ class SyntheticCorpus(SyntheticOptions):
         LAYOUTS[self.layout](folder, features)
         vocabulary = _words()
         write_glove(folder / "glove.txt", vocabulary, WORD * words.standard_normal((len(vocabulary), self.word_dim)))
-        manifest = {**self._manifest(), "files": sorted(entry.name for entry in folder.iterdir())}
-        write_lines(folder / MANIFEST, [json.dumps(manifest, indent=2)])
 
     def _draw_features(
         self, timeline: _Timeline, prototypes: NDArray[np.float64], rng: np.random.Generator
@@ -248,28 +191,3 @@ def _words() -> list[str]:
     terms = [term for kinds in ACTIONS for kind in kinds for term in kind]
     texts = [*terms, *(template.format(verb="", object="") for template in TEMPLATES)]
     return sorted({word for text in texts for word in tokenize(text)})
-
-
-def _read_manifest(folder: Path) -> dict[str, object]:
-    """Read the manifest of a corpus; return an empty one if it is missing or malformed."""
-    try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return manifest if isinstance(manifest, dict) else {}
-
-
-def _check_replaceable(folder: Path) -> None:
-    """Check that a folder contains only a synthetic corpus, packed stores of its features and hidden files."""
-    try:
-        found = sorted(entry.name for entry in folder.iterdir())
-    except FileNotFoundError:
-        return
-    files = _read_manifest(folder).get("files")
-    known = [MANIFEST, *(files if isinstance(files, list) else [])]
-    others = [name for name in found if name not in known and not name.startswith(".") and ".packed" not in name]
-    if others and folder.exists():
-        raise DataError(
-            f"{folder} contains {', '.join(others[:5])}, which cpnet did not write and will not overwrite; "
-            "set dataset.generate.folder to another path"
-        )

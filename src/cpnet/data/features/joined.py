@@ -35,6 +35,7 @@ class JoinedFeatures(FeatureSource):
         path = first.path if len(self.parts) == 1 else Path(" + ".join(str(source.path) for source, _ in self.parts))
         if not names:
             raise DataError(f"{path}: no video is in all sources; check that all belong to one corpus")
+        self.extractor = first.extractor if len(self.parts) == 1 else None
         super().__init__(path=path, names=names, dim=dim)
 
     def stamp(self) -> str:
@@ -75,6 +76,10 @@ class UnitedFeatures(FeatureSource):
             for name in part.ids():
                 if (other := self._part.setdefault(name, part)) is not part:
                     raise DataError(f"{other.path} and {part.path} both hold {shown(name)}; remove one of the two")
+        kinds = {part.extractor for part in self.parts}
+        if len(kinds - {None}) > 1:
+            raise DataError(f"{' and '.join(str(part.path) for part in self.parts)}: rows of different backbones")
+        self.extractor = kinds.pop() if len(kinds) == 1 else None
         super().__init__(path=Path(", ".join(str(part.path) for part in self.parts)), names=self._part, dim=dim)
 
     def stamp(self) -> str:

@@ -91,7 +91,8 @@ def _is_current(target: Path, source: FeatureSource, names: Sequence[str], dtype
 
 def _write(source: FeatureSource, folder: Path, names: Sequence[str], dtype: np.dtype[Any], progress: Progress) -> None:
     stamp = source.stamp()
-    origin = {"fingerprint": fingerprint(source), "stamp": stamp, "source": source.describe()}
+    extractor = source.extractor.to_dict() if source.extractor else None
+    origin = {"fingerprint": fingerprint(source), "stamp": stamp, "source": source.describe(), "extractor": extractor}
     counts = [source.length(name) for name in progress(names, "measuring")]
     shape = (sum(counts) + 1, source.dim)
     size, free = shape[0] * shape[1] * dtype.itemsize, shutil.disk_usage(folder.parent).free

@@ -5,7 +5,7 @@ A folder of two files:
 ============== ==================================================================================
 ``rows.npy``   (R, V) float16 or float32: the rows of all videos in order, then one row of zeros
 ``index.json`` ``format``, ``ids`` and ``counts`` (the rows of each video), and ``fingerprint``, ``stamp`` and
-               ``source`` (description) of the original pack
+               ``source`` (description) of the original pack; ``extractor``, what extracted the rows, if known
 ============== ==================================================================================
 """
 
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cpnet.data.extractor import Extractor
 from cpnet.data.features.source import FeatureSource, stamp_of
 from cpnet.errors import DataError, cut
 
@@ -51,6 +52,7 @@ class PackedFeatures(FeatureSource):
             # Copy-on-write, because torch warns about read-only arrays.
             table: Any = np.lib.format.open_memmap(path / ROWS, mode="c")
             ids, counts = _check(index, table, size)
+            self.extractor = Extractor.from_dict(index.get("extractor"))
         except Exception as error:  # numpy's and json's parsers raise many kinds for damaged files
             raise DataError(
                 f"{path} is not a packed store or is damaged ({cut(str(error)) or type(error).__name__}); remove it, "

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cpnet.data.extractor import Extractor
 from cpnet.data.moment import normalise_id
 from cpnet.errors import DataError, shown
 
@@ -59,6 +60,7 @@ class FeatureSource(ABC):
     Attributes:
         layout: the layout, as ``dataset.features.layout`` spells it
         sampled: the video whose shape was read
+        extractor: what extracted the rows; None if unknown
 
     Args:
         path: the file or folder
@@ -71,6 +73,7 @@ class FeatureSource(ABC):
     """
 
     layout: str
+    extractor: Extractor | None = None
 
     def __init__(self, *, path: Path, names: Iterable[str], dim: int | None, transpose: bool = False) -> None:
         self.path, self.transpose = path, transpose

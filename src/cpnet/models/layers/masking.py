@@ -25,6 +25,20 @@ def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
     return x * mask.unsqueeze(-1).to(x.dtype)
 
 
+def centre(x: Tensor, mask: Tensor) -> Tensor:
+    """Subtract each sequence's mean over its real time steps, and divide by the root mean square of what remains.
+
+    Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D), 0 where padded
+
+    >>> centre(torch.tensor([[[1.0], [3], [9]]]), torch.tensor([[True, True, False]])).flatten().tolist()
+    [-1.0, 1.0, 0.0]
+    """
+    count = mask.sum(dim=1)[:, None, None]
+    centred = zero_padding(x - zero_padding(x, mask).sum(dim=1, keepdim=True) / count, mask)
+    scale = centred.square().mean(dim=2, keepdim=True).sum(dim=1, keepdim=True).div(count).sqrt()
+    return centred / scale.clamp_min(1e-3)  # a still picture stays 0
+
+
 def masked_softmax(logits: Tensor, mask: Tensor, dim: int) -> Tensor:
     """Compute the softmax over the real positions; padded positions are 0.
 

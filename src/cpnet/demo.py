@@ -1,0 +1,57 @@
+"""``python -m cpnet.demo [checkpoint=PATH] [port=8000]``: a page on which a model answers about your videos.
+
+Serves 127.0.0.1 alone. No request leaves the machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from cpnet.errors import ConfigError
+from cpnet.launch import command
+
+log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> None:
+    """Load the model and serve the page until a signal stops it.
+
+    Raises:
+        ConfigError: a value is invalid, the port is in use, or a package is missing
+        DataError: the checkpoint is damaged, or its model cannot encode video files
+    """
+    if not all(map(find_spec, ("starlette", "uvicorn"))):
+        raise ConfigError("the page needs pip install 'cpnet-grounding[demo]'")
+    for key in ("top", "max_mb", "max_minutes"):
+        if not cfg[key] > 0:
+            raise ConfigError(f"{key} must be above 0; got {cfg[key]}")
+    try:
+        listener = socket.create_server(("127.0.0.1", cfg.port))
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+        raise ConfigError(f"port={cfg.port}: {reason}; choose another one, or port=0 for any free one") from error
+    from uvicorn import Config, Server
+
+    from cpnet.grounder import Grounder
+    from cpnet.page.app import create_app
+    from cpnet.runs.folder import newest_best
+
+    path = Path(cfg.checkpoint or newest_best(Path("outputs")))
+    log.info("model: %s%s", path, "" if cfg.checkpoint else ", of the newest run; checkpoint=PATH chooses another")
+    limits = {"top": cfg.top, "max_bytes": round(cfg.max_mb * 1e6), "max_sec": 60 * cfg.max_minutes}
+    app = create_app(Grounder.from_checkpoint(path), str(path), **limits)
+    log.info("open http://127.0.0.1:%d in a browser; Ctrl+C stops the server", listener.getsockname()[1])
+    server = Server(Config(app, log_config=None, log_level="warning", server_header=False, timeout_graceful_shutdown=3))
+    with suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    command.run(main, config_name="demo")

@@ -1,0 +1,1 @@
+"""Video files: decode them, and encode their frames as rows of features."""

@@ -1,0 +1,160 @@
+"""Extract the features of a folder of video files to a packed store.
+
+The rows of each finished video are kept beside the store until all are done, so that an interrupted extraction
+continues with the next video. A file that cannot be read, or that crashes its process, does not stop the others.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import shutil
+import zlib
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
+
+from cpnet.data.features.feature_pack import open_features
+from cpnet.data.features.joined import UnitedFeatures
+from cpnet.data.features.pack import Precision, pack
+from cpnet.data.features.packed import PackedFeatures
+from cpnet.errors import ConfigError, DataError
+from cpnet.terminal import Progress, seconds_bar, silent
+from cpnet.video import worker
+from cpnet.video.backbones import load_backbone
+from cpnet.video.decode import SUFFIXES, stated_duration
+
+log = logging.getLogger(__name__)
+
+
+class Extraction(NamedTuple):
+    """Result of an extraction."""
+
+    store: PackedFeatures
+    encoded: list[str]  # ids of the videos that were encoded now
+    failed: dict[str, str]  # why videos have no rows, by id
+
+
+def extract(
+    videos: Path,
+    target: Path,
+    *,
+    backbone: str = "efficientnet_lite0",
+    weights: Path | None = None,
+    fps: float | None = None,
+    workers: int | None = None,
+    dtype: Precision = "float16",
+    progress: Progress = silent,
+) -> Extraction:
+    """Encode the videos of a folder and its subfolders, and add them to a packed store.
+
+    The id of a video is its path below the folder without the suffix. Videos that the store has are not encoded again.
+    A script that calls this needs ``if __name__ == "__main__"``, because the processes import it.
+
+    Args:
+        videos: the folder
+        target: the packed store; created if it does not exist
+        backbone, weights, fps: see ``load_backbone``
+        workers: processes; None: one for each core
+        dtype, progress: see ``pack``
+
+    Raises:
+        ConfigError: the backbone or a number is invalid, or a package is missing
+        DataError: there is no video, none can be read, the store has rows of another kind, or it cannot be written
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"workers must be 1 or more; got {workers}")
+    options: dict[str, Any] = {"name": backbone, "weights": weights, "fps": fps}
+    kind = load_backbone(**options).extractor()
+    files = find_videos(videos)
+    store = PackedFeatures(path=target) if target.exists() else None
+    if store and store.extractor != kind:
+        raise DataError(
+            f"{target} has rows of another kind, {store.extractor or 'of unknown origin'}, not of {kind}; set features "
+            "to another path, or remove it"
+        )
+    partial = target.with_name(f"{target.name}.extracting")
+    rows = partial / f"{zlib.crc32(str(kind).encode()):08x}"
+    try:
+        rows.mkdir(parents=True, exist_ok=True)
+        with FileLock(partial.with_name(f".{partial.name}.lock"), timeout=0):
+            done = {name for name in files if (store and name in store) or (rows / f"{name}.npy").is_file()}
+            failed = _encode({name: files[name] for name in files if name not in done}, rows, options, workers)
+            for name, reason in sorted(failed.items()):
+                log.warning("video %s has no rows: %s", name, reason)
+            if any(rows.rglob("*.npy")):
+                source = UnitedFeatures([*([store] if store else []), open_features(path=rows, layout="npy")])
+                source.extractor = kind
+                pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
+            shutil.rmtree(partial)
+    except OSError as error:
+        why = "another process extracts to it" if isinstance(error, Timeout) else error
+        raise DataError(f"cannot write {target} ({why}); wait, free space, or choose another features=FILE") from error
+    if not target.exists():
+        raise DataError(f"none of the {len(files)} videos in {videos} can be read; the reasons are above")
+    return Extraction(PackedFeatures(path=target), [name for name in files if name not in {*done, *failed}], failed)
+
+
+def find_videos(folder: Path) -> dict[str, Path]:
+    """Return the video files of a folder and its subfolders by id, in alphabetical order; hidden files are ignored.
+
+    Raises:
+        DataError: there is no video, or two files have one id
+    """
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("[!.]*")):
+        inside = path.relative_to(folder)
+        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in inside.parts):
+            name = inside.with_suffix("").as_posix()
+            if found.setdefault(name, path) != path:
+                raise DataError(f"{found[name]} and {path} have the same id {name!r}; rename one of them")
+    if not found:
+        raise DataError(f"videos={folder} is no folder with video files ({', '.join(SUFFIXES)})")
+    return found
+
+
+def _encode(files: dict[str, Path], rows: Path, backbone: dict[str, Any], workers: int | None) -> dict[str, str]:
+    """Encode videos in several processes, where a crash costs one video; return why videos failed, by id."""
+    failed, seconds = dict[str, str](), dict.fromkeys(files, 0.0)
+    for name, path in files.items():
+        with suppress(DataError):  # its process says why
+            seconds[name] = stated_duration(path)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(1, min(workers or cores, len(files)))
+    options = backbone | {"threads": max(1, cores // workers)}
+    log.info("extracting %d videos of %.0f seconds with %d processes", len(files), sum(seconds.values()), workers)
+    spawn, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
+    reached, shown, queue = spawn.RawArray("d", len(files)), 0.0, deque(enumerate(files))
+    idle: list[ProcessPoolExecutor] = []  # of one process each, so that a crash names its video
+    jobs: dict[Future[str], tuple[int, str, ProcessPoolExecutor]] = {}
+    with seconds_bar("extracting", sum(seconds.values())) as advance:
+        try:
+            while queue or jobs:
+                while queue and len(jobs) < workers:
+                    number, name = queue.popleft()
+                    pool = idle.pop() if idle else ProcessPoolExecutor(1, spawn, worker.start, (reached,))
+                    job = pool.submit(worker.encode, number, files[name], rows / f"{name}.npy", options)
+                    jobs[job] = number, name, pool
+                for job in wait(jobs, timeout=0.5, return_when=FIRST_COMPLETED).done:
+                    number, name, pool = jobs.pop(job)
+                    error, reached[number] = job.exception(), seconds[name]
+                    if isinstance(error, OSError):  # of the disk: the other videos would fail too
+                        raise error
+                    if error:
+                        known = isinstance(error, DataError)
+                        failed[name] = str(error if known else f"encoding {files[name]} failed: {error!r}")
+                    elif job.result():
+                        log.warning("video %s is damaged: %s", files[name], job.result())
+                    if not isinstance(error, BrokenExecutor):
+                        idle.append(pool)
+                advance(sum(reached) - shown)
+                shown = sum(reached)
+        finally:  # also after Ctrl-C
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
+    return failed

@@ -1,0 +1,49 @@
+"""What a process of ``cpnet.video.extract`` runs. Imports torch with the first video only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from functools import partial
+from multiprocessing import parent_process
+from operator import setitem
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cpnet.files import replacing
+from cpnet.video.decode import stated_duration
+
+state: dict[
+    str, Any
+] = {}  # of this process: the seconds that videos have reached, shared with the parent; the backbone
+
+
+def start(reached: Any) -> None:
+    """Prepare this process: its parent alone ends it, by a signal or by its own end."""
+    state["reached"] = reached
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def encode(number: int, path: Path, target: Path, options: dict[str, Any]) -> str:
+    """Encode a video to an npy file and return its defects in words; raises the errors of ``encode_video``."""
+    stated_duration(path)  # a file that cannot be opened fails before the imports
+    from cpnet.video.backbones import load_backbone
+    from cpnet.video.encode import encode_video
+
+    backbone = state.get("backbone") or state.setdefault("backbone", load_backbone(**options))
+    reach = partial(setitem, state["reached"], number)
+    video = encode_video(path, backbone, threads=options["threads"], progress=reach)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as stream:
+        np.save(stream, video.rows)
+    return video.defects
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+    os._exit(1)

@@ -1,0 +1,66 @@
+"""From nothing to answers about new video files: render, extract, train, ask about files of another seed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from itertools import combinations, groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from commands import call
+from cpnet.data.corpora.rendered import RenderedCorpus
+from cpnet.data.readers import read_jsonl
+from cpnet.grounder import Grounder
+
+pytest.importorskip("av")
+pytest.importorskip("onnxruntime")
+
+
+def trained(folder: Path, run: str, *arguments: str) -> float:
+    """Train, and return the mIoU of the test split."""
+    settings = ("dataset=rendered", "model=cpnet_frames", "trainer=cpu", "trainer.enable_progress_bar=false")
+    ended = call("train", *settings, *arguments, f"hydra.run.dir={run}", folder=folder)
+    assert ended.code == 0, ended.err
+    return float(json.loads((folder / run / "results.json").read_text(encoding="utf-8"))["metrics"]["mIoU"])
+
+
+def mean_iou(found: NDArray[Any], true: NDArray[Any]) -> float:
+    common = np.minimum(found[:, 1], true[:, 1]) - np.maximum(found[:, 0], true[:, 0])
+    whole = np.maximum(found[:, 1], true[:, 1]) - np.minimum(found[:, 0], true[:, 0])
+    return float((common.clip(0) / whole).mean())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_model_of_rendered_videos_finds_moments_in_new_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    began, cpu = time.monotonic(), sum(os.times()[:4])
+    tested = trained(tmp_path, "run")
+    fitted = time.monotonic()
+    RenderedCorpus(folder=tmp_path / "new", videos=50, seed=1).prepare()
+    moments = [m for part in ("train", "val", "test") for m in read_jsonl(annotations=tmp_path / f"new/{part}.jsonl")]
+    grounder = Grounder.from_checkpoint(tmp_path / "run/checkpoints/best.ckpt")
+    found = [
+        (moment.start_sec, moment.end_sec)
+        for video, asked in groupby(moments, key=lambda moment: moment.video)
+        for moment in grounder.ground(tmp_path / f"new/videos/{video}.mp4", [each.query for each in asked])
+    ]
+    ended, cpu = time.monotonic(), sum(os.times()[:4]) - cpu
+    true, durations = (np.array([m.windows_sec[0] for m in moments]), np.array([[m.duration_sec] for m in moments]))
+    score = mean_iou(np.array(found), true)
+    constant = max(mean_iou(durations * span, true) for span in combinations(np.linspace(0, 1, 41), 2))
+    blind = [trained(tmp_path, each, f"dataset.blind={each}") for each in ("video", "query")]
+    with capfd.disabled():
+        print(
+            f"\nrender, extract, train {fitted - began:.0f} s, new files {ended - fitted:.0f} s, processors {cpu:.0f} s"
+        )
+        print(f"mIoU {score:.3f}, constant {constant:.3f}; test split {tested:.1f}, blind video and query {blind}")
+    assert len({moment.video for moment in moments}) == 50
+    assert score >= 0.6
+    assert constant < 0.3
+    assert max(blind) < 36

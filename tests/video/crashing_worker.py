@@ -1,0 +1,21 @@
+"""Runs in place of ``cpnet.video.worker.encode``: crashes, or interrupts its parent, at some files."""
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def encode(number: int, path: Path, target: Path, options: dict[str, Any]) -> str:
+    if path.stem == "crash":
+        os.abort()
+    if path.stem == "interrupt":
+        os.kill(os.getppid(), signal.SIGINT)  # as Ctrl-C does
+        time.sleep(600)
+    if path.stem == "memory":
+        raise MemoryError
+    np.save(target, np.ones((2, 1280), np.float16))
+    return ""

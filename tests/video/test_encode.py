@@ -1,0 +1,66 @@
+"""Windows against a slow loop over padded frames, and the time that a row shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from clips import make_clip, number_of
+from cpnet.errors import DataError
+from cpnet.video.backbones import Backbone
+from cpnet.video.decode import Size
+from cpnet.video.encode import encode_video, windows_of
+from cpnet.video.sandbox import Limits
+
+
+class Numbers(Backbone):
+    """Encodes a window as the numbers that its frames show."""
+
+    name: ClassVar[str] = "numbers"
+    width: ClassVar[int] = 3
+    window: ClassVar[int] = 3
+    stride: ClassVar[int] = 2
+    size: ClassVar[Size] = None
+    preprocessing: ClassVar[str] = "none"
+    fingerprint = "0"
+
+    def __init__(self, fps: float, factor: float = 1) -> None:
+        self.fps, self.factor = fps, factor
+
+    def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        numbers = [[number_of(frame) * self.factor for frame in window] for window in windows]
+        return np.array(numbers, np.float32)
+
+
+@pytest.mark.parametrize("window", [1, 2, 3, 8, 16])
+@pytest.mark.parametrize("stride", [1, 2, 3, 8])
+def test_windows_lie_around_the_middle_of_their_share(window: int, stride: int) -> None:
+    for count in range(1, 40):
+        frames = np.arange(count)
+        rows = max(1, int(count / stride + 0.5))
+        lead = (window - stride) // 2
+        expected = [[min(max(row * stride + k - lead, 0), count - 1) for k in range(window)] for row in range(rows)]
+        assert [list(each) for each in windows_of(iter(frames), window, stride)] == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limits", [None, Limits()])
+def test_rows_show_the_video_in_order(tmp_path: Path, limits: Limits | None) -> None:
+    path = make_clip(tmp_path / "a.mp4", count=50)
+    reached: list[float] = []
+    video = encode_video(path, Numbers(fps=5), limits=limits, progress=reached.append)
+    shown = [2, 7, 12, 17, 22, 27, 32, 37, 42, 47]  # at seconds 0.1, 0.3, ...
+    expected = [[shown[min(max(2 * row + k, 0), 9)] for k in range(3)] for row in range(5)]
+    np.testing.assert_array_equal(video.rows, expected)
+    assert (video.rows.dtype.name, video.defects) == ("float16", "")
+    assert video.duration_sec == pytest.approx(2.0)
+    assert (video.extractor.backbone, video.extractor.fps, video.extractor.stride) == ("numbers", 5, 2)
+    assert reached == pytest.approx([0.1 + 0.2 * k for k in range(10)])
+
+
+def test_row_beyond_float16_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"a\.mp4: backbone=numbers gave values that are not finite or exceed float16"):
+        encode_video(make_clip(tmp_path / "a.mp4", count=9), Numbers(fps=5, factor=1e5))
