@@ -88,12 +88,14 @@ def c3d_row(x: Tensor, state: dict[str, Tensor]) -> Tensor:
     return F.relu(x.flatten(1) @ state["fc6.weight"].T + state["fc6.bias"])
 
 
-@pytest.mark.parametrize("name", ["i3d", *(pytest.param(each, marks=pytest.mark.slow) for each in ("s3d", "c3d"))])
-def test_rows_and_number_of_parameters(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["i3d", "s3d", pytest.param("c3d", marks=pytest.mark.slow)])
+def test_rows_and_number_of_parameters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     state = write_weights(name, tmp_path / "w.pt")
     assert sum(each.numel() for key, each in state.items() if "running" not in key) - 487 == NETWORKS[name][1]
     backbone = load_backbone(name, weights=tmp_path / "w.pt")
-    high, wide, side = (128, 171, 112) if name == "c3d" else (256, 299, 224)
+    high, wide, side = (128, 171, 112) if name == "c3d" else (96, 139, 64)  # 64 for speed
+    monkeypatch.setattr(type(backbone), "crop", side)
+    monkeypatch.setattr(Pooled, "forward", lambda _, x: x.mean(dim=(2, 3, 4)))
     frames = np.random.default_rng(1).integers(0, 256, (1, 16, high, wide, 3), np.uint8)
     top, left = (high - side) // 2, (wide - side) // 2
     x = torch.from_numpy(frames[:, :, top : top + side, left : left + side]).float()
@@ -101,7 +103,7 @@ def test_rows_and_number_of_parameters(tmp_path: Path, name: str) -> None:
         x = (x / 255 - torch.tensor(COLOURS[name][0])) / torch.tensor(COLOURS[name][1])
     x = x.movedim(-1, 1)
     row = c3d_row(x, state) if name == "c3d" else inception(x, state, same=name == "i3d")
-    np.testing.assert_allclose(backbone.encode(frames), row.numpy(), rtol=1e-3, atol=1e-4 * row.max().item())
+    np.testing.assert_allclose(backbone.encode(frames), row.numpy(), rtol=1e-5, atol=1e-5 * row.max().item())
 
 
 def test_longer_window_is_pooled_over_pairs_of_steps() -> None:
