@@ -126,6 +126,7 @@ def test_model_can_be_measured_blind(blind: str, place: Path) -> None:
 def test_grounder_reproduces_predictions(place: Path) -> None:
     """Features are read from the pack directly; the batch of the test differs, hence the tolerance."""
     grounder = Grounder.from_checkpoint(place / "run/checkpoints/best.ckpt")
+    assert 20 <= (grounder.longest_sec or 0) <= 40  # of the videos in training
     evaluate(place, "float32", "trainer.precision=32-true")
     rows = list(read_predictions(place / "float32/predictions.jsonl"))
     by_video = {row.video: [each for each in rows if each.video == row.video] for row in rows}
