@@ -80,14 +80,15 @@ class Vocabulary:
         """Build the vocabulary of the query words that have a vector in a text file, sorted; see ``extend``."""
         return cls(SPECIAL, torch.zeros(len(SPECIAL), dim)).extend(queries, glove=glove)
 
-    def extend(self, queries: Iterable[str], *, glove: Path) -> Vocabulary:
+    def extend(self, queries: Iterable[str], *, glove: Path, compare: bool = False) -> Vocabulary:
         """Append the new words of queries that have a vector; existing rows stay as they are.
 
         Raises:
-            DataError: the file has another vector for a known word of the queries; see also ``read_glove``
+            DataError: see ``read_glove``; with ``compare``, also if the file has another vector for a known word
         """
         tokens = {token for query in queries for token in tokenize(query)}
-        read = read_glove(glove, tokens, dim=self.vectors.shape[1])
+        wanted = tokens if compare else tokens - self._rows.keys()
+        read = read_glove(glove, wanted, dim=self.vectors.shape[1])
         for word in sorted(read.keys() & self._rows.keys()):
             if not np.allclose(read[word], self.vectors[self._rows[word]], atol=1e-4):
                 raise DataError(f"{glove} has another vector for {shown(word)} than training; use the file of training")
@@ -109,11 +110,7 @@ class Vocabulary:
         return [self._rows.get(token, UNKNOWN) for token in tokens[:max_words]]
 
     def unknown(self, query: str) -> tuple[str, ...]:
-        """Return the distinct words of a query that have no row, without punctuation marks.
-
-        >>> Vocabulary(("", "<unk>", "a"), torch.zeros(3, 8)).unknown("A dax, a wug!")
-        ('dax', 'wug')
-        """
+        """Return the distinct words of a query that have no row, without punctuation marks."""
         new = (token for token in tokenize(query) if token not in self._rows and any(map(str.isalnum, token)))
         return tuple(dict.fromkeys(new))
 
