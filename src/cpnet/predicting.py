@@ -87,7 +87,7 @@ def print_answers(title: str, answers: list[Answer]) -> None:
         grid.add_row(Text("" if rank else printable(query)), *times, f"{each.score:.2f}")
     Console().print(grid)
     if unknown := dict.fromkeys(word for answer in answers for word in answer.unknown_words):
-        log.info("words that the model does not know: %s; word_vectors=FILE adds theirs", quote(unknown, 20))
+        log.info("words that the model does not know: %s; word_vectors=FILE looks words up", quote(unknown, 20))
 
 
 def write_lines(cfg: DictConfig, answers: dict[str, list[Answer]]) -> None:
