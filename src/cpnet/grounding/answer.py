@@ -26,6 +26,14 @@ class FoundMoment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hit(FoundMoment):
+    """A moment of one of many videos: the id of the video, and the path of its file if that is known."""
+
+    video: str
+    path: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What a model finds for a sentence.
 

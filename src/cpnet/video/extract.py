@@ -25,8 +25,9 @@ from filelock import FileLock, Timeout
 from cpnet.data.extractor import Extractor
 from cpnet.data.features.feature_pack import open_features
 from cpnet.data.features.joined import UnitedFeatures
-from cpnet.data.features.pack import Precision, pack
+from cpnet.data.features.pack import Precision, pack, restore
 from cpnet.data.features.packed import PackedFeatures
+from cpnet.data.features.source import VideoFile
 from cpnet.errors import ConfigError, DataError
 from cpnet.files import write_json
 from cpnet.terminal import Progress, seconds_bar, silent
@@ -111,7 +112,12 @@ def extract(
         raise ConfigError(f"workers must be 1 or more; got {workers}")
     kind = load_backbone(backbone, fps=fps).extractor()
     files = find_videos(videos)
+    restore(target)
     store = PackedFeatures(path=target) if target.exists() else None
+    known = {name: store.files.get(name) for name in store.ids()} if store else {}
+    for name, file in known.items():
+        if file and name in files and Path(file.path) != files[name].absolute() and Path(file.path).exists():
+            raise DataError(f"{target} has {file.path} as {name!r}, so not {files[name]} too; rename one of them")
     if store and store.extractor != kind:
         raise DataError(
             f"{target} has rows of another kind, {store.extractor or 'of unknown origin'}, not of {kind}; set features "
@@ -119,7 +125,7 @@ def extract(
         )
     partial = target.with_name(f"{target.name}.extracting")
     with _claimed(partial, kind):
-        done = {name for name in files if (store and name in store) or (partial / f"{name}.npy").is_file()}
+        done = {name for name in files if name in known or (partial / f"{name}.npy").is_file()}
         failed = _encode(
             {name: path for name, path in files.items() if name not in done},
             partial,
@@ -132,6 +138,8 @@ def extract(
         if fresh:
             source = UnitedFeatures([*([store] if store else []), open_features(path=partial, layout="npy")])
             source.extractor = kind
+            found = {name: _described(files[name], source.length(name), kind) for name in fresh}
+            source.files = {name: file for name, file in known.items() if file} | found
             pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
         shutil.rmtree(partial)
         if not fresh and store is None:
@@ -159,6 +167,13 @@ def find_videos(folder: Path) -> dict[str, Path]:
     if not found:
         raise DataError(f"{folder} has no video file ({', '.join(SUFFIXES)})")
     return found
+
+
+def _described(path: Path, rows: int, kind: Extractor) -> VideoFile:
+    """Return path and duration of a file; a duration that does not fit its rows, as of a truncated file, is not used."""
+    stated, row_sec = stated_duration(path), kind.stride / kind.fps
+    seconds = stated if abs(stated - rows * row_sec) <= row_sec else rows * row_sec
+    return VideoFile(str(path.absolute()), seconds)
 
 
 @contextmanager
