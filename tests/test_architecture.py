@@ -74,7 +74,10 @@ ROOMS = {
         ("wandb", "wandb_workspaces", "pytorch_lightning"),
     ),
     "reporting": Room(
-        ("errors", "files", "terminal", "options", "spans", "data", "evaluation", "runs", "reporting"),
+        (
+            *("errors", "files", "terminal", "options", "spans", "data", "evaluation", "grounding.answer", "runs"),
+            "reporting",
+        ),
         ("torch", "numpy", "matplotlib", "omegaconf", "rich", "yaml", "PIL", "pandas", "scipy", "markdown_it"),
     ),
     "training": Room(
@@ -106,6 +109,14 @@ ROOMS = {
         ("torch", "numpy", "omegaconf"),
     ),
     "grounding": Room(("batch", "errors", "spans", "grounding", "video"), ("torch", "numpy")),
+    "predict": Room(("errors", "config", "launch", "predicting"), ("omegaconf",)),
+    "predicting": Room(
+        (
+            *("errors", "files", "terminal", "data.features.source", "grounder", "grounding.answer", "reporting"),
+            *("runs", "training.build_data", "video"),
+        ),
+        ("omegaconf",),
+    ),
     "export": Room(("errors", "launch", "runs", "exporting"), ("omegaconf",)),
     "exporting": Room(
         ("__version__", "batch", "errors", "data.sampling", "models", "grounder", "runs", "exporting"),
@@ -236,7 +247,7 @@ def test_forbidden_import_is_found(tmp_path: Path, module: str, line: str, found
 
 def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     code = (
-        "import sys, cpnet.train, cpnet.evaluate, cpnet.export, cpnet.report, cpnet.dashboard, cpnet.launch.command\n"
+        "import sys, cpnet.train, cpnet.evaluate, cpnet.predict, cpnet.export, cpnet.report, cpnet.dashboard\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules])"
     )
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
@@ -244,7 +255,7 @@ def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "export", "report", "dashboard"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "report", "dashboard"])
 def test_commands_are_short(name: str) -> None:
     assert len((PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 80
 

@@ -27,6 +27,17 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def clock(seconds: float) -> str:
+    """Return a time as players show it.
+
+    >>> clock(62.44), clock(3723.96)
+    ('1:02.4', '1:02:04.0')
+    """
+    minutes, tenths = divmod(round(seconds * 10), 600)
+    hours, minutes = divmod(minutes, 60)
+    return f"{f'{hours}:{minutes:02}' if hours else minutes}:{tenths // 10:02}.{tenths % 10}"
+
+
 def brief(text: str) -> str:
     """Cut each line that is far longer than any message needs to be: it quotes a file or a value at length."""
     return "\n".join(cut(line, LONGEST) for line in text.split("\n"))
@@ -63,7 +74,7 @@ def seconds_bar(what: str, total: float) -> Iterator[Callable[[float], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    text = TextColumn("{task.description} {task.completed:.0f} of {task.total:.0f} s of video")
+    text = TextColumn("{task.description} {task.completed:.0f} of {task.total:.0f} s of video", markup=False)
     console = Console(stderr=True)
     columns = (text, BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:

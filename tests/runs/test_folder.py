@@ -21,7 +21,7 @@ from commands import call
 from cpnet.errors import ConfigError, DataError
 from cpnet.launch.from_checkpoint import store_run_config
 from cpnet.launch.links import check_links
-from cpnet.runs.folder import checkpoint_to_resume, clear, locked_run, newest, save_config
+from cpnet.runs.folder import checkpoint_to_resume, clear, locked_run, newest, newest_best, save_config
 from cpnet.training.callbacks.recovery import rotate
 from locks import holder
 
@@ -270,3 +270,16 @@ def test_compile_cache_of_a_checkpoint_is_ignored(tmp_path: Path, monkeypatch: p
     store_run_config([f"resume_from={tmp_path}"])
     taken = ConfigStore.instance().load("from_run.yaml").node.trainer
     assert taken == {"compile_cache": "outputs/.compiled", "precision": "32-true"}
+
+
+def test_newest_best_checkpoint_is_found_among_links_and_odd_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no trained model below .*make demo"):
+        newest_best(tmp_path / "nowhere")
+    for age, run in enumerate(("new/cpnet", "multirun/a/0", "old")):
+        write(tmp_path / run, best=1, last=1)
+        os.utime(tmp_path / run / "checkpoints/best.ckpt", (1e9 - age, 1e9 - age))
+    (tmp_path / "folder/checkpoints/best.ckpt").mkdir(parents=True)
+    (tmp_path / "broken/checkpoints").mkdir(parents=True)
+    (tmp_path / "broken/checkpoints/best.ckpt").symlink_to("nowhere")
+    (tmp_path / "old/loop").symlink_to(tmp_path, target_is_directory=True)
+    assert newest_best(tmp_path) == tmp_path / "new/cpnet/checkpoints/best.ckpt"

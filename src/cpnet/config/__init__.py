@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cpnet.config.overrides import for_shell, given, quoted
+from cpnet.config.overrides import as_text, for_shell, given, quoted
 from cpnet.config.schema import register_schemas
 from cpnet.config.targets import check_call, make_later
 
-__all__ = ["CONFIG_DIR", "check_call", "for_shell", "given", "make_later", "quoted", "register_schemas"]
+__all__ = ["CONFIG_DIR", "as_text", "check_call", "for_shell", "given", "make_later", "quoted", "register_schemas"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _IN_WHEEL = _PACKAGE / "conf"

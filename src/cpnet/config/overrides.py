@@ -22,6 +22,16 @@ def for_shell(key: str, text: str) -> str:
     return shlex.quote(f"{key}={quoted(text, Quote.double)}")
 
 
+def as_text(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """Quote the values of keys that are sentences or paths for Hydra, except null, lists and quoted ones.
+
+    >>> as_text(["query=she waits, then leaves", "top=3"], ["query"])
+    ["query='she waits, then leaves'", 'top=3']
+    """
+    texts = re.compile(rf"({'|'.join(keys)})=(?!null$|'.*'$|\".*\"$|\[.*\]$)(.+)", re.DOTALL)
+    return [f"{found[1]}={quoted(found[2])}" if (found := texts.fullmatch(each)) else each for each in arguments]
+
+
 def given(arguments: Sequence[str], key: str) -> str:
     """Return the value of a key on the command line as Hydra reads it, or an empty string without one."""
     values = [value for name, _, value in (argument.partition("=") for argument in arguments) if name == key]

@@ -149,6 +149,27 @@ class ExportConfig:
     output: str = MISSING
 
 
+@dataclass
+class PredictConfig:
+    """Root keys of ``python -m cpnet.predict``."""
+
+    video: str | None = None
+    videos: str | None = None
+    query: Any = None  # a sentence, or a list of them
+    queries: str | None = None
+    top: int = MISSING
+    checkpoint: str | None = None
+    dataset: Any = None
+    duration: float | None = None
+    word_vectors: str | None = None
+    json: str | None = None
+    picture: str | None = None
+    clip: str | None = None
+    cache: str | None = None
+    data_dir: str = MISSING
+    output_dir: str = MISSING
+
+
 def register_schemas() -> None:
     """Register each schema as ``base_NAME``, which the yaml files include."""
     register_resolvers()
@@ -157,6 +178,7 @@ def register_schemas() -> None:
         (None, "train", TrainConfig),
         (None, "evaluate", EvaluateConfig),
         (None, "export", ExportConfig),
+        (None, "predict", PredictConfig),
         (None, "prepare", PrepareConfig),
         (None, "search", SearchConfig),
         (None, "report", ReportConfig),

@@ -18,7 +18,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
-from cpnet.config import CONFIG_DIR, given, quoted, register_schemas
+from cpnet.config import CONFIG_DIR, as_text, given, register_schemas
 from cpnet.data.required_files import check_files, needed_files
 from cpnet.errors import ConfigError
 from cpnet.launch import messages, processes
@@ -125,9 +125,5 @@ def check_corpus(cfg: DictConfig, *, words_known: bool = False) -> None:
 
 def name_experiment() -> None:
     """Rewrite ``sys.argv``: ``experiment=NAME`` sets ``experiment_name``; ``baseline=a=1, b=2`` is quoted."""
-    key, row = "experiment=", "baseline="
-    for index, each in enumerate(sys.argv[1:], start=1):
-        if each.startswith(key):
-            sys.argv[index] = f"experiment_name={each.removeprefix(key)}"
-        elif each.startswith(row) and "=" in (name := each.removeprefix(row)) and name[0] not in "'\"":
-            sys.argv[index] = f"{row}{quoted(name)}"
+    arguments = as_text(sys.argv[1:], ["baseline"])
+    sys.argv[1:] = [re.sub(r"^experiment=", "experiment_name=", each) for each in arguments]

@@ -84,6 +84,21 @@ def newest(folder: Path) -> ResumePoint | None:
     return None
 
 
+def newest_best(root: Path) -> Path:
+    """Return the best checkpoint of the newest run below a folder. Links to folders are not followed.
+
+    Raises:
+        DataError: there is none
+    """
+    found = [path for path in root.rglob(f"{CHECKPOINTS}/{BEST}") if path.is_file()]
+    if not found:
+        raise DataError(
+            f"no trained model below {root}/; set checkpoint=PATH, or train one: make train (answers about features), "
+            "make demo (about video files), or python -m cpnet.train dataset=NAME"
+        )
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
 def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> Path | None:
     """Return the newest intact checkpoint of a run, None without any. Log the options that ``cfg`` changes.
 

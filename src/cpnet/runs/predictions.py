@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from cpnet.errors import DataError, cut, shown
 from cpnet.files import replacing
@@ -49,7 +50,7 @@ def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> int:
     Raises:
         OSError: the file cannot be written; an existing one is unchanged
     """
-    return _write(path, map(asdict, rows))
+    return write_jsonl(path, map(asdict, rows))
 
 
 def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Collection[str]) -> None:
@@ -58,18 +59,24 @@ def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Col
     Models return no scores, so the score of a prediction is 1 / rank. Qids in ``numbered`` are written as numbers.
     """
     lines = (
-        {
-            "qid": int(row.qid) if row.qid in numbered else row.qid,
-            "query": row.query,
-            "vid": row.video,
-            "pred_relevant_windows": [[*span, 1 / rank] for rank, span in enumerate(row.predicted, start=1)],
-        }
+        submission(
+            int(row.qid) if row.qid in numbered else row.qid,
+            row.query,
+            row.video,
+            [(*span, 1 / rank) for rank, span in enumerate(row.predicted, start=1)],
+        )
         for row in rows
     )
-    _write(path, lines)
+    write_jsonl(path, lines)
 
 
-def _write(path: Path, objects: Iterable[object]) -> int:
+def submission(qid: str | int, query: str, video: str, windows: Iterable[tuple[float, float, float]]) -> dict[str, Any]:
+    """Return a line in the form of evaluation servers (QVHighlights); windows are (start, end, score), best first."""
+    return {"qid": qid, "query": query, "vid": video, "pred_relevant_windows": [[*each] for each in windows]}
+
+
+def write_jsonl(path: Path, objects: Iterable[object]) -> int:
+    """Write a JSON object a line, atomically; return their number."""
     count = 0
     with replacing(path) as stream:
         for each in objects:

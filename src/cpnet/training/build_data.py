@@ -1,17 +1,22 @@
-"""Build the DataModule from the configurations ``dataset`` and ``sampling``."""
+"""Build the DataModule, or read one video, from the configurations ``dataset`` and ``sampling``."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from cpnet.config import check_call, make_later
 from cpnet.data.annotations import Annotations
 from cpnet.data.datamodule import GroundingDataModule, Loading
+from cpnet.data.extractor import Extractor, check_extractor
 from cpnet.data.features.feature_pack import FeaturePack
+from cpnet.data.moment import normalise_id
 from cpnet.data.vocabulary import Vocabulary, Words
-from cpnet.errors import ConfigError
+from cpnet.errors import ConfigError, DataError, shown
 from cpnet.options import FeatureOptions, WordOptions
 from cpnet.terminal import track
 from cpnet.training.instantiate import config_errors, containers, instantiate
@@ -37,6 +42,31 @@ def build_annotations(dataset: DictConfig) -> Annotations:
 def build_features(features: DictConfig, *, gpu: bool = False) -> FeaturePack:
     """Build the feature pack of ``cfg.dataset.features`` without opening it."""
     return FeaturePack(options=_options(FeatureOptions, features), gpu=gpu)
+
+
+def read_video(
+    dataset: DictConfig, video: str, duration_sec: float | None, *, trained: Extractor | None
+) -> tuple[NDArray[np.floating], float]:
+    """Return the features of one video of a corpus, and its duration, from the annotations unless it is given.
+
+    Raises:
+        ConfigError: a value is invalid
+        DataError: the features are missing or not of the kind ``trained``, or the duration is unknown
+    """
+    if dataset.generate:
+        instantiate(dataset.generate).prepare()
+    pack, annotations = build_features(dataset.features), build_annotations(dataset)
+    source = replace(pack, options=replace(pack.options, pack=False)).open([video])
+    check_extractor(trained, source.extractor, dataset.features.path)
+    rows = source.rows(video)
+    splits = [name for name in annotations.splits if name != "val" or annotations.validation == "file"]
+    for name in splits if duration_sec is None else ():
+        moments = annotations.reader(**annotations.splits[name])
+        wanted = (each.duration_sec for each in moments if normalise_id(each.video) == normalise_id(video))
+        duration_sec = duration_sec or next(wanted, None)
+    if duration_sec is None:
+        raise DataError(f"the annotations of {dataset.name} have no video {shown(video)}; add duration=SECONDS")
+    return rows, duration_sec
 
 
 def build_datamodule(

@@ -115,14 +115,14 @@ class SampledFrames:
             self.seen.stated_sec = _stated_sec(container, stream)
             for time, frame in self._timed(container, stream):
                 if (sample + 0.5) / self.fps < time:
-                    picture = self._picture(shown or frame, stream)
+                    picture = self.picture(shown or frame, stream)
                 while (sample + 0.5) / self.fps < time:
                     yield (sample + 0.5) / self.fps, picture
                     sample += 1
                 shown = frame
             if shown is None:
                 raise DataError(f"{self.path}: no frame can be decoded ({self.seen.defects() or 'it has none'})")
-            picture = self._picture(shown, stream)
+            picture = self.picture(shown, stream)
             while sample == 0 or (sample + 0.5) / self.fps < self.seen.duration_sec:
                 yield (sample + 0.5) / self.fps, picture
                 sample += 1
@@ -164,7 +164,8 @@ class SampledFrames:
                 self.seen.add_damage()
             yield from frames
 
-    def _picture(self, frame: VideoFrame, stream: VideoStream) -> Frame:
+    def picture(self, frame: VideoFrame, stream: VideoStream) -> Frame:
+        """Return a decoded frame of the stream in the size of the samples, upright and with square pixels."""
         turns = round(frame.rotation / 90) % 4
         height, width = _target(frame, stream.sample_aspect_ratio, self.size, turned=turns % 2 == 1)
         try:

@@ -1,0 +1,76 @@
+"""``python -m cpnet.predict video=FILE query="..." [checkpoint=PATH] [top=3]``: find moments that sentences describe.
+
+``videos=FOLDER`` asks about many files, ``queries=FILE.txt`` many sentences, ``dataset=NAME video=ID`` about features.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from omegaconf import DictConfig, ListConfig
+
+from cpnet.config import as_text
+from cpnet.errors import ConfigError, cut
+from cpnet.launch import command
+
+TEXTS = ("video", "videos", "query", "queries", "checkpoint", "word_vectors", "json", "picture", "clip", "cache")
+SUFFIXES = {"picture": ".png", "clip": ".mp4"}
+
+
+def main(cfg: DictConfig) -> None:
+    """Check keys and files, and answer."""
+    sentences = read_sentences(cfg)
+    check(cfg, sentences)
+    if cfg.dataset:
+        command.check_corpus(cfg, words_known=True)
+    from cpnet.predicting import predict
+
+    predict(cfg, sentences)
+
+
+def read_sentences(cfg: DictConfig) -> list[str]:
+    """Return the sentences of ``query``, or the lines of the file ``queries``; empty ones are left out.
+
+    Raises:
+        ConfigError: the file cannot be read
+    """
+    try:
+        lines = Path(cfg.queries).read_text(encoding="utf-8-sig").splitlines() if cfg.queries else []
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"queries={cfg.queries} cannot be read as text in UTF-8 ({cut(str(error))})") from error
+    query = cfg.query if isinstance(cfg.query, ListConfig) else [cfg.query or ""]
+    return [sentence for each in lines or query if (sentence := str(each).strip())]
+
+
+def check(cfg: DictConfig, sentences: list[str]) -> None:
+    """Check that the keys fit together, that the video exists, and that the targets can be written.
+
+    Raises:
+        ConfigError: one of these is not so
+    """
+    targets = {key: Path(cfg[key]) for key in ("json", "picture", "clip") if cfg[key] not in (None, "auto")}
+    file = Path(cfg.video) if cfg.video and not cfg.dataset else None
+    for wrong, message in (
+        (bool(cfg.video) == bool(cfg.videos), "set one of video=FILE and videos=FOLDER"),
+        (cfg.query and cfg.queries, "set one of query=SENTENCE and queries=FILE"),
+        (not sentences, 'no sentence; say what happens in the moment, such as query="she opens the fridge"'),
+        (cfg.videos and (cfg.dataset or targets.keys() - {"json"}), "dataset, picture and clip need video, not videos"),
+        (cfg.clip and (cfg.dataset or sentences[1:]), "clip=FILE needs video=FILE and one sentence"),
+        (file and not file.is_file(), f"no file at video={file}; to ask about features of a corpus, add dataset=NAME"),
+        (cfg.word_vectors and not Path(cfg.word_vectors).is_file(), f"no file at word_vectors={cfg.word_vectors}"),
+        (cfg.top < 1, f"top must be 1 or more; got {cfg.top}"),
+    ):
+        if wrong:
+            raise ConfigError(message)
+    for key, path in targets.items():
+        if path.suffix.lower() != SUFFIXES.get(key, path.suffix.lower()):
+            raise ConfigError(f"{key}={path} must end with {SUFFIXES[key]}")
+        if path.is_dir() or not os.access(path.parent, os.W_OK) or (file and path.exists() and path.samefile(file)):
+            raise ConfigError(f"{key}={path} is a folder, the video, or in no folder that can be written to")
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = as_text(sys.argv[1:], TEXTS)
+    command.run(main, config_name="predict")

@@ -1,0 +1,130 @@
+"""Answer the sentences of ``cpnet.predict``, and print, draw and write the answers."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from operator import attrgetter
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from cpnet.data.features.source import stamp_of
+from cpnet.errors import ConfigError, DataError, quote
+from cpnet.files import replacing
+from cpnet.grounder import Grounder
+from cpnet.grounding.answer import Answer
+from cpnet.reporting.figures import timeline
+from cpnet.reporting.terminal import print_answers
+from cpnet.runs.folder import newest_best
+from cpnet.runs.predictions import SUBMISSION, submission, write_jsonl
+from cpnet.terminal import clock, printable, seconds_bar
+from cpnet.training.build_data import read_video
+from cpnet.video.cut import cut, stills
+from cpnet.video.decode import stated_duration
+from cpnet.video.encode import EncodedVideo
+from cpnet.video.extract import find_videos
+
+STILLS = 12  # frames of the picture
+SPAN = ("start_sec", "end_sec", "score")
+
+log = logging.getLogger(__name__)
+
+
+def predict(cfg: DictConfig, sentences: list[str]) -> None:
+    """Answer sentences about a video, or about all files of a folder; a file that fails does not stop the others.
+
+    Raises:
+        ConfigError: a package is missing, or a target cannot be written
+        DataError: there is no model, it cannot answer about files, or videos failed
+    """
+    path = Path(cfg.checkpoint or newest_best(Path("outputs")))
+    log.info("model: %s%s", path, "" if cfg.checkpoint else ", of the newest run; checkpoint=PATH chooses another")
+    grounder = Grounder.from_checkpoint(path, word_vectors=cfg.word_vectors)
+    if grounder.extractor is None and not cfg.dataset:
+        raise DataError(
+            f"{path} was trained on features of unknown origin, so it cannot answer about files; train on features of "
+            "python -m cpnet.prepare action=extract, as make demo does, or ask about features: dataset=NAME"
+        )
+    name = cfg.video if cfg.dataset else Path(cfg.video or "").stem
+    files = find_videos(Path(cfg.videos)) if cfg.videos else {name: Path(cfg.video)}
+    answers: dict[str, list[Answer]] = {}
+    for name, file in files.items():
+        try:
+            if cfg.dataset:
+                rows, duration_sec = read_video(cfg.dataset, name, cfg.duration, trained=grounder.extractor)
+                answers[name] = grounder.answer(rows, sentences, duration_sec=duration_sec, top=cfg.top)
+            else:
+                video = encode(grounder, file, cfg.cache)
+                answers[name], duration_sec = grounder.answer(video, sentences, top=cfg.top), video.duration_sec
+        except DataError as error:  # noqa: PERF203
+            if not cfg.videos:
+                raise
+            log.error("%s", error)
+            answers[name] = []
+        else:
+            print_answers(f"{name}, {clock(duration_sec)}", answers[name])
+    try:
+        write_lines(cfg, answers)
+        if not cfg.videos:
+            write_media(cfg, file, duration_sec, answers[name])
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); choose another file") from error
+    if failed := [name for name in files if not answers[name]]:
+        raise DataError(f"{len(failed)} of {len(files)} videos have no answer, see above: {quote(failed, 20)}")
+
+
+def write_lines(cfg: DictConfig, answers: dict[str, list[Answer]]) -> None:
+    """Write a numbered line for each sentence about each video to ``json``; that of a folder has a default."""
+    lines = [
+        submission(place * len(found) + number, answer.query, name, [*map(attrgetter(*SPAN), answer.moments)])
+        for place, (name, found) in enumerate(answers.items())
+        for number, answer in enumerate(found, start=1)
+    ]
+    target = cfg.json or (f"{cfg.output_dir}/{SUBMISSION}" if cfg.videos else None)
+    if target and lines:
+        write_jsonl(Path(target), lines)
+        log.info("answers: %s", target)
+
+
+def write_media(cfg: DictConfig, file: Path, duration_sec: float, answers: list[Answer]) -> None:
+    """Draw the answers about a video to ``picture``, and cut the best moment out to ``clip``."""
+    if cfg.picture:
+        target = Path(cfg.output_dir) / "timeline.png" if cfg.picture == "auto" else Path(cfg.picture)
+        middles = [(place + 0.5) * duration_sec / STILLS for place in range(STILLS)]
+        figure = timeline.draw(file.name, duration_sec, answers, [] if cfg.dataset else stills(file, middles))
+        with replacing(target) as stream:
+            figure.savefig(stream, dpi=120)
+        log.info("picture: %s", target)
+    if cfg.clip:
+        cut(file, answers[0].moments[0].start_sec, answers[0].moments[0].end_sec, Path(cfg.clip))
+        log.info("clip: %s", cfg.clip)
+
+
+def encode(grounder: Grounder, path: Path, cache: str | None) -> EncodedVideo:
+    """Encode a file with a progress bar, or return the rows that the folder ``cache`` has of it.
+
+    Raises:
+        ConfigError: the backbone's package is missing
+        DataError: see ``Grounder.encode``
+    """
+    kept = Path(cache) / f"{stamp_of([path], path.resolve(), grounder.extractor)}.npz" if cache else None
+    if kept and kept.is_file():
+        with suppress(DataError):  # damaged
+            return EncodedVideo.load(kept)
+    reached = 0.0
+    with seconds_bar(printable(path.name), stated_duration(path)) as advance:
+
+        def show(second: float) -> None:
+            nonlocal reached
+            advance(second - reached)
+            reached = second
+
+        video = grounder.encode(path, progress=show)
+    if video.defects:
+        log.warning("%s is damaged: %s", path, video.defects)
+    if kept:
+        with suppress(OSError, DataError):  # the next question takes as long
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            video.save(kept)
+    return video

