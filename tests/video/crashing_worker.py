@@ -1,16 +1,21 @@
-"""A worker that crashes at some videos, for the test of what its parent does then."""
+"""Runs in place of ``cpnet.video.worker.encode``: crashes, or interrupts its parent, at some files."""
 
-import json
 import os
-import sys
+import signal
+import time
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-sys.stdin.readline()
-for line in sys.stdin:
-    task = json.loads(line)
-    if task["path"].endswith("crash.mp4"):
+
+def encode(number: int, path: Path, target: Path, options: dict[str, Any]) -> str:
+    if path.stem == "crash":
         os.abort()
-    np.save(task["target"], np.ones((2, 1280), np.float16))
-    sys.stdout.write('{"second": 0.1}\n{"defects": ""}\n')
-    sys.stdout.flush()
+    if path.stem == "interrupt":
+        os.kill(os.getppid(), signal.SIGINT)  # as Ctrl-C does
+        time.sleep(600)
+    if path.stem == "memory":
+        raise MemoryError
+    np.save(target, np.ones((2, 1280), np.float16))
+    return ""

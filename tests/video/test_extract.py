@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import multiprocessing
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from clips import make_clip, make_sound
 from commands import call
 from cpnet.data.features import PackedFeatures
 from cpnet.errors import ConfigError, DataError
-from cpnet.files import write_json
 from cpnet.video import extract as extraction
+from cpnet.video import worker
 from cpnet.video.backbones import load_backbone
 from cpnet.video.encode import encode_video
 from cpnet.video.extract import extract, find_videos
@@ -29,61 +31,69 @@ def videos(folder: Path, names: Sequence[str]) -> Path:
     return folder
 
 
-def test_command_extracts_reports_and_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def short_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    monkeypatch.setattr(worker, "encode", importlib.import_module("crashing_worker").encode)
+
+
+def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = videos(tmp_path / "videos", ["a.mp4", "b.mkv", "day 2/c.mp4"])
     make_sound(folder / "song.mkv")
     (folder / "notes.txt").touch()
-    backbone = load_backbone("efficientnet_lite0", fps=3)
-    finished = tmp_path / "rows.extracting/a.npy"  # by a command that was killed
-    finished.parent.mkdir()
-    np.save(finished, np.full((5, 1280), 7, np.float16))
-    write_json(finished.with_name("extractor.json"), backbone.extractor().to_dict())
     line = ("action=extract", "videos=videos", "features=rows", "fps=3", "workers=1", "hydra.run.dir=run")
     ended = call("prepare", *line, folder=tmp_path)
     assert ended.code == 1
     assert "video song has no rows: videos/song.mkv has no video stream (audio only)" in ended.out + ended.err
     store = PackedFeatures(path=tmp_path / "rows")
     assert sorted(store.ids()) == ["a", "b", "day 2/c"]
-    np.testing.assert_array_equal(store.rows("a"), 7)
-    video = encode_video(folder / "b.mkv", backbone)
+    video = encode_video(folder / "b.mkv", load_backbone("efficientnet_lite0", fps=3))
     np.testing.assert_allclose(store.rows("b"), video.rows, rtol=2e-3, atol=1e-4)
     assert (store.extractor, len(video.rows)) == (video.extractor, 5)
-    assert not finished.parent.exists()
+    assert not (tmp_path / "rows.extracting").exists()
 
-    monkeypatch.setattr(extraction, "WORKER", "no.such.module")  # none is started: nothing is left to encode
+    monkeypatch.setattr(extraction, "ProcessPoolExecutor", None)  # none is started: nothing is left to encode
     (folder / "song.mkv").unlink()
     assert extract(folder, tmp_path / "rows", fps=3).encoded == []
     with pytest.raises(DataError, match="rows has rows of another kind"):
         extract(folder, tmp_path / "rows", fps=4)
 
 
-def test_crash_costs_one_video(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(extraction, "WORKER", "crashing_worker")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    folder = videos(tmp_path / "videos", ["a.mp4", "crash.mp4", "d.mp4", "e.mp4"])
+@pytest.mark.usefixtures("short_worker")
+def test_crash_costs_one_video(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = videos(tmp_path / "videos", ["a.mp4", "crash.mp4", "d.mp4", "memory.mp4"])
     done = extract(folder, tmp_path / "rows", workers=1)
-    assert (sorted(done.store.ids()), sorted(done.failed)) == (["a", "d", "e"], ["crash"])
-    assert re.fullmatch(r"the process that decoded .*crash\.mp4 ended with code -6", done.failed["crash"])
+    assert (sorted(done.store.ids()), sorted(done.failed)) == (["a", "d"], ["crash", "memory"])
+    assert re.fullmatch(r"encoding .*crash\.mp4 failed: BrokenProcessPool.*", done.failed["crash"])
     assert "video crash has no rows" in caplog.text
 
 
-def test_store_of_another_kind_and_other_content_are_refused_before_encoding(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("short_worker")
+def test_interrupt_keeps_finished_videos_and_ends_the_processes(tmp_path: Path) -> None:
+    folder = videos(tmp_path / "videos", ["a.mp4", "interrupt.mp4"])
+    with pytest.raises(KeyboardInterrupt):
+        extract(folder, tmp_path / "rows", workers=1)
+    for child in multiprocessing.active_children():
+        child.join(10)
+    assert multiprocessing.active_children() == []
+    assert [path.name for path in (tmp_path / "rows.extracting").rglob("*.npy")] == ["a.npy"]
+    (folder / "interrupt.mp4").rename(folder / "b.mp4")
+    done = extract(folder, tmp_path / "rows", workers=1)
+    assert (done.encoded, sorted(done.store.ids())) == (["b"], ["a", "b"])
+
+
+def test_other_content_and_another_process_are_refused_before_encoding(tmp_path: Path) -> None:
     folder = videos(tmp_path / "videos", ["a.mp4"])
-    (tmp_path / "rows.extracting").mkdir()
-    other = replace(load_backbone("efficientnet_lite0").extractor(), weights="0")
-    write_json(tmp_path / "rows.extracting/extractor.json", other.to_dict())
-    with pytest.raises(DataError, match="an interrupted extraction of another kind"):
-        extract(folder, tmp_path / "rows")
     (tmp_path / "report.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(DataError, match=r"report\.txt is not a packed store"):
         extract(folder, tmp_path / "report.txt")
+    with FileLock(tmp_path / ".rows.extracting.lock"), pytest.raises(DataError, match="another process extracts"):
+        extract(folder, tmp_path / "rows")
 
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [(["a.mp4", "a.mkv"], "have the same id 'a'"), ([".a.mp4", ".b/c.mp4", "notes.txt"], "has no video file")],
+    [(["a.mp4", "a.mkv"], "have the same id 'a'"), ([".a.mp4", ".b/c.mp4", "notes.txt"], "no folder with video files")],
 )
 def test_folder_without_distinct_videos_is_refused(tmp_path: Path, names: list[str], said: str) -> None:
     for name in names:

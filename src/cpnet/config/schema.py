@@ -76,6 +76,7 @@ class PrepareConfig:
     videos: str | None = None
     features: str | None = None
     backbone: str = MISSING
+    weights: str | None = None
     fps: float | None = None
     workers: int | None = None
 

@@ -27,10 +27,10 @@ class FoundMoment:
 
 @dataclass(frozen=True, kw_only=True)
 class Hit(FoundMoment):
-    """A moment of one of many videos: the id of the video, and the path of its file if that is known."""
+    """A moment of one of many videos: the id of the video, and the path of its file, empty if unknown."""
 
     video: str
-    path: str | None
+    path: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,8 +150,7 @@ class SampledFrames:
         """Yield the frames packet by packet: ``container.decode`` would end at the first damaged one."""
         from av.error import FFmpegError
 
-        packets = chain(_until_error(container.demux(stream), self.seen), [None])  # None empties the decoder
-        for packet in packets:
+        for packet in _packets(container, stream, self.seen):
             try:
                 frames = stream.codec_context.decode(None) if packet is None else packet.decode()
             except EOFError:  # empty already
@@ -188,6 +186,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """
     try:
         import av
+        from av.stream import Disposition
     except ImportError as error:
         raise ConfigError("reading video files needs PyAV: pip install 'cpnet-grounding[video]'") from error
     if not path.is_file():  # opening a pipe would block
@@ -205,7 +204,8 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             f"{path} is no video that can be read ({reason}); convert it to mp4, or copy it again"
         ) from error
     with container:
-        stream = next((each for each in container.streams.video if not _is_cover(each)), None)
+        covers = Disposition.attached_pic  # such as that of a song
+        stream = next((each for each in container.streams.video if not each.disposition & covers), None)
         if stream is None:
             kinds = sorted({each.type for each in container.streams if each.type != "video"})
             raise DataError(f"{path} has no video stream ({', '.join(kinds) or 'a picture'} only)")
@@ -227,21 +227,15 @@ def stated_duration(path: Path) -> float:
         return _stated_sec(container, stream)
 
 
-def _until_error(packets: Iterator[Packet[Any]], seen: Seen) -> Iterator[Packet[Any]]:
-    """Yield packets up to the first that cannot be read, as in a truncated file."""
+def _packets(container: InputContainer, stream: VideoStream, seen: Seen) -> Iterator[Packet[Any] | None]:
+    """Yield packets up to the first that cannot be read, as in a truncated file, then None to empty the decoder."""
     from av.error import FFmpegError
 
     try:
-        yield from packets
+        yield from container.demux(stream)
     except FFmpegError:
         seen.add_damage()
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    """Return whether a stream is a still picture, such as the cover of a song."""
-    from av.stream import Disposition
-
-    return bool(stream.disposition & Disposition.attached_pic)
+    yield None
 
 
 def _stated_sec(container: InputContainer, stream: VideoStream) -> float:

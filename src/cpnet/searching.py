@@ -1,4 +1,4 @@
-"""Search the videos of an index."""
+"""Search the videos of an index, which is the packed store that ``cpnet.video.extract`` writes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,29 +14,33 @@ from numpy.typing import NDArray
 
 from cpnet.data.features.pack import restore
 from cpnet.data.features.packed import PackedFeatures
+from cpnet.data.features.source import VideoFile
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.grounding.answer import Hit
-from cpnet.searching.similarity import cosines, smoothed
 from cpnet.terminal import Progress, silent
 from cpnet.video.backbones.backbone import JointBackbone
 from cpnet.video.encode import EncodedVideo
 
+BLOCK = 4096  # rows of a product; larger blocks leave the processor's cache
+SMOOTHED = 3  # rows of a mean, so that a single odd frame does not decide
 TIMED = 3  # videos by which the time of all is estimated
 
 log = logging.getLogger(__name__)
 
 
 class VideoIndex:
-    """Searches many videos. It can stay open while another process updates the index: it keeps its rows.
+    """Searches many videos. Stays usable while another process adds videos: it keeps the rows that it opened.
 
     Attributes:
         ids: the videos, in the order of their rows
         rows: of all videos, memory-mapped, of shape (R, V)
         counts: rows of each video
-        durations: seconds of each video
-        paths: file of each video, None if unknown
+        files: path, if known, and duration of each video
         extractor: what made the rows
+
+    Raises:
+        DataError: the store does not say what made its rows
 
     Example::
 
@@ -52,20 +56,17 @@ class VideoIndex:
         self.ids = sorted(store.ids(), key=store.start)
         self.rows: NDArray[np.floating] = store.table[:-1]
         self.counts = np.array([store.length(name) for name in self.ids])
-        self._starts = np.cumsum(self.counts) - self.counts
+        self._ends = np.cumsum(self.counts)
         row_sec = self.extractor.stride / self.extractor.fps
-        files = [store.files.get(name) for name in self.ids]
-        self.paths = [file.path if file else None for file in files]
-        self.durations = [
-            file.duration_sec if file else count * row_sec for file, count in zip(files, self.counts, strict=True)
-        ]
+        unknown = [VideoFile("", float(count * row_sec)) for count in self.counts]
+        self.files = [store.files.get(name, file) for name, file in zip(self.ids, unknown, strict=True)]
 
     @classmethod
     def open(cls, path: str | Path) -> VideoIndex:
         """Open an index.
 
         Raises:
-            DataError: there is no index, or it is damaged
+            DataError: there is none, or it is damaged
         """
         path = Path(path).expanduser()
         restore(path)
@@ -91,15 +92,13 @@ class VideoIndex:
     ) -> list[Hit]:
         """Return the moments that a sentence describes, best first, at most one of each video.
 
-        With a joint backbone, videos are chosen and scored by the similarity of their rows to the sentence. Without
-        one, the grounder answers about every video, and its scores decide.
-
         Args:
             sentence: the query
             grounder: finds the moment within a video; None: ``Grounder.zero_shot`` of the backbone
-            backbone: the joint backbone that made the rows
+            backbone: the joint backbone of the rows, by whose similarity videos are chosen and scored; None: the
+                grounder is asked about every video, and its scores decide
             top: the number of moments
-            progress: wraps the ids of the videos that the grounder is asked about
+            progress: wraps the ids of all videos that the grounder is asked about
 
         Raises:
             ConfigError: neither grounder nor backbone is given, or top is below 1
@@ -117,48 +116,48 @@ class VideoIndex:
                 )
         if backbone:
             model = grounder or Grounder.zero_shot(backbone)
-            scores = self.similarities(backbone.encode_text([sentence]))
+            scores = self.similarities(*backbone.encode_text([sentence]))
             best = islice(self._present(np.argsort(-scores, kind="stable").tolist()), top)
-            return [self._ask(model, sentence, at, float(scores[at])) for at in best]
+            return [replace(self._ask(model, sentence, at), score=float(scores[at])) for at in best]
         if grounder is None:
             raise ConfigError(f"backbone={self.extractor.backbone} knows no sentences; train a model on its rows")
-        places, hits, started = list(self._present(range(len(self)))), [], time.perf_counter()
+        places, hits, started = list(self._present(range(len(self)))), list[Hit](), time.perf_counter()
         for at, _ in zip(places, progress([self.ids[at] for at in places], "searching"), strict=True):
             hits.append(self._ask(grounder, sentence, at))
             if len(hits) == TIMED < len(places):
-                seconds = (time.perf_counter() - started) / TIMED
-                log.info("asking about %d videos, about %.0f s in all", len(places), len(places) * seconds)
+                seconds = (time.perf_counter() - started) / TIMED * len(places)
+                log.info("asking the model about each of %d videos takes about %.0f s", len(places), seconds)
         return sorted(hits, key=lambda hit: -hit.score)[:top]
 
     def similarities(self, vector: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return the largest similarity of each video's rows to a sentence. Shape: vector (1, V) -> (videos,)"""
-        best: NDArray[np.float64] = np.maximum.reduceat(
-            smoothed(cosines(self.rows, vector[0]), self.counts), self._starts
-        )
-        return best
+        """Return the largest similarity of each video's rows to a sentence.
 
-    def places(self) -> Iterator[dict[str, str | float]]:
-        """Yield for each row ``video``, ``path``, ``start_sec`` and ``end_sec``, which a vector server stores."""
-        for name, path, count, seconds in zip(self.ids, self.paths, self.counts, self.durations, strict=True):
-            edges = np.linspace(0, seconds, count + 1).tolist()
-            for start, end in pairwise(edges):
-                yield {"video": name, "path": path or "", "start_sec": start, "end_sec": end}
+        It is the cosine, averaged over a row and its neighbours in the video. Shape: vector (V,) -> (videos,)
+        """
+        cosines, vector = np.empty(len(self.rows)), vector / np.linalg.norm(vector).clip(1e-30)
+        for first in range(0, len(self.rows), BLOCK):
+            block = self.rows[first : first + BLOCK].astype(np.float32, copy=False)
+            norms = np.sqrt(np.einsum("rv,rv->r", block, block))
+            cosines[first : first + BLOCK] = block @ vector / norms.clip(1e-30)
+        place, starts, half = np.arange(len(cosines)), self._ends - self.counts, SMOOTHED // 2
+        after = np.minimum(place + half + 1, np.repeat(self._ends, self.counts))
+        before = np.maximum(place - half, np.repeat(starts, self.counts))
+        total = np.concatenate([[0.0], cosines.cumsum()])
+        return np.maximum.reduceat((total[after] - total[before]) / (after - before), starts)
 
     def _present(self, places: Iterable[int]) -> Iterator[int]:
         """Yield the videos whose files were not removed. If their folder is not there either, it was moved."""
         for at in places:
-            path = Path(self.paths[at] or ".")
+            path = Path(self.files[at].path)
             if path.parent.is_dir() and not path.exists():
                 log.info("skipping %s, which was removed", path)
             else:
                 yield at
 
-    def _ask(self, grounder: Grounder, sentence: str, at: int, score: float | None = None) -> Hit:
-        """Return the best moment of a video, with the grounder's score if there is no other."""
-        first, count = self._starts[at], self.counts[at]
-        rows = self.rows[first : first + count].astype(np.float16)  # as in training; loses no digit
-        video = EncodedVideo(rows=rows, duration_sec=float(self.durations[at]), extractor=self.extractor)
+    def _ask(self, grounder: Grounder, sentence: str, at: int) -> Hit:
+        """Return the best moment of a video."""
+        file, rows = self.files[at], self.rows[self._ends[at] - self.counts[at] : self._ends[at]]
+        # float16 as in training; no digit is lost, because the rows were encoded so.
+        video = EncodedVideo(rows=rows.astype(np.float16), duration_sec=file.duration_sec, extractor=self.extractor)
         (found,) = grounder.ground(video, sentence)
-        if score is not None:
-            found = replace(found, score=score)
-        return Hit(**vars(found), video=self.ids[at], path=self.paths[at])
+        return Hit(**vars(found), video=self.ids[at], path=file.path)
