@@ -1,7 +1,6 @@
 """Find a sentence in many videos.
 
-``python -m cpnet.search index=FOLDER videos=FOLDER`` encodes video files into an index, or adds new ones to it.
-``python -m cpnet.search index=FOLDER query="..." [top=10] [checkpoint=PATH]`` prints the best moments of its videos.
+``index=FOLDER videos=FOLDER`` encodes video files into an index; ``index=FOLDER query="..."`` searches it.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from omegaconf import DictConfig
 from cpnet.config import as_text
 from cpnet.errors import ConfigError
 from cpnet.launch import command
-
-OUTPUTS = Path("outputs")
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +41,11 @@ def build(cfg: DictConfig) -> dict[str, str]:
 
     index, how = Path(cfg.index), {key: cfg[key] for key in ("backbone", "fps", "weights", "workers")}
     if cfg.backbone is None:
-        known = VideoIndex.open(index) if index.exists() else load_checkpoint(cfg.checkpoint or newest_best(OUTPUTS))
-        if known.extractor is None:
-            raise ConfigError(
-                "it is unknown what extracted the features that the model was trained on; set backbone=NAME"
-            )
-        how |= {"backbone": known.extractor.backbone, "fps": cfg.fps or known.extractor.fps}
+        model = cfg.checkpoint or (None if index.exists() else newest_best(Path("outputs")))
+        kind = (load_checkpoint(model) if model else VideoIndex.open(index)).extractor
+        if kind is None:
+            raise ConfigError(f"{model} does not say what extracted the features of its training; set backbone=NAME")
+        how |= {"backbone": kind.backbone, "fps": cfg.fps or kind.fps}
     # Similarities of float16 take several times as long; other rows are read by the model alone.
     dtype = "float32" if is_joint(how["backbone"]) else "float16"
     done = extract(Path(cfg.videos), index, **how, dtype=dtype, progress=terminal.track)
@@ -69,7 +65,7 @@ def search(cfg: DictConfig) -> None:
     index = VideoIndex.open(cfg.index)
     kind, joint = index.extractor, is_joint(index.extractor.backbone)
     backbone = load_backbone(kind.backbone, weights=cfg.weights, fps=kind.fps) if joint else None
-    path = cfg.checkpoint or (None if joint else newest_best(OUTPUTS))
+    path = cfg.checkpoint or (None if joint else newest_best(Path("outputs")))
     log.info("moments: %s", path or "by similarity; checkpoint=PATH chooses a model")
     model = Grounder.from_checkpoint(path) if path else None
     hits = index.search(cfg.query, model, backbone=backbone, top=cfg.top, progress=terminal.track)

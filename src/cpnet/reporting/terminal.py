@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cpnet.errors import quote
 from cpnet.evaluation.metrics import printed_name
-from cpnet.grounding.answer import Answer
+from cpnet.grounding.answer import Answer, Hit
 from cpnet.reporting.tables import WARNING, Report, describe, heading, printed_keys, references
 from cpnet.runs.predictions import SUBMISSION
 from cpnet.runs.results import Results
@@ -67,6 +67,12 @@ def print_answers(title: str, answers: Sequence[Answer], *, console: Console | N
     _print_grid(console, title, ["", "start", "end", "score"], lines, box=HEAVY_HEAD)
     if unknown := dict.fromkeys(word for answer in answers for word in answer.unknown_words):
         _print(console, f"words that the model does not know: {quote(unknown, 20)}; word_vectors=FILE adds theirs")
+
+
+def print_hits(query: str, hits: Sequence[Hit], *, console: Console | None = None) -> None:
+    """Print the moments of several videos that answer a sentence, best first."""
+    lines = [[each.video, clock(each.start_sec), clock(each.end_sec), f"{each.score:.2f}"] for each in hits]
+    _print_grid(console or Console(), query, ["video", "start", "end", "score"], lines, box=HEAVY_HEAD)
 
 
 def _print_grid(
