@@ -6,9 +6,12 @@ import json
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,15 +19,18 @@ import pytest
 import test_grounder
 from clips import make_clip
 from commands import call
+from cpnet import searching
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.searching import VideoIndex
+from cpnet.terminal import clock
 from cpnet.video import backbones
 from cpnet.video import extract as extraction
 from cpnet.video.encode import encode_video
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (120, 120, 120)}
 FRAMES = 5  # a second
+Add = Callable[[Path, Path], object]
 
 
 class Colours(test_grounder.Colours):
@@ -44,7 +50,7 @@ def draw(folder: Path, **videos: str) -> Path:
 
 
 @pytest.fixture
-def add(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Path], object]:
+def add(monkeypatch: pytest.MonkeyPatch) -> Add:
     """Return ``extract`` with the backbone ``colours``, in this process."""
 
     def encode(files: Mapping[str, Path], partial: Path, *_: object) -> dict[str, str]:
@@ -58,7 +64,7 @@ def add(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path, Path], object]:
 
 
 @pytest.fixture
-def place(tmp_path: Path, add: Callable[[Path, Path], object]) -> Path:
+def place(tmp_path: Path, add: Add) -> Path:
     """A folder of an index, ``index``, and its videos, ``videos``."""
     videos = draw(tmp_path / "videos", a="grey grey red red grey", b="blue blue grey", c="green grey red grey")
     add(videos, tmp_path / "index")
@@ -71,43 +77,46 @@ def test_best_videos_and_their_moments_are_those_that_were_drawn(place: Path) ->
     assert [hit.video for hit in hits] == ["a", "c", "b"]
     assert (hits[0].start_sec, hits[0].end_sec) == pytest.approx((2, 4), abs=0.3)
     assert (hits[1].start_sec, hits[1].end_sec) == pytest.approx((2, 3), abs=0.3)
-    assert Path(str(hits[1].path)) == place / "videos/c.mp4"
     (first,) = index.search("green", backbone=Colours(), top=1)
     assert (first.video, first.start_sec, first.query) == ("c", 0, "green")
-    videos = [encode_video(place / f"videos/{name}.mp4", Colours()) for name in index.ids]
-    assert index.durations == pytest.approx([video.duration_sec for video in videos])
+    for name, file in zip(index.ids, index.files, strict=True):
+        assert file.path == str(place / f"videos/{name}.mp4")
+        assert file.duration_sec == pytest.approx(encode_video(file.path, Colours()).duration_sec)
+
+
+@pytest.mark.parametrize("block", [1, 7, 4096])
+def test_similarities_are_those_of_a_loop_in_float64(place: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(searching, "BLOCK", block)
+    index, vector = VideoIndex.open(place / "index"), np.array([0.9, 0.1, -0.3], np.float32)
+    index.rows[2] = 0  # in memory
+    best = []
+    for end, count in zip(index.counts.cumsum(), index.counts, strict=True):
+        rows = index.rows[end - count : end].astype(np.float64)
+        cosines = [row @ vector / max(np.linalg.norm(row) * np.linalg.norm(vector), 1e-30) for row in rows]
+        best.append(max(np.mean(cosines[max(0, at - 1) : at + 2]) for at in range(count)))
+    np.testing.assert_allclose(index.similarities(vector), best, atol=1e-6)
 
 
 def test_without_a_joint_backbone_the_model_ranks_all_videos(place: Path) -> None:
     index, extractor = VideoIndex.open(place / "index"), Colours().extractor()
     grounder = Grounder.from_checkpoint(test_grounder.checkpoint(place, extractor=extractor))
-    hits = index.search("open the door", grounder, top=2)
-    asked = {}
-    for path in sorted((place / "videos").iterdir()):
-        video = encode_video(path, Colours())
-        asked[path.stem] = grounder.ground(video.rows, "open the door", duration_sec=video.duration_sec)[0]
-    best = sorted(asked, key=lambda name: -asked[name].score)[:2]
-    assert [hit.video for hit in hits] == best
+    videos = {name: encode_video(place / f"videos/{name}.mp4", Colours()) for name in index.ids}
+    asked = {name: grounder.ground(video, "open the red door")[0] for name, video in videos.items()}
+    hits = index.search("open the red door", grounder, top=2)
+    assert [hit.video for hit in hits] == sorted(asked, key=lambda name: -asked[name].score)[:2]
     for hit in hits:
-        assert (hit.start_sec, hit.end_sec, hit.score) == pytest.approx(
-            (asked[hit.video].start_sec, asked[hit.video].end_sec, asked[hit.video].score), abs=1e-5
-        )
-    (joint,) = index.search("red door", grounder, backbone=Colours(), top=1)  # chosen by rows, answered by the model
-    expected = grounder.ground(encode_video(place / "videos/a.mp4", Colours()), "red door")[0]
-    assert (joint.video, joint.start_sec) == ("a", pytest.approx(expected.start_sec, abs=1e-5))
-    assert joint.score == pytest.approx(1, abs=0.05)
+        assert vars(hit) == vars(asked[hit.video]) | {"video": hit.video, "path": hit.path}
+    (joint,) = index.search("open the red door", grounder, backbone=Colours(), top=1)  # chosen by rows
+    assert vars(joint) == vars(asked["a"]) | {"video": "a", "path": joint.path, "score": pytest.approx(1, abs=0.05)}
 
 
-def test_index_grows_and_forgets_removed_files(place: Path, add: Callable[[Path, Path], object]) -> None:
+def test_index_grows_and_forgets_removed_files(place: Path, add: Add) -> None:
     opened = VideoIndex.open(place / "index")
     draw(place / "videos", d="red red red")
     add(place / "videos", place / "index")
     (place / "videos/a.mp4").unlink()
-    found = [
-        [hit.video for hit in index.search("red", backbone=Colours())]
-        for index in (opened, VideoIndex.open(place / "index"))
-    ]
-    assert found == [["c", "b"], ["d", "c", "b"]]
+    for index, found in ((opened, "cb"), (VideoIndex.open(place / "index"), "dcb")):
+        assert "".join(hit.video for hit in index.search("red", backbone=Colours())) == found
     (place / "videos").rename(place / "moved")  # no file is where it was: nothing is known to be removed
     assert len(VideoIndex.open(place / "index").search("red", backbone=Colours())) == 4
     draw(place / "other", c="blue")
@@ -118,34 +127,29 @@ def test_index_grows_and_forgets_removed_files(place: Path, add: Callable[[Path,
 
 @pytest.mark.parametrize("renames", range(3))
 def test_killed_adding_leaves_a_whole_index(
-    place: Path, add: Callable[[Path, Path], object], renames: int, monkeypatch: pytest.MonkeyPatch
+    place: Path, add: Add, renames: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rename, done = Path.rename, 0
+    rename, remove, done = Path.rename, shutil.rmtree, 0
 
     def rename_or_die(self: Path, target: Path) -> Path:
         nonlocal done
-        if done == renames:
-            os.kill(os.getpid(), signal.SIGKILL)
         done += 1
-        return rename(self, target)
+        return os.kill(os.getpid(), signal.SIGKILL) if done > renames else rename(self, target)  # type: ignore[return-value]
+
+    def remove_or_die(path: Path, **how: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL) if done == 2 else remove(path, **how)
 
     draw(place / "videos", d="red red red")
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", rename_or_die)
+        patch.setattr(shutil, "rmtree", remove_or_die)
         process = multiprocessing.get_context("fork").Process(target=add, args=(place / "videos", place / "index"))
         process.start()
         process.join()
-    assert (process.exitcode == -signal.SIGKILL) == (renames < 2)
-    index = VideoIndex.open(place / "index")
-    assert index.ids == ["a", "b", "c"] + ["d"] * (renames == 2)
-    assert index.search("red", backbone=Colours())[-1].video == "b"
+    assert process.exitcode == -signal.SIGKILL
+    assert VideoIndex.open(place / "index").ids == [*("abcd" if renames == 2 else "abc")]
     add(place / "videos", place / "index")
-    assert VideoIndex.open(place / "index").ids == ["a", "b", "c", "d"]
-
-
-def damage(index: Path, **changes: object) -> None:
-    content = json.loads((index / "index.json").read_text()) | changes
-    (index / "index.json").write_text(json.dumps(content))
+    assert VideoIndex.open(place / "index").ids == [*"abcd"]
 
 
 @pytest.mark.parametrize(
@@ -157,41 +161,46 @@ def damage(index: Path, **changes: object) -> None:
     ],
 )
 def test_damaged_index_is_refused(place: Path, changes: dict[str, object], message: str) -> None:
-    damage(place / "index", **changes)
+    file = place / "index/index.json"
+    file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changes), encoding="utf-8")
     with pytest.raises(DataError, match=f"(?s){message}"):
         VideoIndex.open(place / "index")
 
 
-def test_wrong_questions_are_refused(place: Path) -> None:
-    index = VideoIndex.open(place / "index")
-    with pytest.raises(DataError, match="the sentence is empty"):
-        index.search(" ", backbone=Colours())
-    with pytest.raises(DataError, match=r"index=OTHER videos=FOLDER backbone=colours fps=3"):
-        index.search("red", backbone=Colours(fps=3))
-    with pytest.raises(ConfigError, match="backbone=colours knows no sentences; train a model on its rows"):
-        index.search("red")
-    with pytest.raises(DataError, match=r"there is no index at .*; build it: python -m cpnet.search index=.*nowhere"):
-        VideoIndex.open(place / "nowhere")
+def test_impossible_search_is_refused(place: Path) -> None:
+    for sentence, how, message in (
+        (" ", {"backbone": Colours()}, "the sentence is empty"),
+        ("red", {"backbone": Colours(), "top": 0}, "top must be 1 or more; got 0"),
+        ("red", {"backbone": Colours(fps=3)}, "index=OTHER videos=FOLDER backbone=colours fps=3"),
+        ("red", {}, "backbone=colours knows no sentences; train a model on its rows"),
+    ):
+        with pytest.raises((ConfigError, DataError), match=message):
+            VideoIndex.open(place / "index").search(sentence, **how)  # type: ignore[arg-type]
 
 
 def test_command_builds_searches_and_writes(place: Path) -> None:
-    built = call("search", "index=new", "videos=videos", "backbone=colours", folder=place)
-    assert built.code == 0, built.err
-    assert "new: 3 videos, 3 of them new" in built.out
-    asked = call(
-        "search", "index=new", "videos=videos", "query=a red square, then grey", "json=hits.json", folder=place
-    )
+    query = "query=a red square, which is no door"
+    asked = call("search", "index=new", "videos=videos", "backbone=colours", query, "json=hits.json", folder=place)
     assert asked.code == 0, asked.err
-    assert "new: 3 videos, 0 of them new" in asked.out
-    assert re.search(r"1 +a +0:02\.0 +0:04\.0 +0\.9", asked.out.replace("│", " "))
+    assert "new: 3 videos, 3 of them new" in asked.out
+    expected = VideoIndex.open(place / "new").search("a red square, which is no door", backbone=Colours())
+    for hit in expected:
+        row = (hit.video, clock(hit.start_sec), clock(hit.end_sec), f"{hit.score:.2f}")
+        assert re.search(r"\W+".join(map(re.escape, row)), asked.out)
     hits = json.loads((place / "hits.json").read_text(encoding="utf-8"))
-    expected = VideoIndex.open(place / "new").search("a red square, then grey", backbone=Colours())
     assert hits["moments"] == [vars(hit) for hit in expected]
-    for line, message in (
-        (["index=new"], "set videos=FOLDER to build the index"),
-        (["index=new", "query= "], "set videos=FOLDER to build the index"),
-        (["index=nowhere", "query=red"], "there is no index at nowhere"),
-        (["index=new", "query=red", "top=0"], "top must be 1 or more; got 0"),
-    ):
+    for line, message in ((["index=none", "query=red"], "there is no index at none"), (["index=new"], "set videos=")):
         ended = call("search", *line, folder=place)
-        assert (ended.code, message in ended.err) == (1, True), ended.err
+        assert (ended.code, message in ended.err) == (1, True)
+
+
+def test_rows_lie_in_a_vector_server_as_documented(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    qdrant = pytest.importorskip("qdrant_client")
+    text = (Path(__file__).parents[1] / "docs/search.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "qdrant" in block)
+    monkeypatch.setattr(qdrant, "QdrantClient", partial(qdrant.QdrantClient, ":memory:"))
+    monkeypatch.chdir(place)
+    names: dict[str, Any] = {"backbone": Colours()}
+    exec(code.replace('url="http://localhost:6333"', "").replace("my_index", "index").replace("fridge", "green"), names)
+    assert names["best"][0] == {"video": "c"}
+    assert sorted(each["video"] for each in names["best"]) == ["a", "b", "c"]
