@@ -39,13 +39,15 @@ def make_clip(
     codec: str = "libx264",
     options: dict[str, str] | None = None,
     aspect: Fraction | None = None,
+    sound_sec: float = 0,
 ) -> Path:
-    """Write frames, by default ``count`` numbered ones, at ``times``, by default 25 a second."""
+    """Write frames, by default ``count`` numbered ones, at ``times``, by default 25 a second, and maybe silence."""
     pictures = [numbered(number) for number in range(count)] if frames is None else list(frames)
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options={"preset": "ultrafast"} if options is None else options)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
+        sound = container.add_stream("aac", rate=8000, layout="mono") if sound_sec else None
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         if aspect is not None:
@@ -56,6 +58,11 @@ def make_clip(
                 frame.pts, frame.time_base = round(times[number] * 1000), Fraction(1, 1000)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+        if sound:
+            silence = np.zeros((1, round(8000 * sound_sec)), np.float32)
+            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            frame.rate = 8000
+            container.mux([*sound.encode(frame), *sound.encode(None)])
     return path
 
 

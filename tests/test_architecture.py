@@ -112,10 +112,10 @@ ROOMS = {
     "predict": Room(("errors", "config", "launch", "predicting"), ("omegaconf",)),
     "predicting": Room(
         (
-            *("errors", "files", "terminal", "data.features.source", "grounder", "grounding.answer", "reporting"),
-            *("runs", "training.build_data", "video"),
+            *("errors", "files", "terminal", "data.features.source", "grounder", "grounding.answer", "runs"),
+            *("reporting.figures", "training.build_data", "video"),
         ),
-        ("omegaconf",),
+        ("omegaconf", "rich"),
     ),
     "search": Room(
         (

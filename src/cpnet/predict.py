@@ -21,8 +21,7 @@ SUFFIXES = {"picture": ".png", "clip": ".mp4"}
 
 def main(cfg: DictConfig) -> None:
     """Check keys and files, and answer."""
-    sentences = read_sentences(cfg)
-    check(cfg, sentences)
+    sentences = check(cfg)
     if cfg.dataset:
         command.check_corpus(cfg, words_known=True)
     from cpnet.predicting import predict
@@ -30,26 +29,18 @@ def main(cfg: DictConfig) -> None:
     predict(cfg, sentences)
 
 
-def read_sentences(cfg: DictConfig) -> list[str]:
-    """Return the sentences of ``query``, or the lines of the file ``queries``; empty ones are left out.
+def check(cfg: DictConfig) -> list[str]:
+    """Check that the keys fit together, files exist, and targets can be written; return the sentences without blanks.
 
     Raises:
-        ConfigError: the file cannot be read
+        ConfigError: one of these is not so
     """
     try:
         lines = Path(cfg.queries).read_text(encoding="utf-8-sig").splitlines() if cfg.queries else []
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"queries={cfg.queries} cannot be read as text in UTF-8 ({cut(str(error))})") from error
     query = cfg.query if isinstance(cfg.query, ListConfig) else [cfg.query or ""]
-    return [sentence for each in lines or query if (sentence := str(each).strip())]
-
-
-def check(cfg: DictConfig, sentences: list[str]) -> None:
-    """Check that the keys fit together, that the video exists, and that the targets can be written.
-
-    Raises:
-        ConfigError: one of these is not so
-    """
+    sentences = [sentence for each in lines or query if (sentence := str(each).strip())]
     targets = {key: Path(cfg[key]) for key in ("json", "picture", "clip") if cfg[key] not in (None, "auto")}
     file = Path(cfg.video) if cfg.video and not cfg.dataset else None
     for wrong, message in (
@@ -69,6 +60,7 @@ def check(cfg: DictConfig, sentences: list[str]) -> None:
             raise ConfigError(f"{key}={path} must end with {SUFFIXES[key]}")
         if path.is_dir() or not os.access(path.parent, os.W_OK) or (file and path.exists() and path.samefile(file)):
             raise ConfigError(f"{key}={path} is a folder, the video, or in no folder that can be written to")
+    return sentences
 
 
 if __name__ == "__main__":

@@ -8,18 +8,19 @@ from operator import attrgetter
 from pathlib import Path
 
 from omegaconf import DictConfig
+from rich.box import HEAVY_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from cpnet.data.features.source import stamp_of
 from cpnet.errors import ConfigError, DataError, quote
 from cpnet.files import replacing
 from cpnet.grounder import Grounder
 from cpnet.grounding.answer import Answer
-from cpnet.reporting.figures import timeline
-from cpnet.reporting.terminal import print_answers
 from cpnet.runs.folder import newest_best
 from cpnet.runs.predictions import SUBMISSION, submission, write_jsonl
 from cpnet.terminal import clock, printable, seconds_bar
-from cpnet.training.build_data import read_video
 from cpnet.video.cut import cut, stills
 from cpnet.video.decode import stated_duration
 from cpnet.video.encode import EncodedVideo
@@ -52,6 +53,8 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
     for name, file in files.items():
         try:
             if cfg.dataset:
+                from cpnet.training.build_data import read_video  # slow to import
+
                 rows, duration_sec = read_video(cfg.dataset, name, cfg.duration, trained=grounder.extractor)
                 answers[name] = grounder.answer(rows, sentences, duration_sec=duration_sec, top=cfg.top)
             else:
@@ -74,6 +77,19 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
         raise DataError(f"{len(failed)} of {len(files)} videos have no answer, see above: {quote(failed, 20)}")
 
 
+def print_answers(title: str, answers: list[Answer]) -> None:
+    """Print the moments that answer each sentence, best first, and the words that the model does not know."""
+    grid = Table("", title=Text(printable(title), "bold"), title_justify="left", box=HEAVY_HEAD)
+    for head in ("start", "end", "score"):
+        grid.add_column(head, justify="right", no_wrap=True)
+    for query, rank, each in ((one.query, *place) for one in answers for place in enumerate(one.moments)):
+        times = clock(each.start_sec), clock(each.end_sec)
+        grid.add_row(Text("" if rank else printable(query)), *times, f"{each.score:.2f}")
+    Console().print(grid)
+    if unknown := dict.fromkeys(word for answer in answers for word in answer.unknown_words):
+        log.info("words that the model does not know: %s; word_vectors=FILE adds theirs", quote(unknown, 20))
+
+
 def write_lines(cfg: DictConfig, answers: dict[str, list[Answer]]) -> None:
     """Write a numbered line for each sentence about each video to ``json``; that of a folder has a default."""
     lines = [
@@ -90,6 +106,8 @@ def write_lines(cfg: DictConfig, answers: dict[str, list[Answer]]) -> None:
 def write_media(cfg: DictConfig, file: Path, duration_sec: float, answers: list[Answer]) -> None:
     """Draw the answers about a video to ``picture``, and cut the best moment out to ``clip``."""
     if cfg.picture:
+        from cpnet.reporting.figures import timeline  # slow to import
+
         target = Path(cfg.output_dir) / "timeline.png" if cfg.picture == "auto" else Path(cfg.picture)
         middles = [(place + 0.5) * duration_sec / STILLS for place in range(STILLS)]
         figure = timeline.draw(file.name, duration_sec, answers, [] if cfg.dataset else stills(file, middles))

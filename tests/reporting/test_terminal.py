@@ -6,13 +6,11 @@ import io
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 from rich.console import Console
 
 from cpnet.evaluation.protocol import Selection
-from cpnet.grounding.answer import Answer, FoundMoment
-from cpnet.reporting.terminal import print_answers, print_results
+from cpnet.reporting.terminal import print_results
 from cpnet.runs.results import Trivial
 from reporting.made import config, results
 
@@ -76,21 +74,3 @@ def test_names_are_not_markup(name: str) -> None:
     text = table(model=name, protocol={"dataset": name})
     assert cells(text)[0][0] == name
     assert text.splitlines()[0].strip().startswith(f"{name}, test split")
-
-
-def test_answers_have_times_and_scores_and_name_unknown_words() -> None:
-    found = [FoundMoment(query="a", start_sec=62.44, end_sec=70, score=score) for score in (0.875, 0.5)]
-    none = np.zeros(0, np.float32)
-    answers = [
-        Answer(query="a", moments=tuple(found), attention=none, unknown_words=("zyzzyva",)),
-        Answer(query="\x1b[1m b", moments=(replace(found[0], start_sec=0, end_sec=3723.96),), attention=none),
-    ]
-    console = Console(width=80, record=True, file=io.StringIO())
-    print_answers("kitchen, 1:10.0", answers, console=console)
-    text = console.export_text()
-    assert cells(text) == [
-        ["a", "1:02.4", "1:10.0", "0.88"],
-        ["", "1:02.4", "1:10.0", "0.50"],
-        ["\\x1b[1m b", "0:00.0", "1:02:04.0", "0.88"],
-    ]
-    assert "does not know: 'zyzzyva'" in text

@@ -1,4 +1,4 @@
-"""Tables on the terminal: of one run, of a report, and of answers."""
+"""Tables on the terminal: of one run, and of a report."""
 
 from __future__ import annotations
 
@@ -9,13 +9,11 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from cpnet.errors import quote
 from cpnet.evaluation.metrics import printed_name
-from cpnet.grounding.answer import Answer, Hit
 from cpnet.reporting.tables import WARNING, Report, describe, heading, printed_keys, references
 from cpnet.runs.predictions import SUBMISSION
 from cpnet.runs.results import Results
-from cpnet.terminal import clock, printable
+from cpnet.terminal import printable
 
 
 def print_results(results: Results, *, console: Console | None = None) -> None:
@@ -54,25 +52,6 @@ def print_report(report: Report, console: Console) -> None:
         _print(console, title, "bold")
         for sentence in sentences:
             _print(console, f"  {sentence}")
-
-
-def print_answers(title: str, answers: Sequence[Answer], *, console: Console | None = None) -> None:
-    """Print the moments that answer each sentence, best first, and the words that the model does not know."""
-    console = console or Console()
-    lines = [
-        ["" if rank else answer.query, clock(each.start_sec), clock(each.end_sec), f"{each.score:.2f}"]
-        for answer in answers
-        for rank, each in enumerate(answer.moments)
-    ]
-    _print_grid(console, title, ["", "start", "end", "score"], lines, box=HEAVY_HEAD)
-    if unknown := dict.fromkeys(word for answer in answers for word in answer.unknown_words):
-        _print(console, f"words that the model does not know: {quote(unknown, 20)}; word_vectors=FILE adds theirs")
-
-
-def print_hits(query: str, hits: Sequence[Hit], *, console: Console | None = None) -> None:
-    """Print the moments of several videos that answer a sentence, best first."""
-    lines = [[each.video, clock(each.start_sec), clock(each.end_sec), f"{each.score:.2f}"] for each in hits]
-    _print_grid(console or Console(), query, ["video", "start", "end", "score"], lines, box=HEAVY_HEAD)
 
 
 def _print_grid(

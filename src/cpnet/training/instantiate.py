@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig, OmegaConf
 
 from cpnet.config import make_later
@@ -24,7 +23,10 @@ def config_errors(key: str) -> Iterator[None]:
         yield
     except ConfigError:
         raise
-    except (MisconfigurationException, ValueError, TypeError) as error:
+    except Exception as error:
+        # By its name, because Lightning takes seconds to import, and a trained model does not need it.
+        if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "MisconfigurationException":
+            raise
         text = str(error)
         raise ConfigError(text if text.startswith(key) else f"{key}: {text}") from error
 
