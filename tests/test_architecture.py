@@ -91,16 +91,25 @@ ROOMS = {
     "training.callbacks.fewer_threads": Room(("training.threads",), ("torch", "pytorch_lightning", "psutil")),
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
     "evaluate": Room(
-        ("options", "launch", "data.extractor", "evaluation", "runs", "training", "grounder"), ("omegaconf",)
+        (
+            "options",
+            "launch",
+            "data.extractor",
+            "evaluation",
+            "runs",
+            "training",
+            "video.backbones",
+            "grounding",
+            "grounder",
+        ),
+        ("omegaconf", "torch"),
     ),
     "grounder": Room(
         (
             "batch",
             "errors",
             "config",
-            "data.extractor",
-            "data.sampling",
-            "data.vocabulary",
+            "data",
             "grounding",
             "runs",
             "training.instantiate",
@@ -108,21 +117,19 @@ ROOMS = {
         ),
         ("torch", "numpy", "omegaconf"),
     ),
-    "grounding": Room(("batch", "errors", "spans", "grounding", "video"), ("torch", "numpy")),
+    "grounding": Room(
+        ("batch", "errors", "spans", "data.vocabulary", "runs.checkpoint", "video", "grounding"), ("torch", "numpy")
+    ),
     "predict": Room(("errors", "config", "launch", "predicting"), ("omegaconf",)),
     "predicting": Room(
         (
             *("errors", "files", "terminal", "data.features.source", "grounder", "grounding.answer", "runs"),
             *("reporting.figures", "training.build_data", "video"),
         ),
-        ("omegaconf", "rich"),
+        ("omegaconf",),
     ),
     "search": Room(
-        (
-            *("errors", "config", "files", "terminal", "launch", "runs", "grounder", "reporting.terminal", "searching"),
-            "video",
-        ),
-        ("omegaconf",),
+        ("errors", "config", "files", "terminal", "launch", "runs", "grounder", "searching", "video"), ("omegaconf",)
     ),
     "searching": Room(("errors", "terminal", "data.features", "grounder", "grounding.answer", "video"), ("numpy",)),
     "export": Room(("errors", "launch", "runs", "exporting"), ("omegaconf",)),
@@ -135,7 +142,7 @@ ROOMS = {
     "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
     "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
     "__main__": STDLIB,
-    "": Room(("__version__",)),
+    "": Room(("__version__", "grounder")),
     "hydra_plugins": Room(("launch",)),
 }
 

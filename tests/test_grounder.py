@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+import cpnet
+from clips import make_clip
+from cpnet import grounder as module
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.extractor import Extractor
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.models import CPNet
+from cpnet.runs.checkpoint import load_checkpoint
+from cpnet.video.backbones import Backbone, JointBackbone
+from cpnet.video.decode import Size
 from cpnet.video.encode import EncodedVideo
 
 WORDS = Vocabulary(("", "<unk>", "door", "open"), torch.tensor([[0.0, 0], [0, 0], [1, 2], [3, 4]]))
@@ -42,8 +50,10 @@ def network() -> nn.Module:
 
 def checkpoint(folder: Path, **changes: Any) -> Path:
     extractor: Extractor | None = changes.pop("extractor", None)
+    longest_sec = changes.pop("longest_sec", None)
     ours = {"format": 1, "config": config(**changes), "vocabulary": WORDS.state_dict()}
     ours |= {"extractor": extractor.to_dict()} if extractor else {}
+    ours |= {"longest_sec": longest_sec} if longest_sec else {}
     weights = {f"model.{name}": value for name, value in network().state_dict().items()}
     path = folder / "best.ckpt"
     torch.save({"cpnet": ours, "state_dict": weights, "epoch": 0}, path)
@@ -136,3 +146,172 @@ def test_features_of_another_backbone_are_refused(tmp_path: Path) -> None:
     assert [moment.start_sec, moment.end_sec] == grounder.spans(rows, 20.0, ["door"])[0, 0].tolist()
     with pytest.raises(DataError, match=r"(?s)video: the model was trained on rows of another kind.*backbone=net"):
         grounder.ground(replace(video, extractor=replace(kind, backbone="other")), "door")
+
+
+def test_first_moment_is_the_models_own_whatever_top_is(tmp_path: Path) -> None:
+    """Neither ``top`` nor the limit of length changes a digit of the answer about a short video."""
+    grounder = Grounder.from_checkpoint(checkpoint(tmp_path, longest_sec=20.0))
+    unlimited = Grounder(replace(load_checkpoint(checkpoint(tmp_path)), longest_sec=None))
+    for rows in torch.rand(20, 9, 3):
+        own = unlimited.spans(rows, 20.0, ["door", "open"])[:, 0].tolist()
+        for top in (1, 2, 5):
+            for answer, span in zip(
+                grounder.answer(rows, ["door", "open"], duration_sec=20.0, top=top), own, strict=True
+            ):
+                assert [answer.moments[0].start_sec, answer.moments[0].end_sec] == span
+                scores = [moment.score for moment in answer.moments[1:]]
+                assert scores == sorted(scores, reverse=True)
+                assert answer.attention.sum() == pytest.approx(1)
+
+
+class Peaks(nn.Module):
+    """Attends to clips by their first feature, and predicts the middle half of the video."""
+
+    def forward(self, batch: GroundingBatch) -> GroundingOutput:
+        ranked = torch.tensor([[[0.25, 0.75]]]).expand(len(batch), -1, -1)
+        log_attention = batch.video[..., 0].clamp_min(1e-4).log().log_softmax(dim=1)
+        return GroundingOutput(span=ranked[:, 0], ranked=ranked, log_attention=log_attention)
+
+
+def peaks(folder: Path, **changes: Any) -> Grounder:
+    sampling = {"_target_": "cpnet.data.sampling.Pick", "clips": 100}
+    grounder = Grounder.from_checkpoint(checkpoint(folder, sampling=sampling, **changes))
+    grounder.model = Peaks()
+    return grounder
+
+
+def rows_at(*spans: tuple[int, int], count: int = 100) -> Tensor:
+    rows = torch.zeros(count, 3)
+    for first, behind in spans:
+        rows[first:behind] = 1
+    return rows
+
+
+def test_moment_that_occurs_twice_is_found_twice(tmp_path: Path) -> None:
+    """The model's own answer lies between them; each peak of the attention has one."""
+    (answer,) = peaks(tmp_path).answer(rows_at((10, 20), (70, 85)), "door", duration_sec=50.0, top=3)
+    found = [time for moment in answer.moments for time in (moment.start_sec, moment.end_sec)]
+    assert found == pytest.approx([12.5, 37.5, 35, 42.5, 5, 10])
+    # The second is 15 clips of 25, above a chance of 15 of 100; the third is 10 of 25.
+    scores = [0, (0.6 - 0.15) / 0.85, (0.4 - 0.1) / 0.9]
+    assert [moment.score for moment in answer.moments] == pytest.approx(scores, abs=0.01)
+
+
+def test_long_video_is_answered_in_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two hours, windows of a minute: the moments lie where they were put, in bounded batches."""
+    grounder, sizes = peaks(tmp_path, longest_sec=60.0), []
+    monkeypatch.setattr(module, "PAIRS", 7)
+    grounder.model.register_forward_pre_hook(lambda _, inputs: sizes.append(inputs[0].video.shape[0]))
+    rows = rows_at((3005, 3015), (9990, 10008), count=14_400)
+    first, second = grounder.answer(rows, ["door", "open"], duration_sec=7200.0, top=2)
+    times = sorted(time for moment in first.moments for time in (moment.start_sec, moment.end_sec))
+    assert times == pytest.approx([1502.5, 1507.5, 4995, 5004], abs=0.5)
+    assert max(sizes) <= 7
+    assert [replace(moment, query="") for moment in first.moments] == [
+        replace(moment, query="") for moment in second.moments
+    ]
+    assert len(first.attention) == 12_000
+    assert first.attention.sum() == pytest.approx(1, abs=1e-4)
+    assert first.attention.argmax() * 7200 / 12_000 == pytest.approx(1505, abs=5)
+    assert {round(moment.score, 1) for moment in first.moments} == {1.0}
+
+
+def test_many_sentences_are_answered_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grounder, asked = Grounder.from_checkpoint(checkpoint(tmp_path)), ["door", "open door", "open the door"] * 4
+    rows = torch.rand(9, 3)
+    whole = grounder.spans(rows, 20.0, asked)
+    monkeypatch.setattr(module, "PAIRS", 5)
+    torch.testing.assert_close(grounder.spans(rows, 20.0, asked), whole)
+    assert [moment.query for moment in grounder.ground(rows, asked, duration_sec=20.0)] == asked
+
+
+def test_unknown_words_are_looked_up_or_counted(tmp_path: Path) -> None:
+    rows, vectors = torch.rand(9, 3), tmp_path / "vectors.txt"
+    vectors.write_text("fridge 5 6\nopen 3 4\nwug 0 1\n")
+    path = checkpoint(tmp_path)
+    plain, helped = Grounder.from_checkpoint(path), Grounder.from_checkpoint(path, word_vectors=vectors)
+    known = plain.spans(rows, 9.0, ["open door"])
+    (answer,) = plain.answer(rows, "Open the fridge, wug!", duration_sec=9.0)
+    assert answer.unknown_words == ("the", "fridge", "wug")
+    (answer,) = helped.answer(rows, "Open the fridge, wug!", duration_sec=9.0)
+    assert answer.unknown_words == ("the",)
+    assert helped.spans(rows, 9.0, ["fridge"]).tolist() != plain.spans(rows, 9.0, ["fridge"]).tolist()
+    assert torch.equal(helped.spans(rows, 9.0, ["open door"]), known)
+    assert plain.answer(rows, "dax", duration_sec=9.0)[0].unknown_words == ("dax",)
+    vectors.write_text("fridge 5 6\nopen 9 9\n")
+    with pytest.raises(DataError, match=r"has another vector for 'open' than training; use the file of training"):
+        Grounder.from_checkpoint(path, word_vectors=vectors).ground(rows, "open fridge", duration_sec=9.0)
+
+
+def test_encoded_video_survives_a_file(tmp_path: Path) -> None:
+    kind = Extractor(backbone="net", weights="0", preprocessing="", fps=2.0, window=1, stride=1, width=3)
+    video = EncodedVideo(rows=np.eye(3, dtype=np.float16), duration_sec=1.5, extractor=kind, defects="cut \u2620")
+    path = tmp_path / "video.npz"
+    video.save(path)
+    loaded = EncodedVideo.load(path)
+    np.testing.assert_array_equal(loaded.rows, video.rows)
+    assert replace(loaded, rows=video.rows) == video
+    whole = path.read_bytes()
+    np.savez(tmp_path / "other.npz", rows=np.eye(2))
+    np.savez(tmp_path / "pickled.npz", rows=np.array([{}], object), about=np.array("{}"))
+    path.write_bytes(whole[:-100])
+    for name in ("video.npz", "other.npz", "pickled.npz", "absent.npz"):
+        with pytest.raises(DataError, match=rf"{name} is not an encoded video, or damaged \(.+\); encode the video"):
+            EncodedVideo.load(tmp_path / name)
+    with pytest.raises(DataError, match="cannot be written"):
+        video.save(tmp_path / "absent" / "video.npz")
+
+
+class Colours(JointBackbone):
+    """Encodes a frame as its mean colour, and a sentence as the colours that it names."""
+
+    name: ClassVar[str] = "colours"
+    width: ClassVar[int] = 3
+    window: ClassVar[int] = 1
+    stride: ClassVar[int] = 1
+    size: ClassVar[Size] = None
+    preprocessing: ClassVar[str] = "none"
+    fingerprint = "0"
+    fps = 5.0
+
+    def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        colours: NDArray[np.float32] = windows[:, 0].mean(axis=(1, 2)).astype(np.float32) / 255
+        return colours
+
+    def encode_text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([[word in each for word in ("red", "green", "blue")] for each in sentences], np.float32)
+
+
+def test_colours_are_found_without_training(tmp_path: Path) -> None:
+    seconds = ["grey", "red", "red", "grey", "blue", "grey", "red", "grey"]
+    colours = {"grey": (120, 120, 120), "red": (220, 20, 20), "blue": (20, 20, 220)}
+    frames = [np.full((32, 32, 3), colours[name], np.uint8) for name in seconds for _ in range(25)]
+    grounder = Grounder.zero_shot(Colours())
+    video = grounder.encode(make_clip(tmp_path / "a.mp4", frames=frames))
+    red, blue = grounder.answer(video, ["a red ball", "it turns blue"], top=5)
+    assert [(moment.start_sec, moment.end_sec) for moment in red.moments] == [
+        pytest.approx((1, 3), abs=0.1),
+        pytest.approx((6, 7), abs=0.1),
+    ]
+    assert [(moment.start_sec, moment.end_sec) for moment in blue.moments] == [pytest.approx((4, 5), abs=0.1)]
+    assert (red.unknown_words, len(red.attention)) == ((), 40)
+    assert red.attention[5:15].mean() > 3 * red.attention[20:25].mean()
+    with pytest.raises(DataError, match="rows of another kind"):
+        grounder.ground(replace(video, extractor=replace(video.extractor, backbone="net")), "red")
+
+
+def test_backbone_of_frames_alone_is_refused_without_training() -> None:
+    class Frames(Backbone):
+        name = "frames"
+
+        def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
+            raise AssertionError
+
+    with pytest.raises(ConfigError, match=r"backbone=frames encodes frames alone: it knows objects, not sentences"):
+        Grounder.zero_shot(Frames())
+
+
+def test_package_has_the_grounder_and_no_other_name() -> None:
+    assert cpnet.Grounder is Grounder
+    with pytest.raises(AttributeError, match="module 'cpnet' has no attribute 'Grounders'"):
+        cpnet.Grounders  # type: ignore[attr-defined]  # noqa: B018

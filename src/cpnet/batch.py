@@ -123,10 +123,13 @@ class GroundingOutput:
         - span: (B, 2) predicted (start, end) in fractions of the video, as regressed; may be reversed
         - ranked: (B, N, 2) decoded predictions, best first, as used by metrics and predictions
         - log_attention: None for models without it, or (B, T) log of the temporal attention, very negative where padded
+        - scores: None, or (B, N) score of each ranked prediction, comparable between videos; -inf where a pair has
+          fewer predictions, which repeat its first
         - maps: the attention maps, if requested
     """
 
     span: Tensor
     ranked: Tensor
     log_attention: Tensor | None = None
+    scores: Tensor | None = None
     maps: AttentionMaps | None = None

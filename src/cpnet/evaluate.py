@@ -1,7 +1,8 @@
 """``python -m cpnet.evaluate checkpoint=PATH [split=test] [overrides]``: measure a checkpoint.
 
 The checkpoint contains the run's configuration and vocabulary. Annotations and features of the corpus are needed.
-``dataset=NAME`` measures on another corpus.
+``dataset=NAME`` measures on another corpus. ``zero_shot=BACKBONE dataset=NAME`` measures without any training, on rows
+of a backbone that also encodes sentences.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Measure ``cfg.checkpoint`` on ``cfg.split``; return the metrics in per cent.
+    """Measure ``cfg.checkpoint``, or ``cfg.zero_shot``, on ``cfg.split``; return the metrics in per cent.
 
     Raises:
         ConfigError: a value is invalid
@@ -29,9 +30,12 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     from pathlib import Path
 
+    import torch
+
     from cpnet.data.extractor import check_extractor
     from cpnet.evaluation.protocol import Selection
     from cpnet.grounder import Grounder
+    from cpnet.grounding import zero_shot
     from cpnet.options import MetricsOptions
     from cpnet.runs import predictions
     from cpnet.runs.checkpoint import is_other_corpus, load_checkpoint
@@ -41,16 +45,24 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from cpnet.training.measure import measure
     from cpnet.training.module import GroundingModule
     from cpnet.training.run import prepare_run, read_data
+    from cpnet.video.backbones import load_backbone
 
     folder = Path(cfg.output_dir)
     prepare_run(cfg)
-    checkpoint = load_checkpoint(cfg.checkpoint)
+    if cfg.zero_shot:
+        backbone = zero_shot.joint(load_backbone(cfg.zero_shot))
+        checkpoint = zero_shot.empty_checkpoint(backbone, word_dim=cfg.dataset.word_vectors.dim)
+    else:
+        checkpoint = load_checkpoint(cfg.checkpoint)
     other = is_other_corpus(cfg, checkpoint)
     datamodule = read_data(cfg, tested=cfg.split, vocabulary=checkpoint.vocabulary)
     check_extractor(checkpoint.extractor, datamodule.extractor, cfg.dataset.features.path)
     if other:  # the paper has no such number, and the checkpoint was not chosen here
         cfg.dataset.paper, cfg.dataset.validation = {}, Selection.OTHER.value
     model = Grounder(checkpoint, config=cfg, vocabulary=datamodule.vocabulary).model
+    if cfg.zero_shot:
+        queries = [moment.query for moment in datamodule.dataset(cfg.split).moments]
+        model.sentences = torch.from_numpy(backbone.encode_text(queries))
     with config_errors("metrics"):
         module = GroundingModule(model=model, metrics=MetricsOptions(**containers(cfg.metrics)))
 

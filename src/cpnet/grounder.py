@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pad_sequence
 
-from cpnet.batch import PADDING, GroundingBatch, GroundingOutput
+from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.config import register_schemas
+from cpnet.data.dataset import GroundingDataset
 from cpnet.data.extractor import check_extractor
-from cpnet.data.sampling import Sampling
+from cpnet.data.features.placement import TableFeatures
+from cpnet.data.moment import Moment
+from cpnet.data.sampling import Pick, Sampling
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounding.answer import Answer, FoundMoment
+from cpnet.grounding.candidates import Candidates, find_candidates, soft_nms
+from cpnet.grounding.windows import Windows
+from cpnet.grounding.zero_shot import empty_checkpoint, joint
 from cpnet.runs.checkpoint import Checkpoint, load_checkpoint
 from cpnet.training.instantiate import instantiate
-from cpnet.video.backbones import Backbone, load_backbone
+from cpnet.video.backbones import Backbone, JointBackbone, load_backbone
 from cpnet.video.encode import EncodedVideo, encode_video
 from cpnet.video.sandbox import Limits
 
 Video = str | Path | EncodedVideo | NDArray[Any] | Tensor  # a file, its rows, or rows alone
 
 PREFIX = "model."  # of the network's weights within the LightningModule
+PAIRS = 64  # pairs of a sentence and a window in a batch, whatever their number
 
 
 class Grounder:
@@ -38,6 +45,7 @@ class Grounder:
         checkpoint: the trained model
         config: replaces the checkpoint's configuration; the weights must still fit
         vocabulary: replaces the checkpoint's vocabulary; must extend it
+        word_vectors: a file of the word vectors of training, in which words outside the vocabulary are looked up
         device: where the model runs
 
     Raises:
@@ -56,15 +64,20 @@ class Grounder:
         *,
         config: DictConfig | None = None,
         vocabulary: Vocabulary | None = None,
+        word_vectors: str | Path | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         register_schemas()  # for the resolvers of interpolations
         config = OmegaConf.create(checkpoint.config) if config is None else config
         self.vocabulary = vocabulary or checkpoint.vocabulary
-        self.extractor = checkpoint.extractor
+        self.word_vectors = None if word_vectors is None else Path(word_vectors).expanduser()
+        self._looked_up: set[str] = set()  # words that the file of vectors was searched for
+        self.extractor, self.longest_sec = checkpoint.extractor, checkpoint.longest_sec
         self._backbone: Backbone | None = None  # loaded for the first file
+        self._joint: JointBackbone | None = None  # replaces training
         self.device = torch.device(device)
         try:
+            self._model_config = config.model
             self.model: nn.Module = instantiate(config.model, word_vectors=self.vocabulary.vectors)
             self.sampling: Sampling = instantiate(config.sampling)
             dataset = config.dataset
@@ -81,14 +94,27 @@ class Grounder:
         self.model.eval().to(self.device)
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, device: torch.device | str = "cpu") -> Grounder:
-        """Load a trained model. Neither its corpus nor its word vectors are needed.
+    def from_checkpoint(
+        cls, path: str | Path, *, word_vectors: str | Path | None = None, device: torch.device | str = "cpu"
+    ) -> Grounder:
+        """Load a trained model. Its corpus is not needed, and word vectors only for words outside its vocabulary.
 
         Raises:
             ConfigError: the checkpoint's configuration is invalid
             DataError: the file is not an intact checkpoint
         """
-        return cls(load_checkpoint(path), device=device)
+        return cls(load_checkpoint(path), word_vectors=word_vectors, device=device)
+
+    @classmethod
+    def zero_shot(cls, backbone: Backbone, *, device: torch.device | str = "cpu") -> Grounder:
+        """Answer without training, by the similarity of frames and sentences: see ``cpnet.models.ZeroShot``.
+
+        Raises:
+            ConfigError: the backbone is no ``JointBackbone``, which encodes frames and sentences
+        """
+        grounder = cls(empty_checkpoint(joint(backbone)), device=device)
+        grounder._backbone = grounder._joint = joint(backbone)
+        return grounder
 
     def encode(
         self,
@@ -141,64 +167,98 @@ class Grounder:
     ) -> list[Answer]:
         """Answer sentences about a video, each with its best moments.
 
-        Words outside the vocabulary are encoded as unknown. The video is encoded once.
+        The first moment of a video no longer than those of training is the model's own prediction, whatever ``top``
+        is. A longer video is split into overlapping windows of that length. The video is encoded once.
 
         Args:
             video: a file, an encoded video, or rows of shape (rows, V) from the backbone of training
             sentences: one or more queries
             duration_sec: length of the video, needed with rows alone
-            top: the number of moments of each sentence
+            top: the largest number of moments of each sentence
 
         Raises:
             ConfigError: the backbone's package is missing
             DataError: the video, its duration or a sentence is malformed, the rows are of another kind than those of
-                training, or a prediction is not finite
+                training, the file of word vectors cannot be read, or a prediction is not finite
         """
+        if top < 1:
+            raise DataError(f"top must be 1 or more; got {top}")
         if isinstance(video, (str, Path)):
             video = self.encode(video)
         if isinstance(video, EncodedVideo):
             check_extractor(self.extractor, video.extractor, "video")
-            rows, duration_sec = torch.from_numpy(video.rows), video.duration_sec
+            duration_sec, video = video.duration_sec, video.rows
         elif duration_sec is None:
             raise DataError("rows alone do not say how long the video is; pass duration_sec")
-        else:
-            rows = torch.as_tensor(video)
+        rows = self._rows(video)
         asked = [sentences] if isinstance(sentences, str) else list(sentences)
-        output = self._predict(rows, duration_sec, asked)
-        ranked = output.ranked.cpu().double() * duration_sec
-        log_attention = torch.zeros(len(asked), 0) if output.log_attention is None else output.log_attention
-        return [
-            Answer(
-                query=query,
-                moments=tuple(
-                    FoundMoment(query=query, start_sec=start, end_sec=end, score=1.0)
-                    for start, end in spans[:top].tolist()
-                ),
-                attention=log_attention[index].exp().cpu().numpy(),
-            )
-            for index, (query, spans) in enumerate(zip(asked, ranked, strict=True))
-        ]
+        windows = Windows.over(len(rows), duration_sec, self.longest_sec)
+        found: list[list[Candidates]] = [[] for _ in asked]
+        for batch, output in self._predict(rows, windows, asked):
+            for number, candidates in zip(batch.index.tolist(), find_candidates(batch, output), strict=True):
+                found[number % len(asked)].append(candidates)
+        return [self._answer(query, each, windows, top) for query, each in zip(asked, found, strict=True)]
+
+    def _answer(self, query: str, found: Sequence[Candidates], windows: Windows, top: int) -> Answer:
+        """Rank the candidates of all windows."""
+        spans = [first + each.spans * windows.length_sec for first, each in zip(windows.start_sec, found, strict=True)]
+        kept = found[0].ranked if len(found) == 1 else 0
+        ranked = soft_nms(np.concatenate(spans), np.concatenate([each.scores for each in found]), top=top, kept=kept)
+        return Answer(
+            query=query,
+            moments=tuple(
+                FoundMoment(query=query, start_sec=start, end_sec=end, score=score) for (start, end), score in ranked
+            ),
+            attention=windows.join([each.attention for each in found], [each.scores.max() for each in found]),
+            unknown_words=() if self._joint else self.vocabulary.unknown(query),
+        )
 
     def spans(self, features: Any, duration_sec: float, sentences: Sequence[str]) -> Tensor:
-        """Return the ranked spans of the model for each sentence, best first, in seconds.
+        """Return the ranked spans of the model for each sentence, best first, in seconds, without windows.
 
         Shape: features (rows, V) -> (B, N, 2) float64 for B sentences
 
         Raises:
             DataError: see ``answer``
         """
-        return self._predict(features, duration_sec, sentences).ranked.cpu().double() * duration_sec
+        rows = self._rows(features)
+        outputs = self._predict(rows, Windows.over(len(rows), duration_sec), sentences)
+        return torch.cat([output.ranked.cpu().double() for _, output in outputs]) * duration_sec
 
     @torch.inference_mode()
-    def _predict(self, features: Any, duration_sec: float, sentences: Sequence[str]) -> GroundingOutput:
-        batch = self._batch(self._rows(features), duration_sec, sentences).to(self.device)
+    def _predict(
+        self, rows: NDArray[np.float32], windows: Windows, sentences: Sequence[str]
+    ) -> Iterator[tuple[GroundingBatch, GroundingOutput]]:
+        """Yield batches of all pairs of a window and a sentence; the sentences of the first window come first."""
+        if not sentences:
+            raise DataError("sentences is empty; pass at least one")
+        self._look_up(sentences)
+        pairs = [
+            Moment(qid="", video=str(window), query=query, windows_sec=(), duration_sec=windows.length_sec)
+            for window in range(len(windows.starts))
+            for query in sentences
+        ]
+        dataset = GroundingDataset(
+            pairs,
+            features=TableFeatures(np.pad(rows, ((0, 1), (0, 0))), starts=windows.starts, counts=windows.counts),
+            videos={str(window): window for window in range(len(windows.starts))},
+            sampling=Pick(clips=len(rows)) if self._joint else self.sampling,  # without training, each row is a clip
+            vocabulary=self.vocabulary,
+            max_words=self.max_words,
+            blind=self.blind,
+        )
+        dataset.share_videos = True
         shares = bool(getattr(self.model, "shares_videos", False))
-        output: GroundingOutput = self.model(batch if shares else batch.per_pair())
-        if not output.ranked.isfinite().all():
-            raise DataError("the prediction is not finite; check the features for values far beyond those of training")
-        return output
+        for first in range(0, len(pairs), PAIRS):
+            batch = dataset[range(first, min(first + PAIRS, len(pairs)))].to(self.device)
+            output: GroundingOutput = self.model(batch if shares else batch.per_pair())
+            if not output.ranked.isfinite().all():
+                raise DataError(
+                    "the prediction is not finite; check the features for values far beyond those of training"
+                )
+            yield batch, output
 
-    def _rows(self, features: Any) -> Tensor:
+    def _rows(self, features: Any) -> NDArray[np.float32]:
         rows = torch.as_tensor(features, dtype=torch.float32)
         if rows.ndim != 2 or not len(rows) or rows.shape[1] != self.video_dim:
             raise DataError(
@@ -206,27 +266,21 @@ class Grounder:
             )
         if not rows.isfinite().all():
             raise DataError("features must be finite; some values are NaN or infinite")
-        return torch.zeros_like(rows) if self.blind == "video" else rows
+        return rows.cpu().numpy()
 
-    def _batch(self, rows: Tensor, duration_sec: float, sentences: Sequence[str]) -> GroundingBatch:
-        if not 0 < duration_sec < float("inf"):
-            raise DataError(f"duration_sec must be positive and finite; got {duration_sec}")
-        if not sentences:
-            raise DataError("sentences is empty; pass at least one")
-        queries = [torch.tensor(self.vocabulary.encode(each, max_words=self.max_words)) for each in sentences]
-        pairs = len(queries)
-        table = torch.cat([rows, torch.zeros_like(rows[:1])])  # the last row is padding, see Sampling
-        video, real = self.sampling(table, torch.tensor([0]), torch.tensor([len(rows)]))
-        words = torch.tensor([len(query) for query in queries])
-        query = pad_sequence(queries, batch_first=True, padding_value=PADDING)
-        return GroundingBatch(
-            video=video,
-            video_mask=torch.arange(video.shape[1]) < real[:, None],
-            query=torch.full_like(query, PADDING) if self.blind == "query" else query,
-            query_mask=torch.arange(query.shape[1]) < words[:, None],
-            windows=torch.zeros(pairs, 0, 2),
-            windows_sec=torch.zeros(pairs, 0, 2, dtype=torch.float64),
-            duration_sec=torch.full((pairs,), duration_sec, dtype=torch.float64),
-            index=torch.arange(pairs),
-            video_index=torch.zeros(pairs, dtype=torch.int64),
-        )
+    def _look_up(self, sentences: Sequence[str]) -> None:
+        """Extend the vocabulary by words of the file of vectors; without training, encode the sentences."""
+        if self._joint:
+            self.model.sentences = torch.from_numpy(self._joint.encode_text(sentences)).to(self.device)
+        if self.word_vectors is None:
+            return
+        unknown = {word for each in sentences for word in self.vocabulary.unknown(each)} - self._looked_up
+        if not unknown:
+            return
+        extended = self.vocabulary.extend(sentences, glove=self.word_vectors)
+        self._looked_up |= unknown
+        if extended is not self.vocabulary:
+            weights, self.vocabulary = self.model.state_dict(), extended
+            self.model = instantiate(self._model_config, word_vectors=extended.vectors)
+            self.model.load_state_dict(weights)
+            self.model.eval().to(self.device)

@@ -40,9 +40,10 @@ def build(cfg: DictConfig) -> dict[str, str]:
     from cpnet.video.extract import extract
 
     index, how = Path(cfg.index), {key: cfg[key] for key in ("backbone", "fps", "weights", "workers")}
+    known = VideoIndex.open(index).extractor if index.exists() else None
     if cfg.backbone is None:
-        model = cfg.checkpoint or (None if index.exists() else newest_best(Path("outputs")))
-        kind = (load_checkpoint(model) if model else VideoIndex.open(index)).extractor
+        model = None if known else cfg.checkpoint or newest_best(Path("outputs"))
+        kind = known or load_checkpoint(model).extractor
         if kind is None:
             raise ConfigError(f"{model} does not say what extracted the features of its training; set backbone=NAME")
         how |= {"backbone": kind.backbone, "fps": cfg.fps or kind.fps}
@@ -57,7 +58,6 @@ def search(cfg: DictConfig) -> None:
     """Print the moments that the sentence describes, and write them to ``cfg.json``."""
     from cpnet import files, terminal
     from cpnet.grounder import Grounder
-    from cpnet.reporting.terminal import print_hits
     from cpnet.runs.folder import newest_best
     from cpnet.searching import VideoIndex
     from cpnet.video.backbones import is_joint, load_backbone
@@ -69,7 +69,7 @@ def search(cfg: DictConfig) -> None:
     log.info("moments: %s", path or "by similarity; checkpoint=PATH chooses a model")
     model = Grounder.from_checkpoint(path) if path else None
     hits = index.search(cfg.query, model, backbone=backbone, top=cfg.top, progress=terminal.track)
-    print_hits(cfg.query, hits)
+    terminal.print_moments(cfg.query, [(hit.video, hit.start_sec, hit.end_sec, hit.score) for hit in hits])
     if cfg.json is not None:
         files.write_json(Path(cfg.json), {"query": cfg.query, "moments": [asdict(hit) for hit in hits]})
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.features.pack import restore
-from cpnet.data.features.packed import PackedFeatures
+from cpnet.data.features.packed import PackedFeatures, is_packed
 from cpnet.data.features.source import VideoFile
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
@@ -71,12 +71,12 @@ class VideoIndex:
         path = Path(path).expanduser()
         restore(path)
         build = f"python -m cpnet.search index={path} videos=FOLDER"
-        if not path.exists():
-            raise DataError(f"there is no index at {path}; build it: {build}")
+        if not is_packed(path):  # maybe the folder of the videos, so nothing says to remove it
+            raise DataError(f"there is no index at {path}; build it in a new folder: {build}")
         try:
             return cls(PackedFeatures(path=path))
         except DataError as error:
-            raise DataError(f"{error}\n  If it is an index, remove {path} and build it again: {build}") from error
+            raise DataError(f"{error}\n  For an index: remove {path}, and build it again: {build}") from error
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -124,8 +124,8 @@ class VideoIndex:
         places, hits, started = list(self._present(range(len(self)))), list[Hit](), time.perf_counter()
         for at, _ in zip(places, progress([self.ids[at] for at in places], "searching"), strict=True):
             hits.append(self._ask(grounder, sentence, at))
-            if len(hits) == TIMED < len(places):
-                seconds = (time.perf_counter() - started) / TIMED * len(places)
+            seconds = (time.perf_counter() - started) / len(hits) * len(places)
+            if len(hits) == TIMED and seconds > 2:
                 log.info("asking the model about each of %d videos takes about %.0f s", len(places), seconds)
         return sorted(hits, key=lambda hit: -hit.score)[:top]
 

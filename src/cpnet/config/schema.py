@@ -126,7 +126,8 @@ class ReportConfig:
 class EvaluateConfig:
     """Root keys of ``python -m cpnet.evaluate``. The checkpoint sets those in ``from_checkpoint.FROM_CHECKPOINT``."""
 
-    checkpoint: str = MISSING
+    checkpoint: str | None = None
+    zero_shot: str | None = None  # backbone that encodes frames and sentences; measured instead of a checkpoint
     split: str = MISSING
     output_dir: str = MISSING
     trainer: Any = MISSING

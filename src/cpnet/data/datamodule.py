@@ -79,6 +79,7 @@ class GroundingDataModule(LightningDataModule):
         self.sampling, self.loading = sampling, loading
         self.generate, self.progress = generate, progress
         self.extractor: Extractor | None = None  # what extracted the features; None if unknown
+        self.longest_sec: float | None = None  # length of the longest video of training
         self.missing: dict[str, list[Moment]] = {}  # pairs of each split whose videos have no features
         self._datasets: dict[str, GroundingDataset] = {}
 
@@ -111,6 +112,7 @@ class GroundingDataModule(LightningDataModule):
         spellings = {normalise_id(video): video for video in seconds}
         videos = [*spellings.values()]
         self.extractor = source.extractor
+        self.longest_sec = max((float(moment.duration_sec) for moment in moments["train"]), default=None)
         log.info("features: %s", source.describe())
         if doubt := equal_lengths({video: source.length(video) for video in videos[:COMPARED]}, seconds):
             log.warning("features: %s", doubt)

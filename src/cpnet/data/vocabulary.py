@@ -84,10 +84,14 @@ class Vocabulary:
         """Append the new words of queries that have a vector; existing rows stay as they are.
 
         Raises:
-            DataError: see ``read_glove``
+            DataError: the file has another vector for a known word of the queries; see also ``read_glove``
         """
-        new = {token for query in queries for token in tokenize(query)} - self._rows.keys()
-        found = sorted(read_glove(glove, new, dim=self.vectors.shape[1]).items())
+        tokens = {token for query in queries for token in tokenize(query)}
+        read = read_glove(glove, tokens, dim=self.vectors.shape[1])
+        for word in sorted(read.keys() & self._rows.keys()):
+            if not np.allclose(read[word], self.vectors[self._rows[word]], atol=1e-4):
+                raise DataError(f"{glove} has another vector for {shown(word)} than training; use the file of training")
+        found = sorted((word, vector) for word, vector in read.items() if word not in self._rows)
         if not found:
             return self
         vectors = torch.from_numpy(np.stack([vector for _, vector in found]))
@@ -103,6 +107,15 @@ class Vocabulary:
         if not tokens:
             raise DataError(f"query {shown(query)} holds no word; correct or remove its annotation")
         return [self._rows.get(token, UNKNOWN) for token in tokens[:max_words]]
+
+    def unknown(self, query: str) -> tuple[str, ...]:
+        """Return the distinct words of a query that have no row, without punctuation marks.
+
+        >>> Vocabulary(("", "<unk>", "a"), torch.zeros(3, 8)).unknown("A dax, a wug!")
+        ('dax', 'wug')
+        """
+        new = (token for token in tokenize(query) if token not in self._rows and any(map(str.isalnum, token)))
+        return tuple(dict.fromkeys(new))
 
     def describe_coverage(self, queries: Iterable[str], *, max_words: int) -> str:
         """Return one line with the counts of truncated queries and unknown tokens, and frequent unknown words."""

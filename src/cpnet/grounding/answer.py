@@ -16,7 +16,10 @@ class FoundMoment:
         query: the sentence
         start_sec: start in seconds
         end_sec: end in seconds
-        score: the higher the more likely; comparable between the moments of a sentence
+        score: how far the model's attention agrees with the moment, in [0, 1], see ``candidates.agreement``; lower for
+            a moment that overlaps an earlier one; comparable between moments, windows and videos. The first moment is
+            the model's own: if a later one has a higher score, the attention contradicts it. Without attention it is
+            the model's own score, such as the mean cosine of zero-shot grounding, or 1 / rank
     """
 
     query: str

@@ -19,15 +19,30 @@ from cpnet.errors import ConfigError, DataError
 from cpnet.options import TrainerOptions
 
 FROM_CHECKPOINT = ("dataset", "model", "model_name", "sampling", "metrics", "data_dir", "batch_size", "seed")
+ZERO_SHOT = {  # in the place of a checkpoint's
+    "model": {"_target_": "cpnet.models.ZeroShot"},
+    "sampling": {"_target_": "cpnet.data.sampling.Pick", "clips": 512},
+    "metrics": {"recall_at": [1, 5]},
+    "data_dir": "${oc.env:CPNET_DATA,data}",
+    "batch_size": 100,
+    "seed": 0,
+    "trainer": {"precision": "32-true"},
+}
 
 
 def store_checkpoint_config(arguments: Sequence[str]) -> None:
-    """Store the configuration of the given checkpoint for ``conf/evaluate.yaml``.
+    """Store the configuration of the given checkpoint, or that of ``zero_shot``, for ``conf/evaluate.yaml``.
 
     Raises:
+        ConfigError: both are given, or ``zero_shot`` without a dataset
         DataError: no checkpoint is given, or it cannot be read
     """
     path = given(arguments, "checkpoint")
+    if backbone := given(arguments, "zero_shot"):
+        if path or not given(arguments, "dataset"):
+            raise ConfigError(f"zero_shot={backbone} needs dataset=NAME and no checkpoint")
+        ConfigStore.instance().store(name="from_checkpoint", node=ZERO_SHOT | {"model_name": f"zero_shot_{backbone}"})
+        return
     if not path and not {"--hydra-help", "--version"} & set(arguments):
         raise DataError("checkpoint is required: checkpoint=outputs/RUN/checkpoints/best.ckpt")
     used: dict[str, object] = {}

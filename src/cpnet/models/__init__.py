@@ -1,5 +1,6 @@
 """Models for video grounding: plain ``nn.Module`` classes without Lightning or Hydra."""
 
 from cpnet.models.cpnet.network import CPNet
+from cpnet.models.zero_shot import ZeroShot
 
-__all__ = ["CPNet"]
+__all__ = ["CPNet", "ZeroShot"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from cpnet.data.extractor import Extractor
 from cpnet.data.vocabulary import Vocabulary
-from cpnet.errors import ConfigError, DataError, cut
+from cpnet.errors import ConfigError, DataError, cut, shown
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Checkpoint:
         weights: state of the LightningModule
         epoch: the last epoch that was trained, counted from 0
         extractor: what extracted the features; None if unknown
+        longest_sec: length of the longest video of training; None if unknown
     """
 
     path: Path
@@ -43,16 +45,20 @@ class Checkpoint:
     weights: dict[str, Tensor]
     epoch: int
     extractor: Extractor | None = None
+    longest_sec: float | None = None
 
 
-def provenance(cfg: DictConfig, vocabulary: Vocabulary, extractor: Extractor | None = None) -> dict[str, Any]:
+def provenance(
+    cfg: DictConfig, vocabulary: Vocabulary, extractor: Extractor | None = None, longest_sec: float | None = None
+) -> dict[str, Any]:
     """Return the content of a checkpoint's key ``cpnet``: plain containers and tensors."""
     config = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(config, dict)
     for key in ("model_name", "experiment_name", "run_name"):  # only Hydra can resolve them, during the run
         with suppress(InterpolationResolutionError, ConfigKeyError):
             config[key] = cfg[key]
-    found = {"extractor": extractor.to_dict()} if extractor else {}
+    found: dict[str, Any] = {"extractor": extractor.to_dict()} if extractor else {}
+    found |= {"longest_sec": longest_sec} if longest_sec else {}
     return {"format": FORMAT, "config": config, "vocabulary": vocabulary.state_dict(), **found}
 
 
@@ -93,6 +99,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         DataError: see ``read_checkpoint``
     """
     content = read_checkpoint(path)
+    longest_sec = content[KEY].get("longest_sec")
+    if longest_sec is not None and not (isinstance(longest_sec, float) and 0 < longest_sec < math.inf):
+        raise DataError(f"{path} is damaged: longest_sec is {shown(longest_sec)}; use another checkpoint")
     return Checkpoint(
         path=Path(path).expanduser(),
         config=content[KEY]["config"],
@@ -100,6 +109,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         weights=content["state_dict"],
         epoch=content["epoch"],
         extractor=Extractor.from_dict(content[KEY].get("extractor")),
+        longest_sec=longest_sec,
     )
 
 

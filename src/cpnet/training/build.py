@@ -34,7 +34,9 @@ STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused
 REFRESH_BATCHES = 10  # batches between updates of the progress bar, each of which waits for a GPU
 
 
-def training_module(cfg: DictConfig, vocabulary: Vocabulary, extractor: Extractor | None = None) -> GroundingModule:
+def training_module(
+    cfg: DictConfig, vocabulary: Vocabulary, extractor: Extractor | None = None, longest_sec: float | None = None
+) -> GroundingModule:
     """Build model, loss, metrics, optimiser and schedule, and the content of the run's checkpoints.
 
     Raises:
@@ -53,7 +55,7 @@ def training_module(cfg: DictConfig, vocabulary: Vocabulary, extractor: Extracto
             optimizer=factory(optimizer),
             scheduler=factory(cfg.scheduler),
             metrics=MetricsOptions(**containers(cfg.metrics)),
-            provenance=provenance(cfg, vocabulary, extractor),
+            provenance=provenance(cfg, vocabulary, extractor, longest_sec),
         )
 
 

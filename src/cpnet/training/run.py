@@ -46,7 +46,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
         files.clear(folder)
 
     datamodule = read_data(cfg)
-    module = training_module(cfg, datamodule.vocabulary, datamodule.extractor)
+    module = training_module(cfg, datamodule.vocabulary, datamodule.extractor, datamodule.longest_sec)
     if source:
         initialise(module, source, datamodule.vocabulary)
     writer = PredictionWriter(folder / predictions.FILE, datamodule.dataset("test").moments, missed=datamodule.missed())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.extractor import Extractor
-from cpnet.errors import DataError
+from cpnet.errors import DataError, cut
+from cpnet.files import replacing
 from cpnet.video.backbones import Backbone
 from cpnet.video.decode import Frame, SampledFrames
 from cpnet.video.sandbox import Limits, SandboxedFrames
@@ -36,6 +38,38 @@ class EncodedVideo:
     duration_sec: float
     extractor: Extractor
     defects: str = ""
+
+    def save(self, path: str | Path) -> None:
+        """Write the video as one .npz file, atomically; ``load`` reads it.
+
+        Raises:
+            DataError: the file cannot be written
+        """
+        about = {"duration_sec": self.duration_sec, "extractor": self.extractor.to_dict(), "defects": self.defects}
+        try:
+            with replacing(Path(path).expanduser()) as stream:
+                np.savez(stream, rows=self.rows, about=np.array(json.dumps(about)))
+        except OSError as error:
+            raise DataError(f"{path} cannot be written ({error.strerror}); choose another path") from error
+
+    @classmethod
+    def load(cls, path: str | Path) -> EncodedVideo:
+        """Read a file of ``save``, without executing code from it.
+
+        Raises:
+            DataError: the file cannot be read, or ``save`` did not write it
+        """
+        try:
+            with np.load(Path(path).expanduser(), allow_pickle=False) as arrays:
+                rows, about = arrays["rows"], json.loads(str(arrays["about"]))
+            video = cls(rows=rows, **about | {"extractor": Extractor(**about["extractor"])})
+            wrong = rows.dtype != np.float16 or rows.shape != (len(rows) or 1, video.extractor.width)
+            if wrong or not np.isfinite(rows).all() or not 0 < video.duration_sec < math.inf:
+                raise DataError(f"rows of shape {rows.shape}, {rows.dtype}, and {video.duration_sec} seconds")
+        except Exception as error:  # damaged bytes can raise almost any type
+            reason = cut(" ".join(str(error).split())) or type(error).__name__
+            raise DataError(f"{path} is not an encoded video, or damaged ({reason}); encode the video again") from error
+        return video
 
 
 def encode_video(
