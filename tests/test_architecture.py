@@ -129,7 +129,8 @@ ROOMS = {
         ("omegaconf",),
     ),
     "search": Room(
-        ("errors", "config", "files", "terminal", "launch", "runs", "grounder", "searching", "video"), ("omegaconf",)
+        ("errors", "config", "files", "terminal", "launch", "runs", "grounder", "grounding", "searching", "video"),
+        ("omegaconf",),
     ),
     "searching": Room(("errors", "terminal", "data.features", "grounder", "grounding.answer", "video"), ("numpy",)),
     "export": Room(("errors", "launch", "runs", "exporting"), ("omegaconf",)),

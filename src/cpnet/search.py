@@ -9,6 +9,7 @@ import logging
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from omegaconf import DictConfig
 
@@ -42,13 +43,12 @@ def build(cfg: DictConfig) -> dict[str, str]:
     index, how = Path(cfg.index), {key: cfg[key] for key in ("backbone", "fps", "weights", "workers")}
     known = VideoIndex.open(index).extractor if index.exists() else None
     if cfg.backbone is None:
-        model = None if known else cfg.checkpoint or newest_best(Path("outputs"))
-        kind = known or load_checkpoint(model).extractor
+        kind = known or load_checkpoint(cfg.checkpoint or newest_best(Path("outputs"))).extractor
         if kind is None:
-            raise ConfigError(f"{model} does not say what extracted the features of its training; set backbone=NAME")
+            raise ConfigError("it is unknown what extracted the features of the model's training; set backbone=NAME")
         how |= {"backbone": kind.backbone, "fps": cfg.fps or kind.fps}
     # Similarities of float16 take several times as long; other rows are read by the model alone.
-    dtype = "float32" if is_joint(how["backbone"]) else "float16"
+    dtype: Literal["float16", "float32"] = "float32" if is_joint(how["backbone"]) else "float16"
     done = extract(Path(cfg.videos), index, **how, dtype=dtype, progress=terminal.track)
     log.info("%s: %d videos, %d of them new; %s", index, len(done.store), len(done.encoded), done.store.extractor)
     return done.failed
@@ -58,13 +58,14 @@ def search(cfg: DictConfig) -> None:
     """Print the moments that the sentence describes, and write them to ``cfg.json``."""
     from cpnet import files, terminal
     from cpnet.grounder import Grounder
+    from cpnet.grounding.zero_shot import joint as as_joint
     from cpnet.runs.folder import newest_best
     from cpnet.searching import VideoIndex
     from cpnet.video.backbones import is_joint, load_backbone
 
     index = VideoIndex.open(cfg.index)
     kind, joint = index.extractor, is_joint(index.extractor.backbone)
-    backbone = load_backbone(kind.backbone, weights=cfg.weights, fps=kind.fps) if joint else None
+    backbone = as_joint(load_backbone(kind.backbone, weights=cfg.weights, fps=kind.fps)) if joint else None
     path = cfg.checkpoint or (None if joint else newest_best(Path("outputs")))
     log.info("moments: %s", path or "by similarity; checkpoint=PATH chooses a model")
     model = Grounder.from_checkpoint(path) if path else None
