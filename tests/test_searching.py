@@ -159,7 +159,7 @@ def test_killed_adding_leaves_a_whole_index(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format": "2"}, r"index is not a packed store.*remove .*index, and build it again: .* videos=FOLDER"),
+        ({"format": "2"}, r"index is not a packed store.*remove .*index, and build it again with videos=FOLDER"),
         ({"files": {"a": 3}}, "is not a packed store or is damaged"),
         ({"extractor": None}, "does not say what extracted its rows"),
     ],

@@ -70,13 +70,12 @@ class VideoIndex:
         """
         path = Path(path).expanduser()
         restore(path)
-        build = f"python -m cpnet.search index={path} videos=FOLDER"
         if not is_packed(path):  # maybe the folder of the videos, so nothing says to remove it
-            raise DataError(f"there is no index at {path}; build it in a new folder: {build}")
+            raise DataError(f"there is no index at {path}; build one: python -m cpnet.search index=NEW videos=FOLDER")
         try:
             return cls(PackedFeatures(path=path))
         except DataError as error:
-            raise DataError(f"{error}\n  For an index: remove {path}, and build it again: {build}") from error
+            raise DataError(f"{error}\n  For an index: remove {path}, and build it again with videos=FOLDER") from error
 
     def __len__(self) -> int:
         return len(self.ids)
