@@ -42,7 +42,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vision_config={**layers, "image_size": 32, "patch_size": 16},
     )
     transformers.CLIPModel(config).save_pretrained(path)
-    transformers.CLIPTokenizer(path / "vocab.json", path / "merges.txt").save_pretrained(path)
     return path
 
 

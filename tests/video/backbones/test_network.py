@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from itertools import chain, product
 from math import prod
 from pathlib import Path
@@ -66,8 +67,7 @@ def under(x: Array, kernel: Any, stride: Any, *, same: bool, zeros: Any = None) 
 
 def pooled(x: Array, kernel: Any, stride: Any, **padding: Any) -> Array:
     at = under(x, kernel, stride, **padding)
-    highest: Array = np.stack([at(tap) for tap in product(*map(range, kernel))]).max(axis=0)
-    return highest
+    return reduce(np.maximum, (at(tap) for tap in product(*map(range, kernel))))
 
 
 def convolved(x: Array, kernels: Array, stride: Any = (1, 1, 1), *, same: bool) -> Array:

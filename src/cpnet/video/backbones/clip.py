@@ -39,11 +39,12 @@ class ClipViTB32(TorchBackbone, JointBackbone):
     def load(self, weights: Path) -> nn.Module:
         """See ``TorchBackbone``; ``weights`` is a folder in the layout of transformers."""
         try:
-            from transformers import AutoTokenizer, CLIPModel
+            from transformers import AutoTokenizer, CLIPModel, logging
         except ImportError as error:
-            package = f"{error.name}: pip install 'cpnet-grounding[clip]'"
-            raise ConfigError(f"backbone={self.name} needs the package {package}") from error
+            fix = f"({error}): pip install 'cpnet-grounding[clip]'"
+            raise ConfigError(f"backbone={self.name} needs the package transformers {fix}") from error
         here: dict[str, Any] = {"pretrained_model_name_or_path": weights.absolute(), "local_files_only": True}
+        logging.disable_progress_bar()
         try:
             network, report = CLIPModel.from_pretrained(**here, output_loading_info=True, dtype=torch.float32)
             self._tokenizer = AutoTokenizer.from_pretrained(**here)
