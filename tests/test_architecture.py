@@ -102,7 +102,7 @@ ROOMS = {
             "grounding",
             "grounder",
         ),
-        ("omegaconf", "torch"),
+        ("omegaconf",),
     ),
     "grounder": Room(
         (

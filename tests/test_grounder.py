@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,9 +22,7 @@ from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.models import CPNet
-from cpnet.runs.checkpoint import load_checkpoint
-from cpnet.video.backbones import Backbone, JointBackbone
-from cpnet.video.decode import Size
+from cpnet.video.backbones import JointBackbone
 from cpnet.video.encode import EncodedVideo
 
 WORDS = Vocabulary(("", "<unk>", "door", "open"), torch.tensor([[0.0, 0], [0, 0], [1, 2], [3, 4]]))
@@ -149,19 +147,17 @@ def test_features_of_another_backbone_are_refused(tmp_path: Path) -> None:
 
 
 def test_first_moment_is_the_models_own_whatever_top_is(tmp_path: Path) -> None:
-    """Neither ``top`` nor the limit of length changes a digit of the answer about a short video."""
+    """Neither ``top``, nor the limit of length, nor batches change a digit of the answer about a short video."""
     grounder = Grounder.from_checkpoint(checkpoint(tmp_path, longest_sec=20.0))
-    unlimited = Grounder(replace(load_checkpoint(checkpoint(tmp_path)), longest_sec=None))
     for rows in torch.rand(20, 9, 3):
-        own = unlimited.spans(rows, 20.0, ["door", "open"])[:, 0].tolist()
+        own = grounder.spans(rows, 20.0, ["door", "open"])[:, 0].tolist()
         for top in (1, 2, 5):
-            for answer, span in zip(
-                grounder.answer(rows, ["door", "open"], duration_sec=20.0, top=top), own, strict=True
-            ):
-                assert [answer.moments[0].start_sec, answer.moments[0].end_sec] == span
+            answers = grounder.answer(rows, ["door", "open"], duration_sec=20.0, top=top)
+            assert [[each.moments[0].start_sec, each.moments[0].end_sec] for each in answers] == own
+            for answer in answers:
                 scores = [moment.score for moment in answer.moments[1:]]
                 assert scores == sorted(scores, reverse=True)
-                assert answer.attention.sum() == pytest.approx(1)
+                assert (len(answer.attention), answer.attention.sum()) == (4, pytest.approx(1))
 
 
 class Peaks(nn.Module):
@@ -207,22 +203,11 @@ def test_long_video_is_answered_in_windows(tmp_path: Path, monkeypatch: pytest.M
     times = sorted(time for moment in first.moments for time in (moment.start_sec, moment.end_sec))
     assert times == pytest.approx([1502.5, 1507.5, 4995, 5004], abs=0.5)
     assert max(sizes) <= 7
-    assert [replace(moment, query="") for moment in first.moments] == [
-        replace(moment, query="") for moment in second.moments
-    ]
+    assert [moment.start_sec for moment in first.moments] == [moment.start_sec for moment in second.moments]
     assert len(first.attention) == 12_000
     assert first.attention.sum() == pytest.approx(1, abs=1e-4)
     assert first.attention.argmax() * 7200 / 12_000 == pytest.approx(1505, abs=5)
     assert {round(moment.score, 1) for moment in first.moments} == {1.0}
-
-
-def test_many_sentences_are_answered_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    grounder, asked = Grounder.from_checkpoint(checkpoint(tmp_path)), ["door", "open door", "open the door"] * 4
-    rows = torch.rand(9, 3)
-    whole = grounder.spans(rows, 20.0, asked)
-    monkeypatch.setattr(module, "PAIRS", 5)
-    torch.testing.assert_close(grounder.spans(rows, 20.0, asked), whole)
-    assert [moment.query for moment in grounder.ground(rows, asked, duration_sec=20.0)] == asked
 
 
 def test_unknown_words_are_looked_up_or_counted(tmp_path: Path) -> None:
@@ -265,14 +250,8 @@ def test_encoded_video_survives_a_file(tmp_path: Path) -> None:
 class Colours(JointBackbone):
     """Encodes a frame as its mean colour, and a sentence as the colours that it names."""
 
-    name: ClassVar[str] = "colours"
-    width: ClassVar[int] = 3
-    window: ClassVar[int] = 1
-    stride: ClassVar[int] = 1
-    size: ClassVar[Size] = None
-    preprocessing: ClassVar[str] = "none"
-    fingerprint = "0"
-    fps = 5.0
+    name, width, window, stride, size, preprocessing = "colours", 3, 1, 1, None, "none"
+    fps, fingerprint = 5.0, "0"
 
     def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
         colours: NDArray[np.float32] = windows[:, 0].mean(axis=(1, 2)).astype(np.float32) / 255
@@ -289,26 +268,9 @@ def test_colours_are_found_without_training(tmp_path: Path) -> None:
     grounder = Grounder.zero_shot(Colours())
     video = grounder.encode(make_clip(tmp_path / "a.mp4", frames=frames))
     red, blue = grounder.answer(video, ["a red ball", "it turns blue"], top=5)
-    assert [(moment.start_sec, moment.end_sec) for moment in red.moments] == [
-        pytest.approx((1, 3), abs=0.1),
-        pytest.approx((6, 7), abs=0.1),
-    ]
-    assert [(moment.start_sec, moment.end_sec) for moment in blue.moments] == [pytest.approx((4, 5), abs=0.1)]
+    found = [[time for each in answer.moments for time in (each.start_sec, each.end_sec)] for answer in (red, blue)]
+    assert found == [pytest.approx([1, 3, 6, 7], abs=0.1), pytest.approx([4, 5], abs=0.1)]
     assert (red.unknown_words, len(red.attention)) == ((), 40)
-    assert red.attention[5:15].mean() > 3 * red.attention[20:25].mean()
-    with pytest.raises(DataError, match="rows of another kind"):
-        grounder.ground(replace(video, extractor=replace(video.extractor, backbone="net")), "red")
-
-
-def test_backbone_of_frames_alone_is_refused_without_training() -> None:
-    class Frames(Backbone):
-        name = "frames"
-
-        def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
-            raise AssertionError
-
-    with pytest.raises(ConfigError, match=r"backbone=frames encodes frames alone: it knows objects, not sentences"):
-        Grounder.zero_shot(Frames())
 
 
 def test_package_has_the_grounder_and_no_other_name() -> None:

@@ -30,8 +30,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     from pathlib import Path
 
-    import torch
-
     from cpnet.data.extractor import check_extractor
     from cpnet.evaluation.protocol import Selection
     from cpnet.grounder import Grounder
@@ -50,7 +48,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     folder = Path(cfg.output_dir)
     prepare_run(cfg)
     if cfg.zero_shot:
-        backbone = zero_shot.joint(load_backbone(cfg.zero_shot))
+        backbone = zero_shot.joint(load_backbone(cfg.zero_shot, weights=cfg.weights))
         checkpoint = zero_shot.empty_checkpoint(backbone, word_dim=cfg.dataset.word_vectors.dim)
     else:
         checkpoint = load_checkpoint(cfg.checkpoint)
@@ -62,7 +60,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     model = Grounder(checkpoint, config=cfg, vocabulary=datamodule.vocabulary).model
     if cfg.zero_shot:
         queries = [moment.query for moment in datamodule.dataset(cfg.split).moments]
-        model.sentences = torch.from_numpy(backbone.encode_text(queries))
+        model.sentences = zero_shot.encode_sentences(backbone, queries)
     with config_errors("metrics"):
         module = GroundingModule(model=model, metrics=MetricsOptions(**containers(cfg.metrics)))
 

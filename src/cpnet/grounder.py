@@ -25,7 +25,7 @@ from cpnet.errors import ConfigError, DataError
 from cpnet.grounding.answer import Answer, FoundMoment
 from cpnet.grounding.candidates import Candidates, find_candidates, soft_nms
 from cpnet.grounding.windows import Windows
-from cpnet.grounding.zero_shot import empty_checkpoint, joint
+from cpnet.grounding.zero_shot import empty_checkpoint, encode_sentences, joint
 from cpnet.runs.checkpoint import Checkpoint, load_checkpoint
 from cpnet.training.instantiate import instantiate
 from cpnet.video.backbones import Backbone, JointBackbone, load_backbone
@@ -46,6 +46,7 @@ class Grounder:
         config: replaces the checkpoint's configuration; the weights must still fit
         vocabulary: replaces the checkpoint's vocabulary; must extend it
         word_vectors: a file of the word vectors of training, in which words outside the vocabulary are looked up
+        backbone_weights: weights of the backbone, for video files, if no package holds them
         device: where the model runs
 
     Raises:
@@ -65,6 +66,7 @@ class Grounder:
         config: DictConfig | None = None,
         vocabulary: Vocabulary | None = None,
         word_vectors: str | Path | None = None,
+        backbone_weights: str | Path | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         register_schemas()  # for the resolvers of interpolations
@@ -73,6 +75,7 @@ class Grounder:
         self.word_vectors = None if word_vectors is None else Path(word_vectors).expanduser()
         self._looked_up: set[str] = set()  # words that the file of vectors was searched for
         self.extractor, self.longest_sec = checkpoint.extractor, checkpoint.longest_sec
+        self.backbone_weights = backbone_weights
         self._backbone: Backbone | None = None  # loaded for the first file
         self._joint: JointBackbone | None = None  # replaces training
         self._encoded: list[str] = []  # sentences that it encoded
@@ -96,15 +99,21 @@ class Grounder:
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, *, word_vectors: str | Path | None = None, device: torch.device | str = "cpu"
+        cls,
+        path: str | Path,
+        *,
+        word_vectors: str | Path | None = None,
+        backbone_weights: str | Path | None = None,
+        device: torch.device | str = "cpu",
     ) -> Grounder:
-        """Load a trained model. Its corpus is not needed, and word vectors only for words outside its vocabulary.
+        """Load a trained model, without its corpus; for the arguments see ``Grounder``.
 
         Raises:
             ConfigError: the checkpoint's configuration is invalid
             DataError: the file is not an intact checkpoint
         """
-        return cls(load_checkpoint(path), word_vectors=word_vectors, device=device)
+        checkpoint = load_checkpoint(path)
+        return cls(checkpoint, word_vectors=word_vectors, backbone_weights=backbone_weights, device=device)
 
     @classmethod
     def zero_shot(cls, backbone: Backbone, *, device: torch.device | str = "cpu") -> Grounder:
@@ -141,7 +150,8 @@ class Grounder:
                 "rows, or train on features of python -m cpnet.prepare action=extract"
             )
         if self._backbone is None:
-            backbone = load_backbone(self.extractor.backbone, fps=self.extractor.fps, threads=torch.get_num_threads())
+            kind, threads = self.extractor, torch.get_num_threads()
+            backbone = load_backbone(kind.backbone, fps=kind.fps, threads=threads, weights=self.backbone_weights)
             check_extractor(self.extractor, backbone.extractor(), video)
             self._backbone = backbone
         return encode_video(video, self._backbone, limits=limits, progress=progress)
@@ -242,7 +252,7 @@ class Grounder:
         dataset = GroundingDataset(
             pairs,
             features=TableFeatures(np.pad(rows, ((0, 1), (0, 0))), starts=windows.starts, counts=windows.counts),
-            videos={str(window): window for window in range(len(windows.starts))},
+            videos={pair.video: int(pair.video) for pair in pairs},
             sampling=Pick(clips=len(rows)) if self._joint else self.sampling,  # without training, each row is a clip
             vocabulary=self.vocabulary,
             max_words=self.max_words,
@@ -272,7 +282,7 @@ class Grounder:
     def _look_up(self, sentences: Sequence[str]) -> None:
         """Extend the vocabulary by words of the file of vectors; without training, encode the sentences."""
         if self._joint and self._encoded != [*sentences]:  # the same are often asked about many videos
-            self.model.sentences = torch.from_numpy(self._joint.encode_text(sentences)).to(self.device)
+            self.model.sentences = encode_sentences(self._joint, sentences).to(self.device)
             self._encoded = [*sentences]
         if self.word_vectors is None:
             return

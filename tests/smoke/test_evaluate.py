@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from commands import call
 from cpnet.data.extractor import Extractor
@@ -20,6 +22,7 @@ from cpnet.data.features.pack import pack
 from cpnet.grounder import Grounder
 from cpnet.runs.predictions import read_predictions
 from cpnet.training.module import GroundingModule
+from cpnet.video.backbones import BACKBONES, JointBackbone
 
 CHECKPOINT = "checkpoint=run/checkpoints/best.ckpt"
 QUIET = ("trainer=cpu", "trainer.enable_progress_bar=false")
@@ -150,3 +153,36 @@ def test_features_of_another_backbone_are_refused(place: Path, tmp_path: Path) -
     assert ended.code == 1
     assert f"{tmp_path}/store: the model was trained on rows of another kind" in ended.err
     assert "backbone=net fps=2" in ended.err
+
+
+class Letters(JointBackbone):
+    """Encodes a sentence as the counts of its letters."""
+
+    name, width, window, stride, size, preprocessing = "letters", 64, 1, 1, None, "none"
+    fps, fingerprint = 2.0, "0"
+
+    def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
+        raise AssertionError
+
+    def encode_text(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        return np.array([[each.count(chr(64 + place)) for place in range(64)] for each in sentences], np.float32)
+
+
+def test_zero_shot_gets_a_row_of_results(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The predictions are those of ``Grounder.zero_shot``."""
+    monkeypatch.setitem(BACKBONES, "letters", lambda **_: Letters())
+    line = ("dataset=synthetic", "dataset.generate.videos=20", *QUIET, "hydra.run.dir=zero")
+    ended = call("evaluate", "zero_shot=letters", *line, folder=place)
+    assert ended.code == 0, ended.err
+    measured = json.loads((place / "zero/results.json").read_text(encoding="utf-8"))
+    assert (measured["model"], measured["protocol"]["selection"]) == ("zero_shot_letters", "other")
+    assert 0 < measured["metrics"]["R5@0.3"] <= 100
+    grounder = Grounder.zero_shot(Letters())
+    with h5py.File(place / "data/synthetic/features.hdf5", locking=False) as file:
+        for row in read_predictions(place / "zero/predictions.jsonl"):
+            found = grounder.ground(file[row.video][()], row.query, duration_sec=row.duration, top=5)
+            spans = [(moment.start_sec, moment.end_sec) for moment in found]
+            np.testing.assert_allclose(row.predicted[: len(spans)], spans, atol=1e-4)
+    ended = call("evaluate", "zero_shot=efficientnet_lite0", *line, folder=place)
+    assert "encodes frames alone: it knows objects, not sentences" in ended.err
+    assert "zero_shot=letters needs dataset=NAME" in call("evaluate", "zero_shot=letters", folder=place).err

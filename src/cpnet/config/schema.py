@@ -128,6 +128,7 @@ class EvaluateConfig:
 
     checkpoint: str | None = None
     zero_shot: str | None = None  # backbone that encodes frames and sentences; measured instead of a checkpoint
+    weights: str | None = None  # of that backbone, if no package holds them
     split: str = MISSING
     output_dir: str = MISSING
     trainer: Any = MISSING

@@ -109,11 +109,7 @@ class Vocabulary:
         return [self._rows.get(token, UNKNOWN) for token in tokens[:max_words]]
 
     def unknown(self, query: str) -> tuple[str, ...]:
-        """Return the distinct words of a query that have no row, without punctuation marks.
-
-        >>> Vocabulary(("", "<unk>", "a"), torch.zeros(3, 8)).unknown("A dax, a wug!")
-        ('dax', 'wug')
-        """
+        """Return the distinct words of a query that have no row, without punctuation marks."""
         new = (token for token in tokenize(query) if token not in self._rows and any(map(str.isalnum, token)))
         return tuple(dict.fromkeys(new))
 

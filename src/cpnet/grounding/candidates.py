@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.spans import iou
 
+Floats = NDArray[np.floating[Any]]
 VALLEY = 0.5  # a valley separates two peaks if it is below this share of the lower one
 SIGMA = 0.5  # of soft-NMS, as in its paper
-
-Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,29 +70,25 @@ def basins(attention: Floats) -> list[tuple[int, int]]:
 
 
 def best_span(attention: Floats, first: int, behind: int) -> Floats:
-    """Return the span within a basin with which an attention (T,) agrees most. Shape: -> (1, 2) in fractions"""
-    start, end = np.triu_indices(behind - first + 1, k=1)
-    spans = np.stack([first + start, first + end], axis=1) / len(attention)
+    """Return the span within a part with which an attention (T,) agrees most. Shape: -> (1, 2) in fractions"""
+    spans = (first + np.stack(np.triu_indices(behind - first + 1, k=1), axis=1)) / len(attention)
     return spans[[agreement(spans, attention).argmax()]]
 
 
 def agreement(spans: Floats, attention: Floats) -> Floats:
     """Return how far an attention agrees with spans: 1 if it is uniform within the span and 0 elsewhere.
 
-    It is the IoU of the span and the attention divided by its maximum, above that of a uniform attention, which agrees
+    It is the IoU of the span and the attention divided by its maximum, corrected for chance: a uniform attention agrees
     with no span. An attention that n moments share agrees with each by about 1/n.
 
     Shape: spans (N, 2) in fractions, attention (T,) -> (N,) in [0, 1]
-
-    >>> agreement(np.array([[0.0, 0.5], [0.0, 0.75], [0.5, 1.0]]), np.array([0.5, 0.5, 0.0, 0.0])).round(3).tolist()
-    [1.0, 0.667, 0.0]
     """
     edges = np.arange(len(attention) + 1) / len(attention)
     mass = np.concatenate([[0.0], attention.astype(np.float64).cumsum() / attention.max() / len(attention)])
     start, end = np.interp(spans, edges, mass).T
     length, shared = (spans[:, 1] - spans[:, 0]).clip(0), (end - start).clip(0)
-    above: Floats = (shared / (length + mass[-1] - shared) - length) / (1 - length).clip(1e-9)
-    return above.clip(0)
+    corrected: Floats = (shared / (length + mass[-1] - shared) - length) / (1 - length).clip(1e-9)
+    return corrected.clip(0)
 
 
 def soft_nms(spans: Floats, scores: Floats, *, top: int, kept: int = 0) -> list[tuple[list[float], float]]:

@@ -28,7 +28,7 @@ class Windows:
 
     @classmethod
     def over(cls, rows: int, duration_sec: float, longest_sec: float | None = None) -> Windows:
-        """Split a video into windows of ``longest_sec``, or return one window if it is no longer, or None is known.
+        """Split a video into windows of ``longest_sec``; return one if it is no longer, or no limit is known.
 
         >>> Windows.over(100, 50.0, 20.0).start_sec.tolist()
         [0.0, 10.0, 20.0, 30.0]
@@ -58,12 +58,12 @@ class Windows:
             return attentions[0]
         parts = round(clips * self.duration_sec / self.length_sec)
         middle = (np.arange(parts) + 0.5) * self.duration_sec / parts
-        total, windows = np.full(parts, 1e-12), np.zeros(parts)
+        total, windows = np.full(parts, 1e-12, np.float32), np.full(parts, 1e-12, np.float32)
         for start, attention, weight in zip(self.start_sec, attentions, weights, strict=True):
             clip = np.floor((middle - start) / self.length_sec * clips).astype(int)
             inside = (clip >= 0) & (clip < clips)
             total[inside] += weight * attention[clip[inside]]
-            windows += inside
-        joined: NDArray[np.float32] = (total / windows.clip(1)).astype(np.float32)
-        joined /= joined.sum()
-        return joined
+            windows[inside] += 1
+        total /= windows
+        total /= total.sum()
+        return total

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from cpnet.data.vocabulary import SPECIAL, Vocabulary
 from cpnet.errors import ConfigError
 from cpnet.runs.checkpoint import Checkpoint
 from cpnet.video.backbones import Backbone, JointBackbone
+
+BATCH = 256  # sentences
 
 
 def joint(backbone: Backbone) -> JointBackbone:
@@ -39,3 +43,9 @@ def empty_checkpoint(backbone: JointBackbone, *, word_dim: int = 1) -> Checkpoin
         epoch=0,
         extractor=backbone.extractor(),
     )
+
+
+def encode_sentences(backbone: JointBackbone, sentences: Sequence[str]) -> Tensor:
+    """Encode any number of sentences in batches. Shape: N sentences -> (N, V)"""
+    parts = (sentences[first : first + BATCH] for first in range(0, len(sentences), BATCH))
+    return torch.cat([torch.from_numpy(backbone.encode_text(part)) for part in parts])

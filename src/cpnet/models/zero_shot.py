@@ -17,9 +17,9 @@ class ZeroShot(nn.Module):
     """Rank the best stretches of the curve of cosine similarities between a sentence and the clips of a video.
 
     The curve is normalised to mean 0 and deviation 1 over the video. The best stretch has the largest sum of heights
-    above half of the peak, the next one is the best of the remaining clips. Unlike a stretch of clips that are all
-    above half of the peak, it is not cut where a single clip is low. Its score is its mean similarity, or the score of
-    the stretch before it if that is lower. The attention is the softmax of the curve.
+    above half of the peak, the next one the largest among the other clips: unlike a run of clips above half of the
+    peak, no single low clip cuts it. Its score is its mean similarity, or that of the stretch before if lower. The
+    attention is the softmax of the curve.
 
     Args:
         word_vectors: (sentences, V) vectors of whole sentences; they may be replaced as ``sentences``
@@ -64,10 +64,9 @@ def best_stretches(heights: Tensor, curve: Tensor, real: Tensor, number: int) ->
         sums = F.pad(heights.clamp_min(NEVER).cumsum(dim=1), (1, 0))
         lowest, starts = sums.cummin(dim=1)
         gain, behind = (sums - lowest).max(dim=1, keepdim=True)
-        first = starts.gather(1, behind)
-        span = torch.cat([first, behind], dim=1) / real
-        mean = (similarity.gather(1, behind) - similarity.gather(1, first)) / (behind - first).clamp_min(1)
-        spans.append(torch.where(gain > 0, span, spans[0] if spans else span))
+        span = torch.cat([starts.gather(1, behind), behind], dim=1)
+        mean = similarity.gather(1, span).diff(dim=1) / span.diff(dim=1).clamp_min(1)
+        spans.append(torch.where(gain > 0, span / real, spans[0] if spans else span / real))
         scores.append(torch.where(gain > 0, mean, -torch.inf))
-        heights = torch.where((first <= place) & (place < behind), NEVER, heights)
+        heights = torch.where((span[:, :1] <= place) & (place < behind), NEVER, heights)
     return torch.stack(spans, dim=1), torch.cat(scores, dim=1).cummin(dim=1).values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from cpnet.data.extractor import Extractor
 from cpnet.data.vocabulary import Vocabulary
-from cpnet.errors import ConfigError, DataError, cut, shown
+from cpnet.errors import ConfigError, DataError, cut
 
 log = logging.getLogger(__name__)
 
@@ -99,9 +98,6 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         DataError: see ``read_checkpoint``
     """
     content = read_checkpoint(path)
-    longest_sec = content[KEY].get("longest_sec")
-    if longest_sec is not None and not (isinstance(longest_sec, float) and 0 < longest_sec < math.inf):
-        raise DataError(f"{path} is damaged: longest_sec is {shown(longest_sec)}; use another checkpoint")
     return Checkpoint(
         path=Path(path).expanduser(),
         config=content[KEY]["config"],
@@ -109,7 +105,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         weights=content["state_dict"],
         epoch=content["epoch"],
         extractor=Extractor.from_dict(content[KEY].get("extractor")),
-        longest_sec=longest_sec,
+        longest_sec=content[KEY].get("longest_sec"),
     )
 
 
