@@ -50,7 +50,7 @@ def build(cfg: DictConfig) -> dict[str, str]:
     # Similarities of float16 take several times as long; other rows are read by the model alone.
     dtype: Literal["float16", "float32"] = "float32" if is_joint(how["backbone"]) else "float16"
     done = extract(Path(cfg.videos), index, **how, dtype=dtype, progress=terminal.track)
-    log.info("%s: %d videos, %d of them new; %s", index, len(done.store), len(done.encoded), done.store.extractor)
+    log.info("%s: %d videos, %d encoded now; %s", index, len(done.store), len(done.encoded), done.store.extractor)
     return done.failed
 
 

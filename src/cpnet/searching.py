@@ -39,9 +39,6 @@ class VideoIndex:
         files: path, if known, and duration of each video
         extractor: what made the rows
 
-    Raises:
-        DataError: the store does not say what made its rows
-
     Example::
 
         index = VideoIndex.open("my_index")
@@ -76,9 +73,6 @@ class VideoIndex:
             return cls(PackedFeatures(path=path))
         except DataError as error:
             raise DataError(f"{error}\n  For an index: remove {path}, and build it again with videos=FOLDER") from error
-
-    def __len__(self) -> int:
-        return len(self.ids)
 
     def search(
         self,
@@ -120,7 +114,7 @@ class VideoIndex:
             return [replace(self._ask(model, sentence, at), score=float(scores[at])) for at in best]
         if grounder is None:
             raise ConfigError(f"backbone={self.extractor.backbone} knows no sentences; train a model on its rows")
-        places, hits, started = list(self._present(range(len(self)))), list[Hit](), time.perf_counter()
+        places, hits, started = list(self._present(range(len(self.ids)))), list[Hit](), time.perf_counter()
         for at, _ in zip(places, progress([self.ids[at] for at in places], "searching"), strict=True):
             hits.append(self._ask(grounder, sentence, at))
             seconds = (time.perf_counter() - started) / len(hits) * len(places)

@@ -36,8 +36,7 @@ def pack(
     """Write a packed store of some videos of a source, unless the target already is that store.
 
     The store is written to ``TARGET.partial`` and renamed when complete. If packing is interrupted, the old store (if
-    any) remains (see ``restore``), and the next packing removes the partial files. Concurrent processes wait for each
-    other.
+    any) remains, and the next packing removes the partial files. Concurrent processes wait for each other.
 
     Args:
         source: the pack

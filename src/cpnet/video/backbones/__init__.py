@@ -44,5 +44,4 @@ def load_backbone(
 
 def is_joint(name: str) -> bool:
     """Return whether a backbone also encodes sentences, without loading it."""
-    backbone = BACKBONES.get(name)
-    return isinstance(backbone, type) and issubclass(backbone, JointBackbone)
+    return isinstance(kind := BACKBONES.get(name), type) and issubclass(kind, JointBackbone)
