@@ -289,7 +289,7 @@ class Grounder:
         unknown = {word for each in sentences for word in self.vocabulary.unknown(each)} - self._looked_up
         if not unknown:
             return
-        extended = self.vocabulary.extend(sentences, glove=self.word_vectors)
+        extended = self.vocabulary.extend(sentences, glove=self.word_vectors, compare=True)
         self._looked_up |= unknown
         if extended is not self.vocabulary:
             weights, self.vocabulary = self.model.state_dict(), extended

@@ -100,6 +100,7 @@ def test_extending_appends_and_keeps_the_existing_rows(glove: Path) -> None:
     assert extended.extend(["a door"], glove=glove).words == extended.words
     assert words(glove, known=vocabulary).vocabulary(["a door opens"]).words == extended.words
     assert words(glove.with_name("absent.txt"), known=vocabulary).vocabulary(["a door opens"]) is vocabulary
+    assert extended.unknown("A dax, a wug: DAX!") == ("dax", "wug")
     glove.write_text("window 1 2 3 4\n")
     with pytest.raises(DataError, match="vectors 4 wide, not 3"):
         vocabulary.extend(["window"], glove=glove)

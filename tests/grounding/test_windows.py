@@ -10,16 +10,13 @@ from cpnet.grounding.windows import Windows
 
 @given(st.integers(2, 3000), st.floats(1, 20_000), st.floats(0.01, 3))
 def test_windows_cover_the_video_and_every_short_moment(rows: int, duration_sec: float, share: float) -> None:
-    longest_sec = share * duration_sec
-    windows = Windows.over(rows, duration_sec, longest_sec)
-    row_sec = duration_sec / rows
+    windows, row_sec = Windows.over(rows, duration_sec, share * duration_sec), duration_sec / rows
     ends = windows.start_sec + windows.length_sec
-    assert windows.length_sec <= max(longest_sec, row_sec) * (1 + 1e-9) or len(windows.starts) == 1
-    assert (windows.start_sec[0], ends[-1]) == (0, pytest.approx(duration_sec))
+    assert windows.length_sec <= max(min(share, 1) * duration_sec, row_sec) * (1 + 1e-9)
     assert windows.length_sec == pytest.approx(int(windows.counts[0]) * row_sec)
-    assert len(windows.starts) == 1 or longest_sec < duration_sec
-    # A moment shorter than half a window by two rows lies in one window as a whole.
-    longest = windows.length_sec / 2 - 2 * row_sec
+    assert (windows.start_sec[0], ends[-1]) == (0, pytest.approx(duration_sec))
+    assert len(ends) == 1 or share < 1
+    longest = windows.length_sec / 2 - 2 * row_sec  # moment that lies in one window as a whole
     for start in np.linspace(0, max(0.0, duration_sec - longest), 30):
         assert longest <= 0 or ((windows.start_sec <= start + 1e-6) & (start + longest <= ends + 1e-6)).any()
 

@@ -80,14 +80,15 @@ class Vocabulary:
         """Build the vocabulary of the query words that have a vector in a text file, sorted; see ``extend``."""
         return cls(SPECIAL, torch.zeros(len(SPECIAL), dim)).extend(queries, glove=glove)
 
-    def extend(self, queries: Iterable[str], *, glove: Path) -> Vocabulary:
+    def extend(self, queries: Iterable[str], *, glove: Path, compare: bool = False) -> Vocabulary:
         """Append the new words of queries that have a vector; existing rows stay as they are.
 
         Raises:
-            DataError: the file has another vector for a known word of the queries; see also ``read_glove``
+            DataError: see ``read_glove``; with ``compare``, also if the file has another vector for a known word
         """
         tokens = {token for query in queries for token in tokenize(query)}
-        read = read_glove(glove, tokens, dim=self.vectors.shape[1])
+        wanted = tokens if compare else tokens - self._rows.keys()
+        read = read_glove(glove, wanted, dim=self.vectors.shape[1])
         for word in sorted(read.keys() & self._rows.keys()):
             if not np.allclose(read[word], self.vectors[self._rows[word]], atol=1e-4):
                 raise DataError(f"{glove} has another vector for {shown(word)} than training; use the file of training")

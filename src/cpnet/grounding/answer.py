@@ -16,10 +16,10 @@ class FoundMoment:
         query: the sentence
         start_sec: start in seconds
         end_sec: end in seconds
-        score: how far the model's attention agrees with the moment, in [0, 1], see ``candidates.agreement``; lower for
-            a moment that overlaps an earlier one; comparable between moments, windows and videos. The first moment is
-            the model's own: if a later one has a higher score, the attention contradicts it. Without attention it is
-            the model's own score, such as the mean cosine of zero-shot grounding, or 1 / rank
+        score: how far the attention of the model agrees with it, from 0 to 1, see ``candidates.agreement``; lower for
+            a moment that overlaps an earlier one. Comparable between moments, windows and videos. The first moment is
+            the model's own prediction, so a later one may score higher. Models with scores of their own return those
+            (zero-shot: the mean cosine), models without attention 1 / rank
     """
 
     query: str

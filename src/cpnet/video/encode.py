@@ -63,8 +63,9 @@ class EncodedVideo:
             with np.load(Path(path).expanduser(), allow_pickle=False) as arrays:
                 rows, about = arrays["rows"], json.loads(str(arrays["about"]))
             video = cls(rows=rows, **about | {"extractor": Extractor(**about["extractor"])})
-            if rows.dtype != np.float16 or rows.shape != (len(rows) or 1, video.extractor.width):
-                raise DataError(f"rows of shape {rows.shape}, {rows.dtype}")
+            fits = rows.dtype == np.float16 and rows.shape == (len(rows) or 1, video.extractor.width)
+            if not fits or not 0 < video.duration_sec < math.inf:
+                raise DataError(f"rows of shape {rows.shape}, {rows.dtype}, for {video.duration_sec} s")
         except Exception as error:  # damaged bytes can raise almost any type
             reason = cut(" ".join(str(error).split())) or type(error).__name__
             raise DataError(f"{path} is not an encoded video, or damaged ({reason}); encode the video again") from error
