@@ -60,9 +60,9 @@ def make_clip(
         container.mux(stream.encode(None))
         if sound:
             silence = np.zeros((1, round(8000 * sound_sec)), np.float32)
-            frame = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
-            frame.rate = 8000
-            container.mux([*sound.encode(frame), *sound.encode(None)])
+            samples = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+            samples.rate = 8000
+            container.mux([*sound.encode(samples), *sound.encode(None)])
     return path
 
 

@@ -113,22 +113,13 @@ def write_media(cfg: DictConfig, file: Path, duration_sec: float, answers: list[
 def encode(grounder: Grounder, path: Path, cache: str | None) -> EncodedVideo:
     """Encode a file with a progress bar, or return the rows that the folder ``cache`` has of it.
 
-    Raises:
-        ConfigError: the backbone's package is missing
-        DataError: see ``Grounder.encode``
+    Raises the errors of ``Grounder.encode``.
     """
     kept = Path(cache) / f"{stamp_of([path], path.resolve(), grounder.extractor)}.npz" if cache else None
     if kept and kept.is_file():
         with suppress(DataError):  # damaged
             return EncodedVideo.load(kept)
-    reached = 0.0
-    with seconds_bar(printable(path.name), stated_duration(path)) as advance:
-
-        def show(second: float) -> None:
-            nonlocal reached
-            advance(second - reached)
-            reached = second
-
+    with seconds_bar(printable(path.name), stated_duration(path)) as show:
         video = grounder.encode(path, progress=show)
     if video.defects:
         log.warning("%s is damaged: %s", path, video.defects)

@@ -85,7 +85,7 @@ def print_moments(title: str, moments: Iterable[tuple[str, float, float, float]]
 
 @contextmanager
 def seconds_bar(what: str, total: float) -> Iterator[Callable[[float], None]]:
-    """Show a progress bar over seconds of video on stderr, if it is a terminal; yield the function that advances it."""
+    """Show a progress bar over seconds of video on stderr, if it is a terminal; yield what moves it to a second."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -94,4 +94,4 @@ def seconds_bar(what: str, total: float) -> Iterator[Callable[[float], None]]:
     columns = (text, BarColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task(what, total=total)
-        yield lambda seconds: bars.advance(task, seconds)
+        yield lambda second: bars.update(task, completed=second)

@@ -92,10 +92,10 @@ def newest_best(root: Path) -> Path:
     """
     found = [path for path in root.rglob(f"{CHECKPOINTS}/{BEST}") if path.is_file()]
     if not found:
-        raise DataError(
-            f"no trained model below {root}/; set checkpoint=PATH, or train one: make train (answers about features), "
-            "make demo (about video files), or python -m cpnet.train dataset=NAME"
+        how = (
+            "make demo (answers about video files), make train (about features), or python -m cpnet.train dataset=NAME"
         )
+        raise DataError(f"no trained model below {root}/; set checkpoint=PATH, or train one: {how}")
     return max(found, key=lambda path: path.stat().st_mtime)
 
 

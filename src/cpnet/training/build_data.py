@@ -59,11 +59,10 @@ def read_video(
     source = replace(pack, options=replace(pack.options, pack=False)).open([video])
     check_extractor(trained, source.extractor, dataset.features.path)
     rows = source.rows(video)
-    splits = [name for name in annotations.splits if name != "val" or annotations.validation == "file"]
-    for name in splits if duration_sec is None else ():
-        moments = annotations.reader(**annotations.splits[name])
-        wanted = (each.duration_sec for each in moments if normalise_id(each.video) == normalise_id(video))
-        duration_sec = duration_sec or next(wanted, None)
+    for name, arguments in annotations.splits.items() if duration_sec is None else ():
+        if name != "val" or annotations.validation == "file":
+            known = {normalise_id(each.video): each.duration_sec for each in annotations.reader(**arguments)}
+            duration_sec = duration_sec or known.get(normalise_id(video))
     if duration_sec is None:
         raise DataError(f"the annotations of {dataset.name} have no video {shown(video)}; add duration=SECONDS")
     return rows, duration_sec

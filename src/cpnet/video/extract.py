@@ -147,10 +147,10 @@ def _encode(files: dict[str, Path], rows: Path, backbone: dict[str, Any], worker
     options = backbone | {"threads": max(1, cores // workers)}
     log.info("extracting %d videos of %.0f seconds with %d processes", len(files), sum(seconds.values()), workers)
     spawn, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
-    reached, shown, queue = spawn.RawArray("d", len(files)), 0.0, deque(enumerate(files))
+    reached, queue = spawn.RawArray("d", len(files)), deque(enumerate(files))
     idle: list[ProcessPoolExecutor] = []  # of one process each, so that a crash names its video
     jobs: dict[Future[str], tuple[int, str, ProcessPoolExecutor]] = {}
-    with seconds_bar("extracting", sum(seconds.values())) as advance:
+    with seconds_bar("extracting", sum(seconds.values())) as show:
         try:
             while queue or jobs:
                 while queue and len(jobs) < workers:
@@ -170,8 +170,7 @@ def _encode(files: dict[str, Path], rows: Path, backbone: dict[str, Any], worker
                         log.warning("video %s is damaged: %s", files[name], job.result())
                     if not isinstance(error, BrokenExecutor):
                         idle.append(pool)
-                advance(sum(reached) - shown)
-                shown = sum(reached)
+                show(sum(reached))
         finally:  # also after Ctrl-C
             for child in set(multiprocessing.active_children()) - others:
                 child.kill()

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle, StepPatch
-from PIL import Image
 
 from cpnet.grounding.answer import Answer, FoundMoment
 from cpnet.reporting.figures.timeline import MOST, draw
@@ -43,7 +40,6 @@ def test_frames_attention_and_moments_lie_on_one_axis_of_time() -> None:
 
 @pytest.mark.parametrize(("duration", "sentences"), [(0.4, 1), (9000.0, MOST + 5)])
 def test_any_duration_and_number_of_sentences_can_be_drawn(duration: float, sentences: int) -> None:
-    figure, stream = draw("a", duration, [answer("b")] * sentences, []), io.BytesIO()
-    figure.savefig(stream, dpi=30)
-    assert (len(figure.axes), Image.open(stream).format) == (min(sentences, MOST), "PNG")
+    figure = draw("a", duration, [answer("b")] * sentences, [])
+    assert len(figure.axes) == min(sentences, MOST)
     assert len(figure.axes[-1].get_xticks()) <= 15
