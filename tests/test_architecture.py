@@ -111,8 +111,13 @@ ROOMS = {
             *("errors", "files", "terminal", "data.features.source", "grounder", "grounding.answer", "runs"),
             *("reporting.figures", "training.build_data", "video"),
         ),
-        ("omegaconf", "rich"),
+        ("omegaconf",),
     ),
+    "search": Room(
+        ("errors", "config", "files", "terminal", "launch", "runs", "grounder", "grounding", "searching", "video"),
+        ("omegaconf",),
+    ),
+    "searching": Room(("errors", "terminal", "data.features", "grounder", "grounding.answer", "video"), ("numpy",)),
     "export": Room(("errors", "launch", "runs", "exporting"), ("omegaconf",)),
     "exporting": Room(
         ("__version__", "batch", "errors", "data.sampling", "models", "grounder", "runs", "exporting"),
@@ -245,8 +250,8 @@ def test_forbidden_import_is_found(tmp_path: Path, module: str, line: str, found
 
 def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     code = (
-        "import sys, cpnet.train, cpnet.evaluate, cpnet.predict, cpnet.export, cpnet.demo, cpnet.report\n"
-        "import cpnet.dashboard\n"
+        "import sys, cpnet.train, cpnet.evaluate, cpnet.predict, cpnet.search, cpnet.export, cpnet.demo\n"
+        "import cpnet.report, cpnet.dashboard\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules])"
     )
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
@@ -254,7 +259,7 @@ def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "export", "demo", "report", "dashboard"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "search", "export", "demo", "report", "dashboard"])
 def test_commands_are_short(name: str) -> None:
     assert len((PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 80
 

@@ -12,6 +12,7 @@ COMMANDS = {
     "predict": "find the moments of a video that sentences describe",
     "export": "write a model that runs without cpnet, in ONNX or for torch",
     "prepare": "inspect, pack, generate or extract video features",
+    "search": "find a sentence in many videos",
     "report": "compare runs in tables and figures",
     "dashboard": "save dashboards of the runs in W&B",
 }

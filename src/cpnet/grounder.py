@@ -78,6 +78,7 @@ class Grounder:
         self.backbone_weights = backbone_weights
         self._backbone: Backbone | None = None  # loaded for the first file
         self._joint: JointBackbone | None = None  # replaces training
+        self._encoded: list[str] = []  # sentences that it encoded
         self.device = torch.device(device)
         try:
             self._model_config = config.model
@@ -280,8 +281,9 @@ class Grounder:
 
     def _look_up(self, sentences: Sequence[str]) -> None:
         """Extend the vocabulary by words of the file of vectors; without training, encode the sentences."""
-        if self._joint:
+        if self._joint and self._encoded != [*sentences]:  # the same are often asked about many videos
             self.model.sentences = encode_sentences(self._joint, sentences).to(self.device)
+            self._encoded = [*sentences]
         if self.word_vectors is None:
             return
         unknown = {word for each in sentences for word in self.vocabulary.unknown(each)} - self._looked_up

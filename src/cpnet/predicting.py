@@ -8,10 +8,6 @@ from operator import attrgetter
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.box import HEAVY_HEAD
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from cpnet.data.features.source import stamp_of
 from cpnet.errors import ConfigError, DataError, quote
@@ -20,14 +16,14 @@ from cpnet.grounder import Grounder
 from cpnet.grounding.answer import Answer
 from cpnet.runs.folder import newest_best
 from cpnet.runs.predictions import SUBMISSION, submission, write_jsonl
-from cpnet.terminal import clock, printable, seconds_bar
+from cpnet.terminal import clock, print_moments, printable, seconds_bar
 from cpnet.video.cut import cut, stills
 from cpnet.video.decode import stated_duration
 from cpnet.video.encode import EncodedVideo
 from cpnet.video.extract import find_videos
 
 STILLS = 12  # frames of the picture
-SPAN = ("start_sec", "end_sec", "score")
+SPAN = attrgetter("start_sec", "end_sec", "score")
 
 log = logging.getLogger(__name__)
 
@@ -79,13 +75,8 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
 
 def print_answers(title: str, answers: list[Answer]) -> None:
     """Print the moments that answer each sentence, best first, and the words that the model does not know."""
-    grid = Table("", title=Text(printable(title), "bold"), title_justify="left", box=HEAVY_HEAD)
-    for head in ("start", "end", "score"):
-        grid.add_column(head, justify="right", no_wrap=True)
-    for query, rank, each in ((one.query, *place) for one in answers for place in enumerate(one.moments)):
-        times = clock(each.start_sec), clock(each.end_sec)
-        grid.add_row(Text("" if rank else printable(query)), *times, f"{each.score:.2f}")
-    Console().print(grid)
+    found = ((one.query, rank, each) for one in answers for rank, each in enumerate(one.moments))
+    print_moments(title, [("" if rank else query, *SPAN(each)) for query, rank, each in found])
     if unknown := dict.fromkeys(word for answer in answers for word in answer.unknown_words):
         log.info("words that the model does not know: %s; word_vectors=FILE looks words up", quote(unknown, 20))
 
@@ -93,7 +84,7 @@ def print_answers(title: str, answers: list[Answer]) -> None:
 def write_lines(cfg: DictConfig, answers: dict[str, list[Answer]]) -> None:
     """Write a numbered line for each sentence about each video to ``json``; that of a folder has a default."""
     lines = [
-        submission(place * len(found) + number, answer.query, name, [*map(attrgetter(*SPAN), answer.moments)])
+        submission(place * len(found) + number, answer.query, name, [*map(SPAN, answer.moments)])
         for place, (name, found) in enumerate(answers.items())
         for number, answer in enumerate(found, start=1)
     ]

@@ -68,6 +68,21 @@ def track(items: Sequence[str], what: str) -> Iterable[str]:
         yield from bars.track(items, description=what)
 
 
+def print_moments(title: str, moments: Iterable[tuple[str, float, float, float]]) -> None:
+    """Print a table of names, starts and ends in seconds, and scores."""
+    from rich.box import HEAVY_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table("", title=Text(printable(title), "bold"), title_justify="left", box=HEAVY_HEAD)
+    for head in ("start", "end", "score"):
+        grid.add_column(head, justify="right", no_wrap=True)
+    for name, start, end, score in moments:
+        grid.add_row(Text(printable(name)), clock(start), clock(end), f"{score:.2f}")
+    Console().print(grid)
+
+
 @contextmanager
 def seconds_bar(what: str, total: float) -> Iterator[Callable[[float], None]]:
     """Show a progress bar over seconds of video on stderr, if it is a terminal; yield what moves it to a second."""

@@ -98,6 +98,22 @@ class PrepareConfig:
 
 
 @dataclass
+class SearchConfig:
+    """Root keys of ``python -m cpnet.search``."""
+
+    index: str = MISSING
+    videos: str | None = None
+    query: str | None = None
+    top: int = MISSING
+    checkpoint: str | None = None
+    backbone: str | None = None
+    weights: str | None = None
+    fps: float | None = None
+    workers: int | None = None
+    json: str | None = None
+
+
+@dataclass
 class DashboardConfig:
     """Root keys of ``python -m cpnet.dashboard``."""
 
@@ -195,6 +211,7 @@ def register_schemas() -> None:
         (None, "demo", DemoConfig),
         (None, "predict", PredictConfig),
         (None, "prepare", PrepareConfig),
+        (None, "search", SearchConfig),
         (None, "report", ReportConfig),
         (None, "dashboard", DashboardConfig),
         ("dataset", "dataset", DatasetOptions),

@@ -29,6 +29,14 @@ class FoundMoment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Hit(FoundMoment):
+    """A moment of one of many videos: the id of the video, and the path of its file, empty if unknown."""
+
+    video: str
+    path: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """What a model finds for a sentence.
 

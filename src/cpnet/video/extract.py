@@ -19,10 +19,12 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
+from cpnet.data.extractor import Extractor
 from cpnet.data.features.feature_pack import open_features
 from cpnet.data.features.joined import UnitedFeatures
-from cpnet.data.features.pack import Precision, pack
+from cpnet.data.features.pack import Precision, pack, restore
 from cpnet.data.features.packed import PackedFeatures
+from cpnet.data.features.source import VideoFile
 from cpnet.errors import ConfigError, DataError
 from cpnet.terminal import Progress, seconds_bar, silent
 from cpnet.video import worker
@@ -72,24 +74,34 @@ def extract(
     options: dict[str, Any] = {"name": backbone, "weights": weights, "fps": fps}
     kind = load_backbone(**options).extractor()
     files = find_videos(videos)
+    restore(target)
     store = PackedFeatures(path=target) if target.exists() else None
     if store and store.extractor != kind:
         raise DataError(
             f"{target} has rows of another kind, {store.extractor or 'of unknown origin'}, not of {kind}; set features "
             "to another path, or remove it"
         )
+    known = {name: store.files.get(name) for name in store.ids()} if store else {}
+    for name, file in known.items():
+        if file and name in files and Path(file.path) != files[name].absolute() and Path(file.path).exists():
+            raise DataError(f"{target} has {file.path} as {name!r}, so not {files[name]} too; rename one of them")
     partial = target.with_name(f"{target.name}.extracting")
     rows = partial / f"{zlib.crc32(str(kind).encode()):08x}"
     try:
         rows.mkdir(parents=True, exist_ok=True)
         with FileLock(partial.with_name(f".{partial.name}.lock"), timeout=0):
-            done = {name for name in files if (store and name in store) or (rows / f"{name}.npy").is_file()}
+            for name in known:  # of a process that was killed after packing
+                (rows / f"{name}.npy").unlink(missing_ok=True)
+            done = {name for name in files if name in known or (rows / f"{name}.npy").is_file()}
             failed = _encode({name: files[name] for name in files if name not in done}, rows, options, workers)
             for name, reason in sorted(failed.items()):
                 log.warning("video %s has no rows: %s", name, reason)
             if any(rows.rglob("*.npy")):
                 source = UnitedFeatures([*([store] if store else []), open_features(path=rows, layout="npy")])
                 source.extractor = kind
+                fresh = [name for name in source.ids() if name in files and name not in known]
+                found = {name: _describe(files[name], source.length(name), kind) for name in fresh}
+                source.files = {name: file for name, file in known.items() if file} | found
                 pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
             shutil.rmtree(partial)
     except OSError as error:
@@ -98,6 +110,12 @@ def extract(
     if not target.exists():
         raise DataError(f"none of the {len(files)} videos in {videos} can be read; the reasons are above")
     return Extraction(PackedFeatures(path=target), [name for name in files if name not in {*done, *failed}], failed)
+
+
+def _describe(path: Path, rows: int, kind: Extractor) -> VideoFile:
+    """Return the path and the duration of a file: what it states, unless its rows differ, as of a truncated file."""
+    stated, row_sec = stated_duration(path), kind.stride / kind.fps
+    return VideoFile(str(path.absolute()), stated if abs(stated - rows * row_sec) <= row_sec else rows * row_sec)
 
 
 def find_videos(folder: Path) -> dict[str, Path]:

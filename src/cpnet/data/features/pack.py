@@ -53,6 +53,7 @@ def pack(
     partial, old = (target.with_name(f"{target.name}.{mark}") for mark in ("partial", "old"))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        restore(target)
         with FileLock(target.with_name(f".{target.name}.lock")):
             _remove(partial, old)
             if _is_current(target, source, names, dtype):
@@ -76,6 +77,15 @@ def pack(
         ) from error
 
 
+def restore(target: Path) -> None:
+    """Put the old store back if packing was killed between its two renames."""
+    old = target.with_name(f"{target.name}.old")
+    if old.exists() and not target.exists():
+        with FileLock(target.with_name(f".{target.name}.lock")):
+            if old.exists() and not target.exists():  # not by another process meanwhile
+                old.rename(target)
+
+
 def _remove(*folders: Path) -> None:
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
@@ -93,6 +103,7 @@ def _write(source: FeatureSource, folder: Path, names: Sequence[str], dtype: np.
     stamp = source.stamp()
     extractor = source.extractor.to_dict() if source.extractor else None
     origin = {"fingerprint": fingerprint(source), "stamp": stamp, "source": source.describe(), "extractor": extractor}
+    files = {name: source.files[name] for name in names if name in source.files}
     counts = [source.length(name) for name in progress(names, "measuring")]
     shape = (sum(counts) + 1, source.dim)
     size, free = shape[0] * shape[1] * dtype.itemsize, shutil.disk_usage(folder.parent).free
@@ -110,7 +121,7 @@ def _write(source: FeatureSource, folder: Path, names: Sequence[str], dtype: np.
         stream.flush()
         os.fsync(stream.fileno())
     (folder / INDEX).write_text(
-        json.dumps({"format": FORMAT, "ids": names, "counts": counts, **origin}), encoding="utf-8"
+        json.dumps({"format": FORMAT, "ids": names, "counts": counts, "files": files, **origin}), encoding="utf-8"
     )
     if source.stamp() != stamp:
         raise DataError(f"{source.path} changed during packing, so the packed store was discarded; pack again")

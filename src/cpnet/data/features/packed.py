@@ -5,7 +5,8 @@ A folder of two files:
 ============== ==================================================================================
 ``rows.npy``   (R, V) float16 or float32: the rows of all videos in order, then one row of zeros
 ``index.json`` ``format``, ``ids`` and ``counts`` (the rows of each video), and ``fingerprint``, ``stamp`` and
-               ``source`` (description) of the original pack; ``extractor``, what extracted the rows, if known
+               ``source`` (description) of the original pack; if known, ``extractor``, what extracted the rows, and
+               ``files``, the fields of ``VideoFile`` by id
 ============== ==================================================================================
 """
 
@@ -20,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.extractor import Extractor
-from cpnet.data.features.source import FeatureSource, stamp_of
+from cpnet.data.features.source import FeatureSource, VideoFile, stamp_of
 from cpnet.errors import DataError, cut
 
 FORMAT = "cpnet packed features, 1"
@@ -53,6 +54,8 @@ class PackedFeatures(FeatureSource):
             table: Any = np.lib.format.open_memmap(path / ROWS, mode="c")
             ids, counts = _check(index, table, size)
             self.extractor = Extractor.from_dict(index.get("extractor"))
+            files = index.get("files", {}).items()
+            self.files = {name: VideoFile(str(file), float(seconds)) for name, (file, seconds) in files}
         except Exception as error:  # numpy's and json's parsers raise many kinds for damaged files
             raise DataError(
                 f"{path} is not a packed store or is damaged ({cut(str(error)) or type(error).__name__}); remove it, "

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +52,13 @@ def fix_missing(*, some: bool) -> str:
     return fix + drop if some else fix
 
 
+class VideoFile(NamedTuple):
+    """The file that a video's rows were extracted from: its absolute path and its duration in seconds."""
+
+    path: str
+    duration_sec: float
+
+
 class FeatureSource(ABC):
     """Features of videos in one pack. Subclasses read a layout; this class handles ids, widths and defects.
 
@@ -61,6 +69,7 @@ class FeatureSource(ABC):
         layout: the layout, as ``dataset.features.layout`` spells it
         sampled: the video whose shape was read
         extractor: what extracted the rows; None if unknown
+        files: file of each video, as far as they are known
 
     Args:
         path: the file or folder
@@ -74,6 +83,7 @@ class FeatureSource(ABC):
 
     layout: str
     extractor: Extractor | None = None
+    files: Mapping[str, VideoFile] = MappingProxyType({})
 
     def __init__(self, *, path: Path, names: Iterable[str], dim: int | None, transpose: bool = False) -> None:
         self.path, self.transpose = path, transpose

@@ -13,7 +13,7 @@ from cpnet.video.backbones.efficientnet_lite0 import EfficientNetLite0
 from cpnet.video.backbones.i3d import I3D
 from cpnet.video.backbones.s3d import S3D
 
-__all__ = ["BACKBONES", "Backbone", "JointBackbone", "load_backbone"]
+__all__ = ["BACKBONES", "Backbone", "JointBackbone", "is_joint", "load_backbone"]
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {
     each.name: each for each in (EfficientNetLite0, C3D, I3D, S3D, ClipViTB32)
@@ -40,3 +40,8 @@ def load_backbone(
     if fps is not None and not 0 < fps <= 1000:
         raise ConfigError(f"fps must be above 0 and at most 1000; got {fps}")
     return BACKBONES[name](fps=fps, threads=threads, weights=None if weights is None else Path(weights).expanduser())
+
+
+def is_joint(name: str) -> bool:
+    """Return whether a backbone also encodes sentences, without loading it."""
+    return isinstance(kind := BACKBONES.get(name), type) and issubclass(kind, JointBackbone)

@@ -1,0 +1,80 @@
+"""Find a sentence in many videos.
+
+``index=FOLDER videos=FOLDER`` encodes video files into an index; ``index=FOLDER query="..."`` searches it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+from omegaconf import DictConfig
+
+from cpnet.config import as_text
+from cpnet.errors import ConfigError
+from cpnet.launch import command
+
+log = logging.getLogger(__name__)
+
+
+def main(cfg: DictConfig) -> None:
+    """Build or extend the index, and search it; exit with code 1 if videos could not be read."""
+    if cfg.videos is None and not (cfg.query or "").strip():
+        raise ConfigError('set videos=FOLDER to build the index, or query="SENTENCE" to search it')
+    failed = {} if cfg.videos is None else build(cfg)
+    if cfg.query is not None:
+        search(cfg)
+    if failed:
+        raise SystemExit(1)
+
+
+def build(cfg: DictConfig) -> dict[str, str]:
+    """Encode the videos that the index lacks; return why some of them could not be read, by id."""
+    from cpnet import terminal
+    from cpnet.runs.checkpoint import load_checkpoint
+    from cpnet.runs.folder import newest_best
+    from cpnet.searching import VideoIndex
+    from cpnet.video.backbones import is_joint
+    from cpnet.video.extract import extract
+
+    index, how = Path(cfg.index), {key: cfg[key] for key in ("backbone", "fps", "weights", "workers")}
+    known = VideoIndex.open(index).extractor if index.exists() else None
+    if cfg.backbone is None:
+        kind = known or load_checkpoint(cfg.checkpoint or newest_best(Path("outputs"))).extractor
+        if kind is None:
+            raise ConfigError("it is unknown what extracted the features of the model's training; set backbone=NAME")
+        how |= {"backbone": kind.backbone, "fps": cfg.fps or kind.fps}
+    # Similarities of float16 take several times as long; other rows are read by the model alone.
+    dtype: Literal["float16", "float32"] = "float32" if is_joint(how["backbone"]) else "float16"
+    done = extract(Path(cfg.videos), index, **how, dtype=dtype, progress=terminal.track)
+    log.info("%s: %d videos, %d encoded now; %s", index, len(done.store), len(done.encoded), done.store.extractor)
+    return done.failed
+
+
+def search(cfg: DictConfig) -> None:
+    """Print the moments that the sentence describes, and write them to ``cfg.json``."""
+    from cpnet import files, terminal
+    from cpnet.grounder import Grounder
+    from cpnet.grounding.zero_shot import joint as as_joint
+    from cpnet.runs.folder import newest_best
+    from cpnet.searching import VideoIndex
+    from cpnet.video.backbones import is_joint, load_backbone
+
+    index = VideoIndex.open(cfg.index)
+    kind, joint = index.extractor, is_joint(index.extractor.backbone)
+    backbone = as_joint(load_backbone(kind.backbone, weights=cfg.weights, fps=kind.fps)) if joint else None
+    path = cfg.checkpoint or (None if joint else newest_best(Path("outputs")))
+    log.info("moments: %s", path or "by similarity; checkpoint=PATH chooses a model")
+    model = Grounder.from_checkpoint(path) if path else None
+    hits = index.search(cfg.query, model, backbone=backbone, top=cfg.top, progress=terminal.track)
+    terminal.print_moments(cfg.query, [(hit.video, hit.start_sec, hit.end_sec, hit.score) for hit in hits])
+    if cfg.json is not None:
+        files.write_json(Path(cfg.json), {"query": cfg.query, "moments": [asdict(hit) for hit in hits]})
+
+
+if __name__ == "__main__":
+    sys.argv[1:] = as_text(sys.argv[1:], ("index", "videos", "query", "checkpoint", "weights", "json"))
+    command.run(main, config_name="search")
