@@ -142,7 +142,6 @@ def _paste(canvas: Image, sprite: Image, centre: tuple[float, float]) -> None:
 
 @lru_cache(maxsize=512)
 def _sprite(shape: str, colour: str, radius: int) -> Image:
-    """Draw a thing."""
     reach = math.ceil(1.45 * radius) + 1
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1].astype(np.float32) / radius
     length, direction = np.hypot(x, y), np.arctan2(y, x)
@@ -182,5 +181,4 @@ def _background(rng: np.random.Generator) -> Image:
     lines = (np.where(kind == 1, x, x + y * (kind - 1)) % pitch < 1.5) * -12.0
     tiles = ((x // (1.5 * pitch) + y // pitch) % 2) * 10.0
     picture = np.where((y > 0.78 * height)[..., None], floor + tiles[..., None], wall + (soft + lines)[..., None])
-    result: Image = picture.astype(np.float32)
-    return result
+    return np.asarray(picture, np.float32)

@@ -25,7 +25,6 @@ class GeneratedCorpus(ABC):
         version: increased when the files written for the same options change
         options: the dataclass whose fields determine the files
         folder: where the corpus is or will be
-        videos: the number of its videos
     """
 
     kind: ClassVar[str]
@@ -52,7 +51,7 @@ class GeneratedCorpus(ABC):
         """
         folder = Path(self.folder).expanduser().resolve()
         try:
-            if not self._is_complete(folder):
+            if is_new := not self._is_complete(folder):
                 self._create(folder)
             self._finish(folder)
         except OSError as error:
@@ -60,6 +59,8 @@ class GeneratedCorpus(ABC):
                 f"cannot write the {self.kind} corpus to {folder} ({error}); set dataset.generate.folder to another "
                 "path"
             ) from error
+        if is_new:
+            logging.getLogger(__name__).info("wrote a %s corpus of %d videos to %s", self.kind, self.videos, folder)
 
     def _create(self, folder: Path) -> None:
         _check_replaceable(folder)
@@ -71,7 +72,6 @@ class GeneratedCorpus(ABC):
             manifest = {**self._manifest(), "files": sorted(entry.name for entry in fresh.iterdir())}
             write_lines(fresh / MANIFEST, [json.dumps(manifest, indent=2)])
             self._install(fresh, folder)
-        logging.getLogger(__name__).info("wrote a %s corpus of %d videos to %s", self.kind, self.videos, folder)
 
     def _manifest(self) -> dict[str, object]:
         parameters = {field.name: getattr(self, field.name) for field in fields(self.options)}

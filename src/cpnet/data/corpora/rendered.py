@@ -7,6 +7,7 @@ videos one event occurs twice: only the order ("after the red ball jumps, ...") 
 from __future__ import annotations
 
 import os
+import signal
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -33,7 +34,7 @@ SHORTEST_SEC = 10
 EVENT_SEC = 3.9  # of a video for each of its events
 GAP, ACTION = (0.1, 0.8), (1.0, 2.5)  # lengths before they are scaled to fill the video
 VISITS = 0.5  # probability that an event is a visit
-REPEATED = 0.3  # probability that an event occurs twice
+REPEATED = 0.2  # probability that an event occurs twice
 OVERLAP = 0.4  # probability that an event begins before the last one has ended
 PARAPHRASES = 2  # sentences about each event
 WORD, SYNONYM = 0.4, 0.12  # standard deviations of the numbers of a word vector, and of their difference in synonyms
@@ -89,9 +90,13 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
             scenes = {video: scene for video, scene in self._draw()[0].items() if video not in done}
             paths = [folder / f"videos/{video}.mp4" for video in scenes]
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            with ProcessPoolExecutor(min(workers or 1, len(scenes)), get_context("spawn")) as pool:
+            ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; this one ends them
+            pool = ProcessPoolExecutor(min(workers or 1, len(scenes)), get_context("spawn"), *ignore)
+            try:
                 for _ in zip(track([*scenes], "rendering"), pool.map(encode, scenes.values(), paths), strict=True):
                     pass
+            finally:
+                pool.shutdown(cancel_futures=True)
 
     def _draw(self) -> tuple[dict[str, Scene], list[list[Moment]]]:
         rng = np.random.default_rng(self.seed)
@@ -100,8 +105,8 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
 
     def _write(self, folder: Path) -> None:
         moments = self._draw()[1]
-        validation, test = round(0.8 * self.videos), round(0.9 * self.videos)
-        parts = {"train": moments[:validation], "val": moments[validation:test], "test": moments[test:]}
+        val, test = round(0.8 * self.videos), round(0.9 * self.videos)
+        parts = {"train": moments[:val], "val": moments[val:test], "test": moments[test:]}
         write_jsonl(folder, {split: [*chain.from_iterable(part)] for split, part in parts.items()})
         write_glove(folder / "glove.txt", *word_vectors(self.word_dim))
         (folder / "videos").mkdir()

@@ -29,9 +29,6 @@ def centre(x: Tensor, mask: Tensor) -> Tensor:
     """Subtract each sequence's mean over its real time steps, and divide by the root mean square of what remains.
 
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D), 0 where padded
-
-    >>> centre(torch.tensor([[[1.0], [3], [9]]]), torch.tensor([[True, True, False]])).flatten().tolist()
-    [-1.0, 1.0, 0.0]
     """
     count = mask.sum(dim=1)[:, None, None]
     centred = zero_padding(x - zero_padding(x, mask).sum(dim=1, keepdim=True) / count, mask)
