@@ -92,29 +92,13 @@ ROOMS = {
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
     "evaluate": Room(
         (
-            "options",
-            "launch",
-            "data.extractor",
-            "evaluation",
-            "runs",
-            "training",
-            "video.backbones",
-            "grounding",
-            "grounder",
+            *("options", "launch", "data.extractor", "evaluation", "runs", "training", "video.backbones"),
+            *("grounding", "grounder"),
         ),
         ("omegaconf",),
     ),
     "grounder": Room(
-        (
-            "batch",
-            "errors",
-            "config",
-            "data",
-            "grounding",
-            "runs",
-            "training.instantiate",
-            "video",
-        ),
+        ("batch", "errors", "config", "data", "grounding", "runs", "training.instantiate", "video"),
         ("torch", "numpy", "omegaconf"),
     ),
     "grounding": Room(
