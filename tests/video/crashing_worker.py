@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ def encode(number: int, path: Path, target: Path, options: dict[str, Any]) -> st
         os.abort()
     if path.stem == "interrupt":
         os.kill(os.getppid(), signal.SIGINT)  # as Ctrl-C does
-        time.sleep(600)
+        signal.pause()
     if path.stem == "memory":
         raise MemoryError
     np.save(target, np.ones((2, 1280), np.float16))

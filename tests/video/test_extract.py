@@ -40,7 +40,6 @@ def short_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = videos(tmp_path / "videos", ["a.mp4", "b.mkv", "day 2/c.mp4"])
     make_sound(folder / "song.mkv")
-    (folder / "notes.txt").touch()
     line = ("action=extract", "videos=videos", "features=rows", "fps=3", "workers=1", "hydra.run.dir=run")
     ended = call("prepare", *line, folder=tmp_path)
     assert ended.code == 1
@@ -60,12 +59,11 @@ def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeyp
 
 
 @pytest.mark.usefixtures("short_worker")
-def test_crash_costs_one_video(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_crash_costs_one_video(tmp_path: Path) -> None:
     folder = videos(tmp_path / "videos", ["a.mp4", "crash.mp4", "d.mp4", "memory.mp4"])
     done = extract(folder, tmp_path / "rows", workers=1)
     assert (sorted(done.store.ids()), sorted(done.failed)) == (["a", "d"], ["crash", "memory"])
     assert re.fullmatch(r"encoding .*crash\.mp4 failed: BrokenProcessPool.*", done.failed["crash"])
-    assert "video crash has no rows" in caplog.text
 
 
 @pytest.mark.usefixtures("short_worker")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ import torch
 from cpnet.errors import DataError
 from cpnet.video.backbones import load_backbone
 from cpnet.video.backbones.clip import ClipViTB32
-from cpnet.video.decode import Size
 
 transformers = pytest.importorskip("transformers", reason="needs the extra clip")
 SENTENCES = ["a dog", "a good log " * 60]
@@ -21,10 +19,7 @@ WORDS = [*"abcdefghijklmnopqrstuvwxyz", *(f"{each}</w>" for each in "abcdefghijk
 
 
 class Small(ClipViTB32):
-    width: ClassVar[int] = 8
-    crop: ClassVar[int] = 32
-    size: ClassVar[Size] = 32
-    patch: ClassVar[int] = 16
+    width, crop, size, patch = 8, 32, 32, 16
 
 
 def test_cosines_are_those_of_transformers(tmp_path: Path) -> None:
