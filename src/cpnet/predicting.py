@@ -78,7 +78,7 @@ def print_answers(title: str, answers: list[Answer]) -> None:
     found = ((one.query, rank, each) for one in answers for rank, each in enumerate(one.moments))
     print_moments(title, [("" if rank else query, *SPAN(each)) for query, rank, each in found])
     if unknown := dict.fromkeys(word for answer in answers for word in answer.unknown_words):
-        log.info("words that the model does not know: %s; word_vectors=FILE adds theirs", quote(unknown, 20))
+        log.info("words that the model does not know: %s; word_vectors=FILE looks words up", quote(unknown, 20))
 
 
 def write_lines(cfg: DictConfig, answers: dict[str, list[Answer]]) -> None:
