@@ -156,7 +156,11 @@ def test_command_builds_searches_and_writes(place: Path) -> None:
         assert re.search(r"\W+".join(map(re.escape, row)), asked.out)
     hits = json.loads((place / "hits.json").read_text(encoding="utf-8"))
     assert hits["moments"] == [vars(hit) for hit in expected]
-    for line, message in ((["index=none", "query=red"], "there is no index at none"), (["index=new"], "set videos=")):
+    for line, message in (
+        (["index=none", "query=red"], "there is no index at none"),
+        (["index=new"], "set videos=FOLDER to build the index"),
+        (["index=new", "query=red", "json=none/a.json"], "json=none/a.json: there is no folder none"),
+    ):
         ended = call("search", *line, folder=place)
         assert (ended.code, message in ended.err) == (1, True)
 

@@ -1,7 +1,4 @@
-"""Find a sentence in many videos.
-
-``index=FOLDER videos=FOLDER`` encodes video files into an index; ``index=FOLDER query="..."`` searches it.
-"""
+"""``python -m cpnet.search index=FOLDER [videos=FOLDER] [query="..."]``: index videos, and find a sentence in them."""
 
 from __future__ import annotations
 
@@ -24,6 +21,8 @@ def main(cfg: DictConfig) -> None:
     """Build or extend the index, and search it; exit with code 1 if videos could not be read."""
     if cfg.videos is None and not (cfg.query or "").strip():
         raise ConfigError('set videos=FOLDER to build the index, or query="SENTENCE" to search it')
+    if cfg.json is not None and not Path(cfg.json).parent.is_dir():
+        raise ConfigError(f"json={cfg.json}: there is no folder {Path(cfg.json).parent}")
     failed = {} if cfg.videos is None else build(cfg)
     if cfg.query is not None:
         search(cfg)
@@ -67,7 +66,7 @@ def search(cfg: DictConfig) -> None:
     kind, joint = index.extractor, is_joint(index.extractor.backbone)
     backbone = as_joint(load_backbone(kind.backbone, weights=cfg.weights, fps=kind.fps)) if joint else None
     path = cfg.checkpoint or (None if joint else newest_best(Path("outputs")))
-    log.info("moments: %s", path or "by similarity; checkpoint=PATH chooses a model")
+    log.info("model: %s", path or "none, the similarity of rows and sentence answers; checkpoint=PATH sets one")
     model = Grounder.from_checkpoint(path) if path else None
     hits = index.search(cfg.query, model, backbone=backbone, top=cfg.top, progress=terminal.track)
     terminal.print_moments(cfg.query, [(hit.video, hit.start_sec, hit.end_sec, hit.score) for hit in hits])
