@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> None:
     path = Path(cfg.checkpoint or newest_best(Path("outputs")))
     log.info("model: %s%s", path, "" if cfg.checkpoint else ", of the newest run; checkpoint=PATH chooses another")
     limits = {"top": cfg.top, "max_bytes": round(cfg.max_mb * 1e6), "max_sec": 60 * cfg.max_minutes}
-    app = create_app(Grounder.from_checkpoint(path), str(path), **limits)
+    app = create_app(Grounder.from_checkpoint(path, backbone_weights=cfg.weights), str(path), **limits)
     log.info("open http://127.0.0.1:%d in a browser; Ctrl+C stops the server", listener.getsockname()[1])
     server = Server(Config(app, log_config=None, log_level="warning", server_header=False, timeout_graceful_shutdown=3))
     with suppress(KeyboardInterrupt):

@@ -37,7 +37,7 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
     """
     path = Path(cfg.checkpoint or newest_best(Path("outputs")))
     log.info("model: %s%s", path, "" if cfg.checkpoint else ", of the newest run; checkpoint=PATH chooses another")
-    grounder = Grounder.from_checkpoint(path, word_vectors=cfg.word_vectors)
+    grounder = Grounder.from_checkpoint(path, word_vectors=cfg.word_vectors, backbone_weights=cfg.weights)
     if grounder.extractor is None and not cfg.dataset:
         raise DataError(
             f"{path} was trained on features of unknown origin, so it cannot answer about files; train on features of "

@@ -173,6 +173,7 @@ class DemoConfig:
     """Root keys of ``python -m cpnet.demo``."""
 
     checkpoint: str | None = None
+    weights: str | None = None
     port: int = MISSING
     top: int = MISSING
     max_mb: float = MISSING
@@ -191,6 +192,7 @@ class PredictConfig:
     checkpoint: str | None = None
     dataset: Any = None
     duration: float | None = None
+    weights: str | None = None
     word_vectors: str | None = None
     json: str | None = None
     picture: str | None = None
