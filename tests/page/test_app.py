@@ -223,8 +223,6 @@ def test_moment_is_found_and_played_in_a_browser(served: Served, tmp_path: Path)
         _wait(page, "!player.paused && player.currentTime > 1.5")
         _wait(page, "player.paused")
         assert 2.5 <= page.evaluate("player.currentTime") <= 2.8
-        page.keyboard.press("ArrowRight")
-        assert page.evaluate("document.activeElement.ariaLabel").startswith("Play moment 1 of 2, 0:0")
         page.evaluate("player.play = async () => {}")  # stays at the start
         page.click(".bar >> nth=0")
         _wait(page, "!player.seeking && Math.abs(player.currentTime - 1.5) < 0.01")
@@ -233,12 +231,10 @@ def test_moment_is_found_and_played_in_a_browser(served: Served, tmp_path: Path)
         assert Path(download.value.path()).stat().st_size > 500
         page.click("#other")
         live = make_clip(tmp_path / "live.webm", codec="libvpx", options={}, muxer={"live": "1"})  # states no duration
+        page.evaluate("player.addEventListener('loadedmetadata', () => { window.stated = player.duration; })")
         page.set_input_files("#file", live)
         page.wait_for_selector("#strip canvas:nth-child(9)")
-        assert (page.evaluate("player.duration === Infinity"), page.inner_text("#axis span >> nth=4")) == (
-            True,
-            "0:02.0",
-        )
+        assert [page.evaluate("stated === Infinity"), page.inner_text("#axis span >> nth=4")] == [True, "0:02.0"]
         assert complaints == []
         page.click("#other")
         page.set_input_files("#file", {"name": "a.mp4", "mimeType": "video/mp4", "buffer": b"no video"})

@@ -201,15 +201,6 @@ function article(answer) {
   return made;
 }
 
-// The arrow keys step from moment to moment
-$("answers").onkeydown = (event) => {
-  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-  const buttons = [...$("answers").querySelectorAll(".play")], place = buttons.indexOf(document.activeElement);
-  if (!step || place < 0) return;
-  event.preventDefault();
-  buttons[Math.min(Math.max(place + step, 0), buttons.length - 1)].focus();
-};
-
 // The player
 
 function watch(moment, marks) {
