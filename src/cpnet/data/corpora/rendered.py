@@ -81,6 +81,7 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
             ("videos", self.videos >= 10, "10 or more"),
             ("longest_sec", SHORTEST_SEC <= self.longest_sec <= 60, f"{SHORTEST_SEC} to 60"),
             ("word_dim", self.word_dim >= 1, "1 or more"),
+            ("fps", 0 < self.fps <= FPS, f"above 0 and at most {FPS}"),
             ("seed", self.seed >= 0, "0 or more"),
         )
 
@@ -135,11 +136,11 @@ def draw_scene(longest_sec: float, rng: np.random.Generator) -> Scene:
         event = _draw_event((start, end), residents, things, rng)
         if not any(_is_same(event, earlier) for earlier in events):
             events.append(event)
-    if rng.random() < REPEATED:
+    if rng.random() < REPEATED:  # with another event in between, which tells the two apart
         first = int(rng.integers(count - 2))
         later = int(rng.integers(first + 2, count))
         events[later] = replace(events[first], span=events[later].span)
-    single = [sum(_is_same(event, other) for other in events) == 1 for event in events]
+    single = [sum(_is_same(event, other) for other in events) == 1 for event in events]  # only these may overlap
     for index in range(1, count):
         last, event = events[index - 1 : index + 1]
         if last.thing != event.thing and single[index - 1] and single[index] and rng.random() < OVERLAP:
