@@ -40,10 +40,11 @@ def make_clip(
     options: dict[str, str] | None = None,
     aspect: Fraction | None = None,
     sound_sec: float = 0,
+    muxer: dict[str, str] | None = None,
 ) -> Path:
     """Write frames, by default ``count`` numbered ones, at ``times``, by default 25 a second, and maybe silence."""
     pictures = [numbered(number) for number in range(count)] if frames is None else list(frames)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=muxer or {}) as container:
         stream = container.add_stream(codec, rate=25, options={"preset": "ultrafast"} if options is None else options)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"

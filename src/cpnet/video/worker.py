@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from functools import partial
-from multiprocessing import parent_process
 from operator import setitem
 from pathlib import Path
 from typing import Any
@@ -15,6 +11,7 @@ import numpy as np
 
 from cpnet.files import replacing
 from cpnet.video.decode import stated_duration
+from cpnet.workers import obey_parent
 
 state: dict[
     str, Any
@@ -22,10 +19,9 @@ state: dict[
 
 
 def start(reached: Any) -> None:
-    """Prepare this process: its parent alone ends it, by a signal or by its own end."""
+    """Prepare this process; ``reached`` is shared with its parent."""
     state["reached"] = reached
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    obey_parent()
 
 
 def encode(number: int, path: Path, target: Path, options: dict[str, Any]) -> str:
@@ -41,9 +37,3 @@ def encode(number: int, path: Path, target: Path, options: dict[str, Any]) -> st
     with replacing(target) as stream:
         np.save(stream, video.rows)
     return video.defects
-
-
-def _end_with_parent() -> None:
-    if parent := parent_process():
-        parent.join()
-    os._exit(1)
