@@ -34,7 +34,8 @@ def videos(folder: Path, names: Sequence[str]) -> Path:
 @pytest.fixture
 def short_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    monkeypatch.setattr(worker, "encode", importlib.import_module("crashing_worker").encode)
+    for name in ("measure", "encode"):
+        monkeypatch.setattr(worker, name, getattr(importlib.import_module("crashing_worker"), name))
 
 
 def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +76,8 @@ def test_interrupt_keeps_finished_videos_and_ends_the_processes(tmp_path: Path) 
         child.join(10)
     assert multiprocessing.active_children() == []
     assert [path.name for path in (tmp_path / "rows.extracting").rglob("*.npy")] == ["a.npy"]
+    others = videos(tmp_path / "others", ["a.mp4"])
+    assert extract(others, tmp_path / "others_rows", workers=1).encoded == ["a"]
     (folder / "interrupt.mp4").rename(folder / "b.mp4")
     done = extract(folder, tmp_path / "rows", workers=1)
     assert (done.encoded, sorted(done.store.ids())) == (["b"], ["a", "b"])
@@ -91,7 +94,11 @@ def test_other_content_and_another_process_are_refused_before_encoding(tmp_path:
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [(["a.mp4", "a.mkv"], "have the same id 'a'"), ([".a.mp4", ".b/c.mp4", "notes.txt"], "no folder with video files")],
+    [
+        (["a.mp4", "a.mkv"], "have the same id 'a'"),
+        (["a.mkv", "a.mp4.mkv"], "have the same id 'a.mp4'"),
+        ([".a.mp4", ".b/c.mp4", "notes.txt", "d.mp4/notes.txt"], "no folder with video files"),
+    ],
 )
 def test_folder_without_distinct_videos_is_refused(tmp_path: Path, names: list[str], said: str) -> None:
     for name in names:

@@ -29,9 +29,8 @@ from cpnet.data.corpora import animation, rendered
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.page.uploads import QUEUE, Upload, Uploads, limited
-from cpnet.video.cut import cut
 from cpnet.video.encode import EncodedVideo
-from cpnet.video.sandbox import Limits
+from cpnet.video.sandbox import Limits, cut_sandboxed
 
 MAX_QUESTION, MAX_SENTENCES = 10_000, 20  # bytes, sentences
 EXAMPLE_SEEDS, EXAMPLE_SEC = (1801, 1802), 30.0
@@ -87,7 +86,7 @@ class Page:
         if not start_sec < end_sec <= video.duration_sec + 1:
             raise HTTPException(400, "start and end must be seconds of the video")
         target = upload.path.with_suffix(".mp4")  # the next clip replaces it
-        await self._run(lambda: cut(upload.path, start_sec, end_sec, target))
+        await self._run(lambda: cut_sandboxed(upload.path, start_sec, end_sec, target, self.limits))
         return FileResponse(target, media_type="video/mp4")
 
     async def remove(self, request: Request) -> Response:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
@@ -103,9 +104,11 @@ def encode_video(
             progress(second)
             yield frame
 
-    batches = _batches(windows_of(pictures(), backbone.window, backbone.stride), backbone.window)
-    with np.errstate(over="ignore"):
-        rows = np.concatenate([backbone.encode(batch).astype(np.float16) for batch in batches])
+    windows = windows_of(pictures(), backbone.window, backbone.stride)
+    with np.errstate(over="ignore"), closing(windows):  # closed, a process of its own ends after an error too
+        rows = np.concatenate(
+            [backbone.encode(batch).astype(np.float16) for batch in _batches(windows, backbone.window)]
+        )
     if not np.isfinite(rows).all():
         raise DataError(f"{path}: backbone={backbone.name} gave values that are not finite or exceed float16")
     return EncodedVideo(
@@ -113,7 +116,7 @@ def encode_video(
     )
 
 
-def windows_of(frames: Iterable[Frame], window: int, stride: int) -> Iterator[list[Frame]]:
+def windows_of(frames: Iterable[Frame], window: int, stride: int) -> Generator[list[Frame]]:
     """Yield a window of frames around the middle of every ``stride`` frames; the first and last frame are repeated.
 
     A row of features thus shows the middle of its share of the video, for windows of any length.
