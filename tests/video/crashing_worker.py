@@ -1,4 +1,4 @@
-"""Runs in place of ``measure`` and ``encode`` of ``cpnet.video.worker``: crashes, or interrupts its parent, at some files."""
+"""Runs in place of the functions of ``cpnet.video.worker``: crashes, or interrupts its parent, at some files."""
 
 import os
 import signal

@@ -6,6 +6,7 @@ import importlib
 import logging
 import multiprocessing
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -76,8 +77,8 @@ def test_interrupt_keeps_finished_videos_and_ends_the_processes(tmp_path: Path) 
         child.join(10)
     assert multiprocessing.active_children() == []
     assert [path.name for path in (tmp_path / "rows.extracting").rglob("*.npy")] == ["a.npy"]
-    others = videos(tmp_path / "others", ["a.mp4"])
-    assert extract(others, tmp_path / "others_rows", workers=1).encoded == ["a"]
+    shutil.copytree(tmp_path / "rows.extracting", tmp_path / "copy.extracting")
+    assert extract(videos(tmp_path / "others", ["a.mp4"]), tmp_path / "copy", workers=1).encoded == ["a"]
     (folder / "interrupt.mp4").rename(folder / "b.mp4")
     done = extract(folder, tmp_path / "rows", workers=1)
     assert (done.encoded, sorted(done.store.ids())) == (["b"], ["a", "b"])
