@@ -118,11 +118,3 @@ def test_folder_of_unreadable_files_leaves_no_store(tmp_path: Path, caplog: pyte
     assert not (tmp_path / "rows").exists()
     with pytest.raises(ConfigError, match="workers must be 1 or more"):
         extract(tmp_path / "videos", tmp_path / "rows", workers=0)
-
-
-def test_command_names_missing_keys(tmp_path: Path) -> None:
-    ended = call("prepare", "action=extract", "videos=x", "hydra.run.dir=run", folder=tmp_path)
-    assert (ended.code, ended.err.splitlines()[-1]) == (
-        1,
-        "cpnet: action=extract needs features: videos=FOLDER features=FILE",
-    )

@@ -15,10 +15,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -73,23 +73,33 @@ def _results(path: Path, task: dict[str, Any], limits: Limits) -> Generator[tupl
     Raises:
         DataError: the error of the task, or it stopped without a report
     """
+    command = [sys.executable, "-m", __name__, json.dumps(task | {"path": str(path), "limits": asdict(limits)})]
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads reserve memory
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
     second = 0.0
-    with _child(json.dumps(task | {"path": str(path), "limits": asdict(limits)}), limits.wall_sec) as stream:
-        while len(header := stream.read(HEADER.size)) == HEADER.size:
-            time, height, width = HEADER.unpack(header)
-            if math.isnan(time):
-                content = stream.read(min(height, MAX_REPORT))
-                if len(content) < height:  # it was killed meanwhile
+    with subprocess.Popen(command, stdin=null, stdout=pipe, stderr=null, env=environment) as child:
+        timer = threading.Timer(limits.wall_sec, child.kill)
+        timer.daemon = True  # does not delay the end of this program
+        timer.start()
+        try:
+            assert child.stdout is not None
+            while len(header := child.stdout.read(HEADER.size)) == HEADER.size:
+                time, height, width = HEADER.unpack(header)
+                report_follows = math.isnan(time)
+                size = height if report_follows else height * width * 3
+                content = child.stdout.read(min(size, MAX_REPORT if report_follows else MAX_PIXELS * 3))
+                if len(content) < size:
                     break
-                report: dict[str, Any] = json.loads(content)
-                if "error" in report:
-                    raise DataError(report["error"])
-                return report
-            content = stream.read(min(height * width, MAX_PIXELS) * 3)
-            if len(content) < height * width * 3:
-                break
-            second = time
-            yield second, np.frombuffer(content, np.uint8).reshape(height, width, 3)
+                if report_follows:
+                    report: dict[str, Any] = json.loads(content)
+                    if "error" in report:
+                        raise DataError(report["error"])
+                    return report
+                second = time
+                yield second, np.frombuffer(content, np.uint8).reshape(height, width, 3)
+        finally:
+            timer.cancel()
+            child.kill()
     raise DataError(
         f"{path}: reading stopped after second {second:.1f}: it crashed, or needed more than "
         f"{limits.memory_bytes >> 20} MB, {limits.cpu_sec} seconds of processor time or {limits.wall_sec:.0f} seconds; "
@@ -97,35 +107,13 @@ def _results(path: Path, task: dict[str, Any], limits: Limits) -> Generator[tupl
     )
 
 
-@contextmanager
-def _child(task: str, wall_sec: float) -> Iterator[IO[bytes]]:
-    """Start the process and yield what it writes; kill it at the end or after some seconds."""
-    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads reserve memory
-    pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    command = [sys.executable, "-m", __name__, task]
-    with subprocess.Popen(command, stdin=null, stdout=pipe, stderr=null, env=environment) as child:
-        timer = threading.Timer(wall_sec, child.kill)
-        timer.daemon = True  # does not delay the end of this program
-        timer.start()
-        try:
-            assert child.stdout is not None
-            yield child.stdout
-        finally:
-            timer.cancel()
-            child.kill()
-
-
-def limit(limits: Limits) -> None:
+def _limit(limits: Limits) -> None:
     """Limit memory and processor time of this process, where the system can."""
     with suppress(ImportError):  # Windows
         import resource
 
-        limited = {
-            resource.RLIMIT_AS: limits.memory_bytes,
-            resource.RLIMIT_CPU: limits.cpu_sec,
-            resource.RLIMIT_CORE: 0,  # a crash leaves no file
-        }
-        for kind, most in limited.items():
+        memory, cpu, core = resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_CORE
+        for kind, most in ((memory, limits.memory_bytes), (cpu, limits.cpu_sec), (core, 0)):  # a crash leaves no file
             with suppress(ValueError, OSError):  # macOS has no limit of the address space
                 resource.setrlimit(kind, (most, most))
 
@@ -136,7 +124,7 @@ def main() -> None:
     limits = Limits(**task["limits"])
     with suppress(ImportError):  # the task says that it is missing
         import av  # noqa: F401  # before the limits, which are for the file
-    limit(limits)
+    _limit(limits)
     out, report = sys.stdout.buffer, {}
     try:
         if "target" in task:
