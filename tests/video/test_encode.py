@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -63,14 +63,9 @@ def test_rows_show_the_video_in_order(tmp_path: Path, limits: Limits | None) -> 
 
 
 def test_decoding_process_ends_when_encoding_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    children: list[subprocess.Popen[bytes]] = []
-
-    class Recorded(subprocess.Popen):  # type: ignore[type-arg]
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            children.append(self)
-
-    monkeypatch.setattr(subprocess, "Popen", Recorded)
+    children = []
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *task, **how: children.append(start(*task, **how)) or children[0])
     monkeypatch.setattr(Numbers, "encode", lambda self, windows: 1 / 0)
     with pytest.raises(ZeroDivisionError) as raised:  # the error keeps its frames, and what they hold
         encode_video(make_clip(tmp_path / "a.mp4", count=200), Numbers(fps=25), limits=Limits())

@@ -76,14 +76,14 @@ def extract(
         raise ConfigError(f"workers must be 1 or more; got {workers}")
     options: dict[str, Any] = {"name": backbone, "weights": weights, "fps": fps}
     kind = load_backbone(**options).extractor()
-    files = find_videos(videos)
+    files, target = find_videos(videos), target.absolute()
     folder = target.with_name(f"{target.name}.extracting")
     rows = folder / f"{zlib.crc32(os.fsencode(f'{kind} of {videos.absolute()}')):08x}"  # not of another extraction
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
             store = _open_store(target, files, kind)
-            known = {name: store.files.get(name) for name in store.ids()} if store else {}
+            known = set(store.ids()) if store else set()
             rows.mkdir(parents=True, exist_ok=True)
             for name in known:  # of a process that was killed after packing
                 (rows / f"{name}.npy").unlink(missing_ok=True)
@@ -96,7 +96,7 @@ def extract(
                 source.extractor = kind
                 fresh = [name for name in source.ids() if name in files and name not in known]
                 found = {name: _describe(files[name], source.length(name), kind) for name in fresh}
-                source.files = {name: file for name, file in known.items() if file} | found
+                source.files = {**store.files, **found} if store else found
                 pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
             shutil.rmtree(folder)
     except OSError as error:
