@@ -65,7 +65,7 @@ def test_rows_show_the_video_in_order(tmp_path: Path, limits: Limits | None) -> 
 def test_decoding_process_ends_when_encoding_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     children = []
     start = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda *task, **how: children.append(start(*task, **how)) or children[0])
+    monkeypatch.setattr(subprocess, "Popen", lambda *task, **how: children.append(start(*task, **how)) or children[0])  # type: ignore[func-returns-value]
     monkeypatch.setattr(Numbers, "encode", lambda self, windows: 1 / 0)
     with pytest.raises(ZeroDivisionError) as raised:  # the error keeps its frames, and what they hold
         encode_video(make_clip(tmp_path / "a.mp4", count=200), Numbers(fps=25), limits=Limits())

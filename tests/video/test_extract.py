@@ -42,10 +42,12 @@ def short_worker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = videos(tmp_path / "videos", ["a.mp4", "b.mkv", "day 2/c.mp4"])
     make_sound(folder / "song.mkv")
+    long_name = make_clip(folder / f"{'n' * 251}.mp4", count=3)
     line = ("action=extract", "videos=videos", "features=rows", "fps=3", "workers=1", "hydra.run.dir=run")
     ended = call("prepare", *line, folder=tmp_path)
     assert ended.code == 1
     assert "video song has no rows: videos/song.mkv has no video stream (audio only)" in ended.out + ended.err
+    assert "File name too long" in ended.out + ended.err
     store = PackedFeatures(path=tmp_path / "rows")
     assert sorted(store.ids()) == ["a", "b", "day 2/c"]
     video = encode_video(folder / "b.mkv", load_backbone("efficientnet_lite0", fps=3))
@@ -55,6 +57,7 @@ def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(extraction, "ProcessPoolExecutor", None)  # none is started: nothing is left to encode
     (folder / "song.mkv").unlink()
+    long_name.unlink()
     assert extract(folder, tmp_path / "rows", fps=3).encoded == []
     with pytest.raises(DataError, match="rows has rows of another kind"):
         extract(folder, tmp_path / "rows", fps=4)

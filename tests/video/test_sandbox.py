@@ -26,7 +26,7 @@ def test_frames_are_those_of_this_process(tmp_path: Path) -> None:
 def test_clip_is_that_of_this_process(tmp_path: Path) -> None:
     path = make_clip(tmp_path / "a.mp4", count=50, sound_sec=2)
     cut(path, 0.5, 1.0, tmp_path / "here.mp4")
-    cut_sandboxed(path, 0.5, 1.0, tmp_path / "there.mp4", Limits())
+    cut_sandboxed(path, 0.5, 1.0, tmp_path / "there.mp4")
     assert (tmp_path / "here.mp4").read_bytes() == (tmp_path / "there.mp4").read_bytes()
 
 
@@ -35,7 +35,7 @@ def test_error_of_the_file_is_raised(tmp_path: Path) -> None:
     path.write_bytes(b"x")
     for task in (
         lambda: list(SandboxedFrames(path, 1)),
-        lambda: cut_sandboxed(path, 0, 1, tmp_path / "clip.mp4", Limits()),
+        lambda: cut_sandboxed(path, 0, 1, tmp_path / "clip.mp4"),
     ):
         with pytest.raises(DataError, match=r"a\.mp4 is no video that can be read"):
             task()

@@ -86,7 +86,7 @@ class Page:
         if not start_sec < end_sec <= video.duration_sec + 1:
             raise HTTPException(400, "start and end must be seconds of the video")
         target = upload.path.with_suffix(".mp4")  # the next clip replaces it
-        await self._run(lambda: cut_sandboxed(upload.path, start_sec, end_sec, target, self.limits))
+        await self._run(lambda: cut_sandboxed(upload.path, start_sec, end_sec, target))
         return FileResponse(target, media_type="video/mp4")
 
     async def remove(self, request: Request) -> Response:

@@ -40,6 +40,9 @@ class Limits:
     max_sec: float = MAX_SEC  # of the video
 
 
+CUT_LIMITS = Limits(cpu_sec=60, wall_sec=60.0)  # packets are copied, not decoded
+
+
 class SandboxedFrames:
     """Like ``SampledFrames``, decoded in a process of its own.
 
@@ -57,13 +60,13 @@ class SandboxedFrames:
         self.seen = Seen(**report)
 
 
-def cut_sandboxed(path: Path, start_sec: float, end_sec: float, target: Path, limits: Limits) -> None:
-    """Cut a span out as ``cpnet.video.cut.cut`` does, in a process of its own.
+def cut_sandboxed(path: Path, start_sec: float, end_sec: float, target: Path) -> None:
+    """Cut a span out as ``cpnet.video.cut.cut`` does, in a process of its own, within ``CUT_LIMITS``.
 
     Raises:
         DataError: the errors of ``cut``, and that a limit was reached
     """
-    for _ in _results(path, {"span": (start_sec, end_sec), "target": str(target)}, limits):
+    for _ in _results(path, {"span": (start_sec, end_sec), "target": str(target)}, CUT_LIMITS):
         pass  # there are no frames
 
 
