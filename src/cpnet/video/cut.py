@@ -10,7 +10,7 @@ from typing import Any
 
 from cpnet.errors import ConfigError, DataError
 from cpnet.files import replacing
-from cpnet.video.decode import Frame, SampledFrames, opened
+from cpnet.video.decode import Frame, opened, picture
 
 APART_SEC = 1.0  # by which packets of sound and picture may be apart in a file
 MOST_DECODED = 300  # frames for a still; where key frames are further apart, it shows an earlier moment
@@ -29,19 +29,19 @@ def cut(path: Path, start_sec: float, end_sec: float, target: Path) -> None:
     """
     if target.exists() and target.samefile(path):
         raise ConfigError(f"{target} is the video itself; name another file")
-    with opened(path) as (source, picture), replacing(target) as file:
+    with opened(path) as (source, stream), replacing(target) as file:
         import av
 
         try:
             with av.open(file, "w", format="mp4") as out:
-                _copy(source, picture, out, start_sec, end_sec)
+                _copy(source, stream, out, start_sec, end_sec)
         except (av.error.FFmpegError, ValueError) as error:
             raise DataError(f"{path} cannot be copied to an mp4 ({error}); convert it to mp4 first") from error
 
 
-def _copy(source: Any, picture: Any, out: Any, start_sec: float, end_sec: float) -> None:
+def _copy(source: Any, stream: Any, out: Any, start_sec: float, end_sec: float) -> None:
     """Copy the packets of a span; raise ``ValueError`` if no picture is copied."""
-    copies = {picture.index: out.add_stream_from_template(picture, opaque=True)}
+    copies = {stream.index: out.add_stream_from_template(stream, opaque=True)}
     for sound in source.streams.audio[:1]:
         with suppress(ValueError):  # mp4 has no sound of this codec
             copies[sound.index] = out.add_stream_from_template(sound, opaque=True)
@@ -62,8 +62,8 @@ def _copy(source: Any, picture: Any, out: Any, start_sec: float, end_sec: float)
         if after >= length_sec + APART_SEC:
             break
         inside = after < length_sec
-        begun = begun or (inside and index == picture.index and packet.is_keyframe)
-        if inside and (begun if index == picture.index else after >= 0):
+        begun = begun or (inside and index == stream.index and packet.is_keyframe)
+        if inside and (begun if index == stream.index else after >= 0):
             packet.pts -= round(first / base)
             packet.dts -= round(first / base)
             packet.stream = copies[index]
@@ -78,9 +78,9 @@ def stills(path: Path, seconds: list[float], *, side: int = 120) -> list[Frame]:
 
     found: list[Frame] = []
     with opened(path) as (container, stream), suppress(FFmpegError):
-        origin, sampled = (container.start_time or 0) / 1e6, SampledFrames(path, 1)
+        origin = (container.start_time or 0) / 1e6
         for second in seconds:
             container.seek(round((origin + second) * 1e6))
             decoded = takewhile(lambda each: (each.time or 0) <= origin + second, container.decode(stream))  # noqa: B023
-            found += [sampled.picture(frame, stream, side) for frame in deque(islice(decoded, MOST_DECODED), 1)]
+            found += [picture(path, frame, stream, side) for frame in deque(islice(decoded, MOST_DECODED), 1)]
     return found if len(found) == len(seconds) else []

@@ -110,17 +110,17 @@ class SampledFrames:
             self.seen.stated_sec = _stated_sec(container, stream)
             for time, frame in self._timed(container, stream):
                 if (sample + 0.5) / self.fps < time:
-                    picture = self.picture(shown or frame, stream, size)
-                    size = picture.shape[:2]
+                    sampled = picture(self.path, shown or frame, stream, size)
+                    size = sampled.shape[:2]
                 while (sample + 0.5) / self.fps < time:
-                    yield (sample + 0.5) / self.fps, picture
+                    yield (sample + 0.5) / self.fps, sampled
                     sample += 1
                 shown = frame
             if shown is None:
                 raise DataError(f"{self.path}: no frame can be decoded ({self.seen.defects() or 'it has none'})")
-            picture = self.picture(shown, stream, size)
+            sampled = picture(self.path, shown, stream, size)
             while sample == 0 or (sample + 0.5) / self.fps < self.seen.duration_sec:
-                yield (sample + 0.5) / self.fps, picture
+                yield (sample + 0.5) / self.fps, sampled
                 sample += 1
 
     def _timed(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
@@ -149,7 +149,7 @@ class SampledFrames:
 
         for packet in _packets(container, stream, self.seen):
             try:
-                frames = stream.codec_context.decode(None) if packet is None else packet.decode()
+                frames = stream.codec_context.decode(packet)
             except EOFError:  # empty already
                 return
             except FFmpegError:
@@ -159,18 +159,22 @@ class SampledFrames:
                 self.seen.add_damage()
             yield from frames
 
-    def picture(self, frame: VideoFrame, stream: VideoStream, size: Size) -> Frame:
-        """Return a decoded frame of the stream in a size, upright and with square pixels."""
-        turns = round(frame.rotation / 90) % 4 if abs(frame.rotation) <= 360 else 0  # the file may state any number
-        height, width = _target(frame, stream.sample_aspect_ratio, size, turned=turns % 2 == 1)
-        try:
-            array = frame.reformat(width, height, format="rgb24", interpolation="BICUBIC").to_ndarray()
-        except (ValueError, OSError, MemoryError) as error:
-            second = self.seen.duration_sec
-            raise DataError(f"{self.path}: the frame at second {second:.1f} cannot be converted ({error})") from error
-        upright: Frame = np.ascontiguousarray(np.rot90(array, turns), np.uint8)
-        upright.setflags(write=False)
-        return upright
+
+def picture(path: Path, frame: VideoFrame, stream: VideoStream, size: Size) -> Frame:
+    """Return a decoded frame of a file in a size, upright and with square pixels.
+
+    Raises:
+        DataError: the frame cannot be converted
+    """
+    turns = round(frame.rotation / 90) % 4 if abs(frame.rotation) <= 360 else 0  # the file may state any number
+    height, width = _target(frame, stream.sample_aspect_ratio, size, turned=turns % 2 == 1)
+    try:
+        array = frame.reformat(width, height, format="rgb24", interpolation="BICUBIC").to_ndarray()
+    except (ValueError, OSError, MemoryError) as error:
+        raise DataError(f"{path}: the frame at second {frame.time or 0:.1f} cannot be converted ({error})") from error
+    upright: Frame = np.ascontiguousarray(np.rot90(array, turns), np.uint8)
+    upright.setflags(write=False)
+    return upright
 
 
 @contextmanager
