@@ -16,6 +16,7 @@ MATRICES = {  # of the ISO base media format, by degrees clockwise: a, b, c, d o
     90: (0, 1, -1, 0),
     180: (-1, 0, 0, -1),
     270: (0, -1, 1, 0),
+    None: (0, 0, 0, 0),
 }
 
 
@@ -77,8 +78,8 @@ def make_sound(path: Path) -> Path:
     return path
 
 
-def rotate(path: Path, degrees: int) -> Path:
-    """Set the display matrix of an mp4."""
+def rotate(path: Path, degrees: int | None) -> Path:
+    """Set the display matrix of an mp4; None: to zeros, which is no rotation."""
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 44
     a, b, c, d = (value << 16 for value in MATRICES[degrees])

@@ -31,9 +31,8 @@ from cpnet.data.corpora import animation, rendered
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.page.uploads import QUEUE, Upload, Uploads, limited
-from cpnet.video.cut import cut
 from cpnet.video.encode import EncodedVideo
-from cpnet.video.sandbox import Limits
+from cpnet.video.sandbox import Limits, cut_sandboxed
 
 MAX_QUESTION, MAX_SENTENCES = 10_000, 20  # bytes, sentences
 EXAMPLE_SEEDS, EXAMPLE_SEC = (1801, 1802), 30.0
@@ -90,7 +89,7 @@ class Page:
         if not start_sec < end_sec <= video.duration_sec + 1:
             raise HTTPException(400, "start and end must be seconds of the video")
         target = upload.path.with_suffix(f".{secrets.token_hex(8)}.mp4")  # another clip may be on its way
-        await self._run(lambda: cut(upload.path, start_sec, end_sec, target))
+        await self._run(lambda: cut_sandboxed(upload.path, start_sec, end_sec, target))
         return FileResponse(target, media_type="video/mp4", background=BackgroundTask(target.unlink, missing_ok=True))
 
     async def remove(self, request: Request) -> Response:
