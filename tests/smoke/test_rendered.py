@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,8 @@ from commands import call
 from cpnet.data.corpora.rendered import RenderedCorpus
 from cpnet.data.readers import read_jsonl
 from cpnet.grounder import Grounder
+
+README = Path(__file__).parents[2] / "README.md"
 
 pytest.importorskip("av")
 pytest.importorskip("onnxruntime")
@@ -34,6 +38,23 @@ def mean_iou(found: NDArray[Any], true: NDArray[Any]) -> float:
     return float((common.clip(0) / whole).mean())
 
 
+def check_readme(folder: Path) -> None:
+    """Check that the command of the README's first screen finds the second appearance of the flower."""
+    (command,) = re.findall(r"\npython -m cpnet\.predict (.*?)\n```", README.read_text(encoding="utf-8"), re.DOTALL)
+    arguments = shlex.split(command.replace("outputs/demo", "run"))
+    ended = call("predict", *arguments, "json=answers.jsonl", folder=folder)
+    assert ended.code == 0, ended.err
+    (answer,) = map(json.loads, (folder / "answers.jsonl").read_text(encoding="utf-8").splitlines())
+    (video,) = [each.split("=")[1] for each in arguments if each.startswith("video=")]
+    true = max(
+        moment.windows_sec[0]
+        for moment in read_jsonl(annotations=folder / "data/rendered/test.jsonl")
+        if moment.video == Path(video).stem
+    )
+    assert mean_iou(np.array(answer["pred_relevant_windows"])[:1, :2], np.array([true])) > 0.5
+    assert (folder / "flower.mp4").stat().st_size > 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_model_of_rendered_videos_finds_moments_in_new_files(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -46,6 +67,7 @@ def test_model_of_rendered_videos_finds_moments_in_new_files(tmp_path: Path, cap
         for video, asked in groupby(moments, key=lambda moment: moment.video)
         for moment in grounder.ground(tmp_path / f"new/videos/{video}.mp4", [each.query for each in asked])
     ]
+    check_readme(tmp_path)
     true, durations = (np.array([m.windows_sec[0] for m in moments]), np.array([[m.duration_sec] for m in moments]))
     score = mean_iou(np.array(found), true)
     constant = max(mean_iou(durations * span, true) for span in combinations(np.linspace(0, 1, 41), 2))

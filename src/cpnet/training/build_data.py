@@ -60,6 +60,11 @@ def build_generator(dataset: DictConfig) -> Callable[[], None] | None:
         prepare: Callable[[], None] = corpus.prepare
         return prepare
     folder, store = Path(dataset.generate.folder).expanduser(), Path(dataset.features.path).expanduser()
+    if folder.absolute() not in store.absolute().parents:  # it would outlive a corpus of other options
+        raise ConfigError(
+            f"dataset.features.path={store} is outside of dataset.generate.folder={folder}; remove it, or set "
+            "dataset.generate.backbone=null for features that you extracted from these videos"
+        )
 
     def generate() -> None:
         try:
