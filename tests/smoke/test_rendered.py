@@ -41,7 +41,7 @@ def mean_iou(found: NDArray[Any], true: NDArray[Any]) -> float:
 def check_readme(folder: Path) -> None:
     """Check that the command of the README's first screen finds the second appearance of the flower."""
     (command,) = re.findall(r"\npython -m cpnet\.predict (.*?)\n```", README.read_text(encoding="utf-8"), re.DOTALL)
-    arguments = shlex.split(command.replace("outputs/demo", "run"))
+    arguments = shlex.split(command.replace("\\\n", " ").replace("outputs/demo", "run"))
     ended = call("predict", *arguments, "json=answers.jsonl", folder=folder)
     assert ended.code == 0, ended.err
     (answer,) = map(json.loads, (folder / "answers.jsonl").read_text(encoding="utf-8").splitlines())
