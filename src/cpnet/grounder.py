@@ -220,7 +220,7 @@ class Grounder:
             moments=tuple(
                 FoundMoment(query=query, start_sec=start, end_sec=end, score=score) for (start, end), score in ranked
             ),
-            attention=windows.join([each.attention for each in found], [each.scores.max() for each in found]),
+            attention=windows.join([each.attention for each in found], [max(0.0, each.scores.max()) for each in found]),
             unknown_words=() if self._joint else self.vocabulary.unknown(query),
         )
 

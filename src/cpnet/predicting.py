@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 from cpnet.data.features.source import stamp_of
 from cpnet.errors import ConfigError, DataError, quote
 from cpnet.files import replacing
-from cpnet.grounder import Grounder
+from cpnet.grounder import Grounder, Video
 from cpnet.grounding.answer import Answer
 from cpnet.runs.folder import newest_best
 from cpnet.runs.predictions import SUBMISSION, submission, write_jsonl
@@ -43,26 +44,21 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
             f"{path} was trained on features of unknown origin, so it cannot answer about files; train on features of "
             "python -m cpnet.prepare action=extract, as make demo does, or ask about features: dataset=NAME"
         )
-    name = cfg.video if cfg.dataset else Path(cfg.video or "").stem
-    files = find_videos(Path(cfg.videos)) if cfg.videos else {name: Path(cfg.video)}
+    if cfg.videos:
+        files = find_videos(Path(cfg.videos))
+    else:
+        files = {cfg.video if cfg.dataset else Path(cfg.video).stem: Path(cfg.video)}
     answers: dict[str, list[Answer]] = {}
     for name, file in files.items():
+        answers[name] = []
         try:
-            if cfg.dataset:
-                from cpnet.training.build_data import read_video  # slow to import
-
-                rows, duration_sec = read_video(cfg.dataset, name, cfg.duration, trained=grounder.extractor)
-                answers[name] = grounder.answer(rows, sentences, duration_sec=duration_sec, top=cfg.top)
-            else:
-                video = encode(grounder, file, cfg.cache)
-                answers[name], duration_sec = grounder.answer(video, sentences, top=cfg.top), video.duration_sec
-        except DataError as error:  # noqa: PERF203
+            video, duration_sec = read(cfg, grounder, file)
+            answers[name] = grounder.answer(video, sentences, duration_sec=duration_sec, top=cfg.top)
+            print_answers(f"{name}, {clock(duration_sec)}", answers[name])
+        except DataError as error:
             if not cfg.videos:
                 raise
             log.error("%s", error)
-            answers[name] = []
-        else:
-            print_answers(f"{name}, {clock(duration_sec)}", answers[name])
     try:
         write_lines(cfg, answers)
         if not cfg.videos:
@@ -73,10 +69,25 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
         raise DataError(f"{len(failed)} of {len(files)} videos have no answer, see above: {quote(failed, 20)}")
 
 
+def read(cfg: DictConfig, grounder: Grounder, file: Path) -> tuple[Video, float]:
+    """Return the rows of a file, or of ``cfg.video`` in the corpus ``cfg.dataset``, and the duration in seconds."""
+    if cfg.dataset:
+        from cpnet.training.build_data import read_video  # slow to import
+
+        return read_video(cfg.dataset, cfg.video, cfg.duration, trained=grounder.extractor)
+    video = encode(grounder, file, cfg.cache)
+    if video.defects:
+        log.warning("%s is damaged: %s", file, video.defects)
+    return video, video.duration_sec
+
+
 def print_answers(title: str, answers: list[Answer]) -> None:
     """Print the moments that answer each sentence, best first, and the words that the model does not know."""
-    found = ((one.query, rank, each) for one in answers for rank, each in enumerate(one.moments))
-    print_moments(title, [("" if rank else query, *SPAN(each)) for query, rank, each in found])
+    rows = []
+    for answer in answers:
+        for rank, moment in enumerate(answer.moments):
+            rows.append(("" if rank else answer.query, *SPAN(moment)))
+    print_moments(title, rows)
     if unknown := dict.fromkeys(word for answer in answers for word in answer.unknown_words):
         log.info("words that the model does not know: %s; word_vectors=FILE looks words up", quote(unknown, 20))
 
@@ -102,7 +113,8 @@ def write_media(cfg: DictConfig, file: Path, duration_sec: float, answers: list[
         target = Path(cfg.output_dir) / "timeline.png" if cfg.picture == "auto" else Path(cfg.picture)
         middles = [(place + 0.5) * duration_sec / STILLS for place in range(STILLS)]
         figure = timeline.draw(file.name, duration_sec, answers, [] if cfg.dataset else stills(file, middles))
-        with replacing(target) as stream:
+        with replacing(target) as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # characters that the font lacks become boxes
             figure.savefig(stream, dpi=120)
         log.info("picture: %s", target)
     if cfg.clip:
@@ -121,8 +133,6 @@ def encode(grounder: Grounder, path: Path, cache: str | None) -> EncodedVideo:
             return EncodedVideo.load(kept)
     with seconds_bar(printable(path.name), stated_duration(path)) as show:
         video = grounder.encode(path, progress=show)
-    if video.defects:
-        log.warning("%s is damaged: %s", path, video.defects)
     if kept:
         with suppress(OSError, DataError):  # the next question takes as long
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -172,7 +172,11 @@ class Letters(JointBackbone):
 def test_zero_shot_gets_a_row_of_results(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The predictions are those of ``Grounder.zero_shot``."""
     monkeypatch.setitem(BACKBONES, "letters", lambda **_: Letters())
-    line = ("dataset=synthetic", "dataset.generate.videos=20", *QUIET, "hydra.run.dir=zero")
+    source = open_features(path=place / "data/synthetic/features.hdf5")
+    source.extractor = replace(Letters().extractor(), fps=1.0)  # not the backbone's own rate
+    pack(source, place / "letters", videos=source.ids(), dtype="float32")
+    line = ("dataset=synthetic", "dataset.generate.videos=20", "dataset.features.path=letters", *QUIET)
+    line += ("hydra.run.dir=zero",)
     assert call("evaluate", "zero_shot=letters", *line, folder=place).code == 0
     measured = json.loads((place / "zero/results.json").read_text(encoding="utf-8"))
     assert (measured["model"], measured["protocol"]["selection"]) == ("zero_shot_letters", "other")
