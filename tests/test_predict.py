@@ -43,12 +43,8 @@ def test_wrong_keys_get_one_message(
     keys: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, content in (
-        ("a.mp4", b""),
-        ("blank.txt", b"\n \n"),
-        ("latin.txt", b"\xe9"),
-        ("some.txt", b"he leaves\n"),
-    ):
+    files = {"a.mp4": b"", "blank.txt": b"\n \n", "latin.txt": b"\xe9", "some.txt": b"he leaves\n"}
+    for name, content in files.items():
         Path(name).write_bytes(content)
     cfg = OmegaConf.merge(OmegaConf.load(CONFIG_DIR / "predict.yaml"), {"dataset": None}, keys)
     assert isinstance(cfg, DictConfig)

@@ -14,20 +14,8 @@ from cpnet.config import as_text
 from cpnet.errors import ConfigError, cut
 from cpnet.launch import command
 
-TEXTS = (
-    "video",
-    "videos",
-    "query",
-    "queries",
-    "checkpoint",
-    "weights",
-    "word_vectors",
-    "json",
-    "picture",
-    "clip",
-    "cache",
-)
 SUFFIXES = {"picture": ".png", "clip": ".mp4"}
+TEXTS = ("video", "videos", "query", "queries", "checkpoint", "weights", "word_vectors", "json", "cache", *SUFFIXES)
 
 
 def main(cfg: DictConfig) -> None:

@@ -35,12 +35,12 @@ def main(cfg: DictConfig) -> None:
 def build(cfg: DictConfig) -> dict[str, str]:
     """Encode the videos that the index lacks; return why some of them could not be read, by id."""
     from cpnet import terminal
-    from cpnet.searching import rows_to_add
+    from cpnet.searching import row_kind
     from cpnet.video.backbones import is_joint
     from cpnet.video.extract import extract
 
     index, how = Path(cfg.index), {key: cfg[key] for key in ("weights", "workers")}
-    backbone, fps = rows_to_add(index, cfg.backbone, cfg.fps, cfg.checkpoint)
+    backbone, fps = row_kind(index, cfg.backbone, cfg.fps, cfg.checkpoint)
     # Similarities of float16 take several times as long; other rows are read by the model alone.
     dtype: Literal["float16", "float32"] = "float32" if is_joint(backbone) else "float16"
     done = extract(Path(cfg.videos), index, backbone=backbone, fps=fps, **how, dtype=dtype, progress=terminal.track)

@@ -30,9 +30,7 @@ TIMED = 3  # videos by which the time of all is estimated
 log = logging.getLogger(__name__)
 
 
-def rows_to_add(
-    path: Path, backbone: str | None, fps: float | None, checkpoint: str | None
-) -> tuple[str, float | None]:
+def row_kind(path: Path, backbone: str | None, fps: float | None, checkpoint: str | None) -> tuple[str, float | None]:
     """Return backbone and rate of new rows: those that are set, else those of the index, else of the model's training.
 
     Raises:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from cpnet.grounding.answer import Answer
 from cpnet.terminal import clock, printable
 
-MOST, MOST_MOMENTS = 20, 10  # sentences, and moments of each; more are no picture any more
+MOST, MOST_MOMENTS = 20, 10  # sentences, and moments of each; more do not fit in a picture
 WIDTH, CURVE, LANE = 10.0, 0.6, 0.22  # inches: of the picture, and heights of an attention and of a moment
 ATTENTION, BEST, OTHER = "#56B4E9", "#E69F00", "#F5D899"  # Okabe and Ito's blue and orange, and a paler orange
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)  # seconds between the labels of the axis
