@@ -7,6 +7,7 @@ import warnings
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -36,6 +37,41 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
         ConfigError: a package is missing, or a target cannot be written
         DataError: there is no model, it cannot answer about files, or videos failed
     """
+    grounder = load_model(cfg)
+    if cfg.videos:
+        files = find_videos(Path(cfg.videos))
+    else:
+        files = {cfg.video if cfg.dataset else Path(cfg.video).stem: Path(cfg.video)}
+    lines, failed = list[dict[str, Any]](), list[str]()
+    for place, (name, file) in enumerate(files.items()):
+        try:
+            video, duration_sec = read(cfg, grounder, file)
+            answers = grounder.answer(video, sentences, duration_sec=duration_sec, top=cfg.top)
+        except DataError as error:
+            if not cfg.videos:
+                raise
+            log.error("%s", error)
+            failed.append(name)
+            continue
+        print_answers(f"{name}, {clock(duration_sec)}", answers)
+        for number, answer in enumerate(answers, start=1):
+            moments = map(SPAN, answer.moments)
+            lines.append(submission(place * len(sentences) + number, answer.query, name, moments))
+    try:
+        target = cfg.json or (f"{cfg.output_dir}/{SUBMISSION}" if cfg.videos else None)
+        if target and lines:
+            write_jsonl(Path(target), lines)
+            log.info("answers: %s", target)
+        if not cfg.videos:
+            write_media(cfg, file, duration_sec, answers)
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); choose another file") from error
+    if failed:
+        raise DataError(f"{len(failed)} of {len(files)} videos have no answer, see above: {quote(failed, 20)}")
+
+
+def load_model(cfg: DictConfig) -> Grounder:
+    """Load ``cfg.checkpoint``, or the best checkpoint of the newest run; check that it can answer about files."""
     path = Path(cfg.checkpoint or newest_best(Path("outputs")))
     log.info("model: %s%s", path, "" if cfg.checkpoint else ", of the newest run; checkpoint=PATH chooses another")
     grounder = Grounder.from_checkpoint(path, word_vectors=cfg.word_vectors, backbone_weights=cfg.weights)
@@ -44,29 +80,7 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
             f"{path} was trained on features of unknown origin, so it cannot answer about files; train on features of "
             "python -m cpnet.prepare action=extract, as make demo does, or ask about features: dataset=NAME"
         )
-    if cfg.videos:
-        files = find_videos(Path(cfg.videos))
-    else:
-        files = {cfg.video if cfg.dataset else Path(cfg.video).stem: Path(cfg.video)}
-    answers: dict[str, list[Answer]] = {}
-    for name, file in files.items():
-        answers[name] = []
-        try:
-            video, duration_sec = read(cfg, grounder, file)
-            answers[name] = grounder.answer(video, sentences, duration_sec=duration_sec, top=cfg.top)
-            print_answers(f"{name}, {clock(duration_sec)}", answers[name])
-        except DataError as error:
-            if not cfg.videos:
-                raise
-            log.error("%s", error)
-    try:
-        write_lines(cfg, answers)
-        if not cfg.videos:
-            write_media(cfg, file, duration_sec, answers[name])
-    except OSError as error:
-        raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); choose another file") from error
-    if failed := [name for name in files if not answers[name]]:
-        raise DataError(f"{len(failed)} of {len(files)} videos have no answer, see above: {quote(failed, 20)}")
+    return grounder
 
 
 def read(cfg: DictConfig, grounder: Grounder, file: Path) -> tuple[Video, float]:
@@ -90,19 +104,6 @@ def print_answers(title: str, answers: list[Answer]) -> None:
     print_moments(title, rows)
     if unknown := dict.fromkeys(word for answer in answers for word in answer.unknown_words):
         log.info("words that the model does not know: %s; word_vectors=FILE looks words up", quote(unknown, 20))
-
-
-def write_lines(cfg: DictConfig, answers: dict[str, list[Answer]]) -> None:
-    """Write a numbered line for each sentence about each video to ``json``; that of a folder has a default."""
-    lines = [
-        submission(place * len(found) + number, answer.query, name, [*map(SPAN, answer.moments)])
-        for place, (name, found) in enumerate(answers.items())
-        for number, answer in enumerate(found, start=1)
-    ]
-    target = cfg.json or (f"{cfg.output_dir}/{SUBMISSION}" if cfg.videos else None)
-    if target and lines:
-        write_jsonl(Path(target), lines)
-        log.info("answers: %s", target)
 
 
 def write_media(cfg: DictConfig, file: Path, duration_sec: float, answers: list[Answer]) -> None:
