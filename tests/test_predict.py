@@ -24,7 +24,6 @@ FILE = {"video": "a.mp4", "query": "she waits"}
     [
         ({"query": "she waits"}, "set one of video=FILE and videos=FOLDER"),
         (FILE | {"videos": "."}, "set one of video=FILE and videos=FOLDER"),
-        (FILE | {"query": " "}, "no sentence"),
         (FILE | {"query": None, "queries": "blank.txt"}, "no sentence"),
         (FILE | {"query": None, "queries": "latin.txt"}, "queries=latin.txt cannot be read as text in UTF-8"),
         (FILE | {"queries": "some.txt"}, "set one of query=SENTENCE and queries=FILE"),

@@ -119,8 +119,9 @@ class VideoIndex:
             raise ConfigError(f"top must be 1 or more; got {top}")
         if not sentence.split():
             raise DataError("the sentence is empty; say what the moment shows")
-        for kind in (grounder and grounder.extractor, backbone and backbone.extractor()):
-            if kind and kind != self.extractor:
+        kinds = [grounder.extractor if grounder else None, backbone.extractor() if backbone else None]
+        for kind in filter(None, kinds):
+            if kind != self.extractor:
                 raise DataError(
                     f"{self.path} has rows of {self.extractor}, not of {kind}; build another index: python -m "
                     f"cpnet.search index=OTHER videos=FOLDER backbone={kind.backbone} fps={kind.fps:g}"
