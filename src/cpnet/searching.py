@@ -56,12 +56,6 @@ class VideoIndex:
         counts: rows of each video
         files: path, if known, and duration of each video
         extractor: what made the rows
-
-    Example::
-
-        index = VideoIndex.open("my_index")
-        for hit in index.search("she opens the fridge", Grounder.from_checkpoint("outputs/RUN/checkpoints/best.ckpt")):
-            print(hit.video, hit.start_sec, hit.end_sec, hit.score)
     """
 
     def __init__(self, store: PackedFeatures) -> None:

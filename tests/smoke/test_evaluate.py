@@ -161,8 +161,8 @@ def test_zero_shot_gets_a_row_of_results_and_other_models_refuse_its_rows(
     source = open_features(path=place / "data/synthetic/features.hdf5")
     source.extractor = replace(Letters().extractor(), fps=1.0)  # not the backbone's own rate
     pack(source, place / "letters", videos=source.ids(), dtype="float32")
-    line = ("dataset=synthetic", "dataset.generate.videos=20", "dataset.features.path=letters", *QUIET)
-    line += ("hydra.run.dir=zero",)
+    corpus = ("dataset=synthetic", "dataset.generate.videos=20", "dataset.features.path=letters")
+    line = (*corpus, *QUIET, "hydra.run.dir=zero")
     assert call("evaluate", "zero_shot=letters", *line, folder=place).code == 0
     measured = json.loads((place / "zero/results.json").read_text(encoding="utf-8"))
     assert (measured["model"], measured["protocol"]["selection"]) == ("zero_shot_letters", "other")
