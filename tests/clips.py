@@ -16,6 +16,7 @@ MATRICES = {  # of the ISO base media format, by degrees clockwise: a, b, c, d o
     90: (0, 1, -1, 0),
     180: (-1, 0, 0, -1),
     270: (0, -1, 1, 0),
+    None: (0, 0, 0, 0),
 }
 
 
@@ -40,10 +41,11 @@ def make_clip(
     options: dict[str, str] | None = None,
     aspect: Fraction | None = None,
     sound_sec: float = 0,
+    muxer: dict[str, str] | None = None,
 ) -> Path:
     """Write frames, by default ``count`` numbered ones, at ``times``, by default 25 a second, and maybe silence."""
     pictures = [numbered(number) for number in range(count)] if frames is None else list(frames)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=muxer or {}) as container:
         stream = container.add_stream(codec, rate=25, options={"preset": "ultrafast"} if options is None else options)
         stream.height, stream.width = pictures[0].shape[:2]
         stream.pix_fmt = "yuv420p"
@@ -76,8 +78,8 @@ def make_sound(path: Path) -> Path:
     return path
 
 
-def rotate(path: Path, degrees: int) -> Path:
-    """Set the display matrix of an mp4."""
+def rotate(path: Path, degrees: int | None) -> Path:
+    """Set the display matrix of an mp4; None: to zeros, which is no rotation."""
     content = bytearray(path.read_bytes())
     place = content.index(b"tkhd") + 44
     a, b, c, d = (value << 16 for value in MATRICES[degrees])

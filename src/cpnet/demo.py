@@ -6,6 +6,7 @@ Serves 127.0.0.1 alone. No request leaves the machine.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 from contextlib import suppress
@@ -30,12 +31,14 @@ def main(cfg: DictConfig) -> None:
     if not all(map(find_spec, ("starlette", "uvicorn"))):
         raise ConfigError("the page needs pip install 'cpnet-grounding[demo]'")
     for key in ("top", "max_mb", "max_minutes"):
-        if not cfg[key] > 0:
-            raise ConfigError(f"{key} must be above 0; got {cfg[key]}")
+        if not 0 < cfg[key] < math.inf:
+            raise ConfigError(f"{key} must be above 0 and finite; got {cfg[key]}")
+    if not 0 <= cfg.port <= 65535:
+        raise ConfigError(f"port must be 0 to 65535; got {cfg.port}")
     try:
         listener = socket.create_server(("127.0.0.1", cfg.port))
-    except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
         raise ConfigError(f"port={cfg.port}: {reason}; choose another one, or port=0 for any free one") from error
     from uvicorn import Config, Server
 

@@ -137,7 +137,7 @@ class CPNetOptions:
 
     hidden_dim: int = 512  # D
     dropout: float = 0.2
-    centre: bool = False  # subtract each video's mean clip: keeps what changes, for rows of single frames
+    centre: bool = False  # subtract each video's mean clip and scale the rest; not in the paper; for single frames
     position: str = "sinusoid"  # sinusoid | learned
     max_length: int = 128  # of videos and queries, for learned positions
     encoder: EncoderOptions = field(default_factory=EncoderOptions)

@@ -114,7 +114,7 @@ def extract(cfg: DictConfig) -> None:
         **{key: cfg[key] for key in ("backbone", "weights", "fps", "workers", "dtype")},
         progress=terminal.track,
     )
-    log.info("encoded %d videos; the features are %s", len(done.encoded), done.store.describe())
+    log.info("encoded %d videos; %s has %d", len(done.encoded), cfg.features, len(done.store))
     log.info("train on them with dataset.features.path=%s dataset.features.dim=%d", cfg.features, done.store.dim)
     if done.failed:
         log.error("%d videos have no rows, see above; the same command tries them again", len(done.failed))

@@ -103,7 +103,10 @@ def test_data_dir_is_set_by_override_or_environment(tmp_path: Path) -> None:
         ("data_dir=a(b)", r": 'data_dir=\"a\(b\)\"'\n"),
         ("data_dir=a,b", r"one value, or several\? .* -m\.\n.*: 'data_dir=\"a,b\"'\n"),
         ("dataset.generate.videos=3", r"dataset\.generate\.videos: there is no such key"),
-        ("dataset.paper.cpnet={mIoU: 3.5}", r"^dataset\.paper\.cpnet=\{mIoU: 3\.5\}: a mapping without a value"),
+        (
+            "dataset.paper.cpnet={mIoU: 3.5}",
+            r"^dataset\.paper\.cpnet=\{mIoU: 3\.5\}: a mapping without a value, .*--config-dir FOLDER",
+        ),
         ("model=[1]", r"model=\[1\]: a mapping without a value"),
     ],
 )

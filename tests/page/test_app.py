@@ -103,13 +103,17 @@ def test_moments_of_a_video_are_found_and_cut_out(served: Served, tmp_path: Path
     spans = [[(each["start_sec"], each["end_sec"]) for each in answer["moments"]] for answer in (red, blue)]
     assert (spans[0][0], sorted(spans[1])) == ((1.5, 2.5), [(0, 1.5), (2.5, 4)])
     assert sorted(np.argsort(red["attention"])[-2:]) == [3, 4]  # of 8 rows
-    (tmp_path / "clip.mp4").write_bytes(served.send("GET", f"{path}/clip/1.5/2.5")[1])
+    with ThreadPoolExecutor(8) as pool:
+        clips = [*pool.map(lambda end: served.send("GET", f"{path}/clip/1.5/{end}")[1], (2.5, 2) * 8)]
+    assert (len(set(clips)), len(set(clips[::2]))) == (2, 1)
+    (tmp_path / "clip.mp4").write_bytes(clips[0])
     with av.open(str(tmp_path / "clip.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) >= 25
     refused = [served.send("GET", f"{path}/clip/{span}")[0] for span in ("1/1", "1.5/1", "0/9", "-1/nan")]
     assert refused == [400, 400, 400, 404]
     questions = [(b" \n\n\t", 400), (b"the ball\n" * 21, 400), (b"ball " * 3000, 413), (b"\xff\xfe ball", 200)]
     assert [served.send("POST", f"{path}/answers", body)[0] for body, _ in questions] == [each for _, each in questions]
+    assert len(served.stored()) == 1  # clips are removed
     assert served.send("DELETE", path)[0] == 204
     assert (served.send("GET", path)[0], served.stored()) == (404, set())
 
@@ -131,7 +135,7 @@ def test_other_sites_are_kept_out(served: Served, status: int, method: str, path
     assert {policy[name] for name in ("script-src", "style-src", "connect-src")} == {"'self'"}
 
 
-def test_files_are_refused_in_words(served: Served, tmp_path: Path) -> None:
+def test_files_are_refused_in_words(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = make_clip(tmp_path / "long.mp4", frames=[np.zeros((16, 16, 3), np.uint8)] * 400).read_bytes()
     for content, message in [
         (b"text", "the file is no video"),
@@ -145,6 +149,9 @@ def test_files_are_refused_in_words(served: Served, tmp_path: Path) -> None:
         served.send("DELETE", path)
     chunks = (bytes(50_000) for _ in range(200))  # without a Content-Length
     assert served.send("POST", "/videos", chunks)[:2] == (413, {"error": "the file is larger than 0.2 MB"})
+    monkeypatch.setattr("secrets.token_hex", lambda size: "no_folder/name")
+    status, found, _ = served.send("POST", "/videos", served.clip)
+    assert (status, "cannot store the file (No such file or directory)" in found["error"]) == (507, True)
     assert served.stored() == set()
 
 
@@ -177,13 +184,18 @@ def test_old_uploads_are_removed(served: Served, monkeypatch: pytest.MonkeyPatch
     assert (served.send("GET", path)[0], served.stored()) == (404, set())
 
 
-def test_port_in_use_is_refused(served: Served, tmp_path: Path) -> None:
-    ended = call("demo", "checkpoint=best.ckpt", f"port={served.port}", folder=tmp_path)
-    assert (ended.code, f"cpnet: port={served.port}: Address already in use; choose" in ended.err) == (1, True)
+def test_impossible_values_are_refused(served: Served, tmp_path: Path) -> None:
+    for argument, message in (
+        (f"port={served.port}", f"port={served.port}: Address already in use; choose"),
+        ("port=65536", "port must be 0 to 65535; got 65536"),
+        ("max_mb=inf", "max_mb must be above 0 and finite; got inf"),
+    ):
+        ended = call("demo", "checkpoint=best.ckpt", argument, folder=tmp_path)
+        assert (ended.code, f"cpnet: {message}" in ended.err) == (1, True)
 
 
 @pytest.mark.slow
-def test_moment_is_found_and_played_in_a_browser(served: Served) -> None:
+def test_moment_is_found_and_played_in_a_browser(served: Served, tmp_path: Path) -> None:
     api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
     browser = next(filter(None, map(shutil.which, BROWSERS)), None) or pytest.skip("needs Chromium")
     complaints, hosts = list[str](), set[str]()
@@ -211,14 +223,18 @@ def test_moment_is_found_and_played_in_a_browser(served: Served) -> None:
         _wait(page, "!player.paused && player.currentTime > 1.5")
         _wait(page, "player.paused")
         assert 2.5 <= page.evaluate("player.currentTime") <= 2.8
-        page.keyboard.press("ArrowRight")
-        assert page.evaluate("document.activeElement.ariaLabel").startswith("Play moment 1 of 2, 0:0")
         page.evaluate("player.play = async () => {}")  # stays at the start
         page.click(".bar >> nth=0")
         _wait(page, "!player.seeking && Math.abs(player.currentTime - 1.5) < 0.01")
         with page.expect_download() as download:
             page.click(".clip >> nth=0")
         assert Path(download.value.path()).stat().st_size > 500
+        page.click("#other")
+        live = make_clip(tmp_path / "live.webm", codec="libvpx", options={}, muxer={"live": "1"})  # states no duration
+        page.evaluate("player.addEventListener('loadedmetadata', () => { window.stated = player.duration; })")
+        page.set_input_files("#file", live)
+        page.wait_for_selector("#strip canvas:nth-child(9)")
+        assert [page.evaluate("stated === Infinity"), page.inner_text("#axis span >> nth=4")] == [True, "0:02.0"]
         assert complaints == []
         page.click("#other")
         page.set_input_files("#file", {"name": "a.mp4", "mimeType": "video/mp4", "buffer": b"no video"})

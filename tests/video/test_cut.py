@@ -48,6 +48,9 @@ def test_what_cannot_be_cut_leaves_no_file(tmp_path: Path) -> None:
     ):
         with pytest.raises(error):
             cut(path, 0.0, 0.2, target)
+    for start_sec, end_sec in ((-3.0, -1.0), (-1.0, -0.5)):
+        with pytest.raises(DataError, match="no picture"):
+            cut(video, start_sec, end_sec, tmp_path / "clip.mp4")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from clips import make_clip, make_sound, number_of, numbered, rotate
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import DataError
 from cpnet.video import decode
 from cpnet.video.decode import SampledFrames, stated_duration
 
@@ -82,6 +82,23 @@ def test_pixels_become_square(tmp_path: Path) -> None:
     assert next(iter(SampledFrames(path, 1, size=24)))[1].shape == (24, 48, 3)
 
 
+def test_odd_metadata_is_ignored(tmp_path: Path) -> None:
+    path = make_clip(tmp_path / "latin.avi", count=3, codec="mpeg4", options={})
+    path.write_bytes(path.read_bytes().replace(b"Lavf", "é".encode("latin-1") + b"avf"))
+    assert len(sampled(path, 1)) == 1
+    path = rotate(make_clip(tmp_path / "a.mp4", count=3), None)
+    assert next(iter(SampledFrames(path, 1)))[1].shape == (48, 64, 3)
+
+
+def test_frames_keep_the_shape_of_the_first(tmp_path: Path) -> None:
+    wide = make_clip(tmp_path / "b.ts", frames=[numbered(200, 64, 128)] * 20, times=[1 + k / 25 for k in range(20)])
+    path = make_clip(tmp_path / "a.ts", frames=[numbered(7)] * 20)
+    path.write_bytes(path.read_bytes() + wide.read_bytes())
+    frames = [frame for _, frame in SampledFrames(path, 5, size=24)]
+    assert {frame.shape for frame in frames} == {(24, 32, 3)}
+    assert (number_of(frames[0]), number_of(frames[-1])) == (7, 200)
+
+
 def _text(path: Path) -> Path:
     path.write_text("a day's notes\n" * 100, encoding="utf-8")
     return path
@@ -124,6 +141,11 @@ def _empty(path: Path) -> Path:
     return path
 
 
+def _unknown_codec(path: Path) -> Path:
+    path.write_bytes(make_clip(path).read_bytes().replace(b"avc1", b"zzzz"))
+    return path
+
+
 def _huge(path: Path) -> Path:
     return make_clip(path, frames=[numbered(1, 256, 264)])
 
@@ -141,6 +163,7 @@ def _huge(path: Path) -> Path:
         (_without_index, "is no video that can be read"),
         (_no_frame, "no frame can be decoded"),
         (lambda path: make_sound(path.with_suffix(".mkv")), r"has no video stream \(audio only\)"),
+        (_unknown_codec, "has a video codec that is unknown here"),
         (_huge, "has frames of 264 x 256, more than 65536 pixels"),
     ],
 )
@@ -178,12 +201,6 @@ def test_truncated_file_ends_where_its_frames_end(tmp_path: Path) -> None:
     assert 2 < frames.seen.duration_sec < 6
     assert frames.seen.defects().endswith("of the stated 8.0")
     assert stated_duration(path) == pytest.approx(8.0, abs=0.05)
-
-
-@pytest.mark.parametrize("fps", [0, -1, float("nan"), 5000])
-def test_rate_that_is_impossible_is_refused(fps: float) -> None:
-    with pytest.raises(ConfigError, match="fps must be above 0"):
-        SampledFrames("a.mp4", fps)
 
 
 def test_long_video_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import ClassVar
 
@@ -59,6 +60,16 @@ def test_rows_show_the_video_in_order(tmp_path: Path, limits: Limits | None) -> 
     assert video.duration_sec == pytest.approx(2.0)
     assert (video.extractor.backbone, video.extractor.fps, video.extractor.stride) == ("numbers", 5, 2)
     assert reached == pytest.approx([0.1 + 0.2 * k for k in range(10)])
+
+
+def test_decoding_process_ends_when_encoding_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    children = []
+    start = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *task, **how: children.append(start(*task, **how)) or children[0])  # type: ignore[func-returns-value]
+    monkeypatch.setattr(Numbers, "encode", lambda self, windows: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as raised:  # the error keeps its frames, and what they hold
+        encode_video(make_clip(tmp_path / "a.mp4", count=200), Numbers(fps=25), limits=Limits())
+    assert [child.returncode is None for child in children] == [False], raised
 
 
 def test_row_beyond_float16_is_refused(tmp_path: Path) -> None:

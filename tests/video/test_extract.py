@@ -6,6 +6,7 @@ import importlib
 import logging
 import multiprocessing
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,16 +35,19 @@ def videos(folder: Path, names: Sequence[str]) -> Path:
 @pytest.fixture
 def short_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(Path(__file__).parent)
-    monkeypatch.setattr(worker, "encode", importlib.import_module("crashing_worker").encode)
+    for name in ("measure", "encode"):
+        monkeypatch.setattr(worker, name, getattr(importlib.import_module("crashing_worker"), name))
 
 
 def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = videos(tmp_path / "videos", ["a.mp4", "b.mkv", "day 2/c.mp4"])
     make_sound(folder / "song.mkv")
+    long_name = make_clip(folder / f"{'n' * 251}.mp4", count=3)
     line = ("action=extract", "videos=videos", "features=rows", "fps=3", "workers=1", "hydra.run.dir=run")
     ended = call("prepare", *line, folder=tmp_path)
     assert ended.code == 1
     assert "video song has no rows: videos/song.mkv has no video stream (audio only)" in ended.out + ended.err
+    assert "File name too long" in ended.out + ended.err
     store = PackedFeatures(path=tmp_path / "rows")
     assert sorted(store.ids()) == ["a", "b", "day 2/c"]
     video = encode_video(folder / "b.mkv", load_backbone("efficientnet_lite0", fps=3))
@@ -53,6 +57,7 @@ def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(extraction, "ProcessPoolExecutor", None)  # none is started: nothing is left to encode
     (folder / "song.mkv").unlink()
+    long_name.unlink()
     assert extract(folder, tmp_path / "rows", fps=3).encoded == []
     with pytest.raises(DataError, match="rows has rows of another kind"):
         extract(folder, tmp_path / "rows", fps=4)
@@ -75,6 +80,8 @@ def test_interrupt_keeps_finished_videos_and_ends_the_processes(tmp_path: Path) 
         child.join(10)
     assert multiprocessing.active_children() == []
     assert [path.name for path in (tmp_path / "rows.extracting").rglob("*.npy")] == ["a.npy"]
+    shutil.copytree(tmp_path / "rows.extracting", tmp_path / "copy.extracting")
+    assert extract(videos(tmp_path / "others", ["a.mp4"]), tmp_path / "copy", workers=1).encoded == ["a"]
     (folder / "interrupt.mp4").rename(folder / "b.mp4")
     done = extract(folder, tmp_path / "rows", workers=1)
     assert (done.encoded, sorted(done.store.ids())) == (["b"], ["a", "b"])
@@ -91,7 +98,11 @@ def test_other_content_and_another_process_are_refused_before_encoding(tmp_path:
 
 @pytest.mark.parametrize(
     ("names", "said"),
-    [(["a.mp4", "a.mkv"], "have the same id 'a'"), ([".a.mp4", ".b/c.mp4", "notes.txt"], "no folder with video files")],
+    [
+        (["a.mp4", "a.mkv"], "have the same id 'a'"),
+        (["a.mkv", "a.mp4.mkv"], "have the same id 'a.mp4'"),
+        ([".a.mp4", ".b/c.mp4", "notes.txt", "d.mp4/notes.txt"], "no folder with video files"),
+    ],
 )
 def test_folder_without_distinct_videos_is_refused(tmp_path: Path, names: list[str], said: str) -> None:
     for name in names:
@@ -110,11 +121,3 @@ def test_folder_of_unreadable_files_leaves_no_store(tmp_path: Path, caplog: pyte
     assert not (tmp_path / "rows").exists()
     with pytest.raises(ConfigError, match="workers must be 1 or more"):
         extract(tmp_path / "videos", tmp_path / "rows", workers=0)
-
-
-def test_command_names_missing_keys(tmp_path: Path) -> None:
-    ended = call("prepare", "action=extract", "videos=x", "hydra.run.dir=run", folder=tmp_path)
-    assert (ended.code, ended.err.splitlines()[-1]) == (
-        1,
-        "cpnet: action=extract needs features: videos=FOLDER features=FILE",
-    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import secrets
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from starlette.applications import Starlette
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -29,9 +31,8 @@ from cpnet.data.corpora import animation, rendered
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.page.uploads import QUEUE, Upload, Uploads, limited
-from cpnet.video.cut import cut
 from cpnet.video.encode import EncodedVideo
-from cpnet.video.sandbox import Limits
+from cpnet.video.sandbox import Limits, cut_sandboxed
 
 MAX_QUESTION, MAX_SENTENCES = 10_000, 20  # bytes, sentences
 EXAMPLE_SEEDS, EXAMPLE_SEC = (1801, 1802), 30.0
@@ -73,7 +74,8 @@ class Page:
     async def ask(self, request: Request) -> Response:
         """Answer sentences, one a line of the body."""
         _, video = self._encoded(request)
-        body = b"".join([chunk async for chunk in limited(request.stream(), MAX_QUESTION, "the question")])
+        chunks = limited(request.stream(), MAX_QUESTION, "the sentences are too long")
+        body = b"".join([chunk async for chunk in chunks])
         sentences = [line.strip() for line in body.decode(errors="replace").splitlines() if line.strip()]
         if not 1 <= len(sentences) <= MAX_SENTENCES:
             raise HTTPException(400, f"write 1 to {MAX_SENTENCES} sentences, a line each; got {len(sentences)}")
@@ -86,9 +88,9 @@ class Page:
         start_sec, end_sec = request.path_params["start"], request.path_params["end"]
         if not start_sec < end_sec <= video.duration_sec + 1:
             raise HTTPException(400, "start and end must be seconds of the video")
-        target = upload.path.with_suffix(".mp4")  # the next clip replaces it
-        await self._run(lambda: cut(upload.path, start_sec, end_sec, target))
-        return FileResponse(target, media_type="video/mp4")
+        target = upload.path.with_suffix(f".{secrets.token_hex(8)}.mp4")  # another clip may be on its way
+        await self._run(lambda: cut_sandboxed(upload.path, start_sec, end_sec, target))
+        return FileResponse(target, media_type="video/mp4", background=BackgroundTask(target.unlink, missing_ok=True))
 
     async def remove(self, request: Request) -> Response:
         """Remove a video; stop its encoding."""
@@ -102,6 +104,8 @@ class Page:
             status, text = error.status_code, error.detail
         elif isinstance(error, (ConfigError, DataError)):
             status, text = 400, re.sub(re.escape(self.uploads.folder.name) + r"\W\w{32}", "the file", str(error))
+        elif isinstance(error, OSError):
+            status, text = 507, f"the server cannot store the file ({error.strerror}); try again later"
         return JSONResponse({"error": text}, status, HEADERS)
 
     @asynccontextmanager
@@ -160,8 +164,8 @@ def create_app(grounder: Grounder, model: str, *, top: int, max_bytes: int, max_
         rng = np.random.default_rng(seed)
         scene, path = rendered.draw_scene(EXAMPLE_SEC, rng), folder / f"example_{number}.mp4"
         animation.encode(scene, path)
-        sentences = [moment.query for moment in rendered.draw_moments(path.stem, scene, rng)]
-        examples.append({"file": path.name, "sentences": sentences})
+        moments = rendered.draw_moments(path.stem, scene, rng)[:: rendered.PARAPHRASES]
+        examples.append({"file": path.name, "sentences": [moment.query for moment in moments[:2]]})
         grounder.encode(path)  # errors appear now, and the first visitor does not wait for the backbone
     about = {"model": model, "max_bytes": max_bytes, "max_sec": max_sec, "examples": examples}
     routes = [
@@ -179,7 +183,7 @@ def create_app(grounder: Grounder, model: str, *, top: int, max_bytes: int, max_
         routes=routes,
         middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard), hosts],
         exception_handlers=dict.fromkeys(
-            (HTTPException, ClientDisconnect, ConfigError, DataError, Exception), page.refuse
+            (HTTPException, ClientDisconnect, ConfigError, DataError, OSError, Exception), page.refuse
         ),
         lifespan=page.lifespan,
     )

@@ -40,11 +40,12 @@ class Uploads:
         """Store the bytes of a request, and return the id. A file that is too large or ends early leaves nothing."""
         if sum(not each.rows.done() for each in self._uploads.values()) > QUEUE:
             raise HTTPException(503, f"{QUEUE} videos are waiting already; try again in a few minutes")
+        chunks = limited(chunks, self.max_bytes, f"the file is larger than {self.max_bytes / 1e6:g} MB")
         token, upload = secrets.token_urlsafe(16), Upload(Path(self.folder.name) / secrets.token_hex(16))
         self._uploads[token] = upload
         try:
             with upload.path.open("xb") as file:
-                async for chunk in limited(chunks, self.max_bytes, "the file"):
+                async for chunk in chunks:
                     file.write(chunk)
         except BaseException:  # also a visitor who leaves
             self.remove(token)
@@ -69,11 +70,11 @@ class Uploads:
                 path.unlink(missing_ok=True)
 
 
-async def limited(chunks: AsyncIterator[bytes], most: int, what: str) -> AsyncIterator[bytes]:
-    """Yield the chunks of a request; raise an ``HTTPException`` when they exceed a number of bytes."""
+async def limited(chunks: AsyncIterator[bytes], most: int, refusal: str) -> AsyncIterator[bytes]:
+    """Yield the chunks of a request; raise an ``HTTPException`` when they have more than ``most`` bytes."""
     size = 0
     async for chunk in chunks:
         size += len(chunk)
         if size > most:
-            raise HTTPException(413, f"{what} is larger than {most / 1e6:g} MB")
+            raise HTTPException(413, refusal)
         yield chunk

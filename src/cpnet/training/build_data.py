@@ -55,18 +55,23 @@ def build_generator(dataset: DictConfig) -> Callable[[], None] | None:
     """
     if not dataset.generate:
         return None
-    corpus = instantiate(dataset.generate)
+    corpus, backbone = instantiate(dataset.generate), dataset.generate.get("backbone")
+    if not backbone:
+        prepare: Callable[[], None] = corpus.prepare
+        return prepare
+    folder, store = Path(dataset.generate.folder).expanduser(), Path(dataset.features.path).expanduser()
 
     def generate() -> None:
-        corpus.prepare()
-        if backbone := dataset.generate.get("backbone"):
-            videos, store = (Path(each).expanduser() for each in (dataset.generate.folder, dataset.features.path))
-            # Of concurrent processes, one extracts.
-            with FileLock(store.with_name(f".{store.name}.first_use.lock")):
-                if not store.exists():
-                    from cpnet.video.extract import extract
+        try:
+            lock = FileLock(folder.with_name(f".{folder.name}.first_use.lock")).acquire()
+        except OSError as error:
+            raise DataError(f"cannot write to {folder.parent} ({error}); choose another data_dir") from error
+        with lock:  # of concurrent processes, one renders and extracts
+            corpus.prepare()
+            if not store.exists():
+                from cpnet.video.extract import extract
 
-                    extract(videos / "videos", store, backbone=backbone, fps=dataset.generate.fps, progress=track)
+                extract(folder / "videos", store, backbone=backbone, fps=dataset.generate.fps, progress=track)
 
     return generate
 

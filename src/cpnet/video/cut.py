@@ -10,7 +10,7 @@ from typing import Any
 
 from cpnet.errors import ConfigError, DataError
 from cpnet.files import replacing
-from cpnet.video.decode import Frame, SampledFrames, opened
+from cpnet.video.decode import Frame, opened, picture
 
 APART_SEC = 1.0  # by which packets of sound and picture may be apart in a file
 MOST_DECODED = 300  # frames for a still; where key frames are further apart, it shows an earlier moment
@@ -24,44 +24,52 @@ def cut(path: Path, start_sec: float, end_sec: float, target: Path) -> None:
 
     Raises:
         ConfigError: PyAV is missing, or the target is the video
-        DataError: the video cannot be read, or mp4 cannot hold its codec
+        DataError: the video cannot be read, has nothing in the span, or mp4 cannot hold its codec
         OSError: the target cannot be written
     """
     if target.exists() and target.samefile(path):
         raise ConfigError(f"{target} is the video itself; name another file")
-    with opened(path) as (source, picture), replacing(target) as file:
+    with opened(path) as (source, stream), replacing(target) as file:
         import av
 
         try:
             with av.open(file, "w", format="mp4") as out:
-                _copy(source, picture, out, start_sec, end_sec)
+                _copy(source, stream, out, start_sec, end_sec)
         except (av.error.FFmpegError, ValueError) as error:
             raise DataError(f"{path} cannot be copied to an mp4 ({error}); convert it to mp4 first") from error
 
 
-def _copy(source: Any, picture: Any, out: Any, start_sec: float, end_sec: float) -> None:
-    copies = {picture.index: out.add_stream_from_template(picture, opaque=True)}
+def _copy(source: Any, stream: Any, out: Any, start_sec: float, end_sec: float) -> None:
+    """Copy the packets of a span; raise ``ValueError`` if no picture is copied."""
+    copies = {stream.index: out.add_stream_from_template(stream, opaque=True)}
     for sound in source.streams.audio[:1]:
         with suppress(ValueError):  # mp4 has no sound of this codec
             copies[sound.index] = out.add_stream_from_template(sound, opaque=True)
-    first, begun = (source.start_time or 0) / 1e6 + start_sec, False
+    first, length_sec = (source.start_time or 0) / 1e6 + start_sec, end_sec - start_sec
+    begun = False  # with a key frame
     last: dict[int, int] = {}  # time of decoding, by stream
     source.seek(round(first * 1e6))
     for packet in source.demux([source.streams[index] for index in copies]):
-        index, of_picture, base = packet.stream_index, packet.stream_index == picture.index, packet.time_base
+        index, base = packet.stream_index, packet.time_base
         if packet.dts is None and packet.pts is None:  # the empty one at the end
             continue
         if packet.dts is None:  # matroska does not state those of the first reordered frames
             packet.dts = last.get(index, packet.pts - round(APART_SEC / base)) + 1
-        last[index], after = packet.dts, float(packet.dts * base) - first
-        if after >= end_sec - start_sec + APART_SEC:
+        if packet.pts is None:
+            packet.pts = packet.dts
+        last[index] = packet.dts
+        after = float(packet.dts * base) - first
+        if after >= length_sec + APART_SEC:
             break
-        begun = begun or (of_picture and packet.is_keyframe)
-        if after < end_sec - start_sec and (begun if of_picture else after >= 0):
-            shift = round(first / base)
-            packet.pts, packet.dts = (packet.dts if packet.pts is None else packet.pts) - shift, packet.dts - shift
+        inside = after < length_sec
+        begun = begun or (inside and index == stream.index and packet.is_keyframe)
+        if inside and (begun if index == stream.index else after >= 0):
+            packet.pts -= round(first / base)
+            packet.dts -= round(first / base)
             packet.stream = copies[index]
             out.mux(packet)
+    if not begun:
+        raise ValueError(f"no picture at seconds {start_sec:.1f} to {end_sec:.1f}")
 
 
 def stills(path: Path, seconds: list[float], *, side: int = 120) -> list[Frame]:
@@ -70,9 +78,9 @@ def stills(path: Path, seconds: list[float], *, side: int = 120) -> list[Frame]:
 
     found: list[Frame] = []
     with opened(path) as (container, stream), suppress(FFmpegError):
-        origin, sampled = (container.start_time or 0) / 1e6, SampledFrames(path, 1, size=side)
+        origin = (container.start_time or 0) / 1e6
         for second in seconds:
             container.seek(round((origin + second) * 1e6))
             decoded = takewhile(lambda each: (each.time or 0) <= origin + second, container.decode(stream))  # noqa: B023
-            found += [sampled.picture(frame, stream) for frame in deque(islice(decoded, MOST_DECODED), 1)]
+            found += [picture(path, frame, stream, side) for frame in deque(islice(decoded, MOST_DECODED), 1)]
     return found if len(found) == len(seconds) else []

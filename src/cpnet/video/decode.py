@@ -80,50 +80,47 @@ class Seen:
 class SampledFrames:
     """Iterates over ``(second, frame)`` of a video file at a rate, once and in order.
 
-    Frames are upright RGB with square pixels, of shape (height, width, 3) uint8 and read-only. A frame that is shown
-    longer than a sample is repeated; a damaged packet is skipped and counted in ``seen``.
+    Frames are upright RGB with square pixels, of shape (height, width, 3) uint8 and read-only, all of the first one's
+    shape. A frame that is shown longer than a sample is repeated; a damaged packet is skipped and counted in ``seen``.
 
     Args:
         path: the file
-        fps: samples per second
+        fps: samples per second, above 0
         size: length of the shorter side, or height and width; None keeps the size
         threads: threads of the decoder
         max_sec: longer videos are refused
 
     Raises:
-        ConfigError: PyAV is missing, or fps or size are invalid
+        ConfigError: PyAV is missing
         DataError: the file is missing, is no video, has no picture, is too large or too long; iteration raises it
     """
 
     def __init__(
         self, path: str | Path, fps: float, *, size: Size = None, threads: int = 1, max_sec: float = MAX_SEC
     ) -> None:
-        if not 0 < fps <= 1000:
-            raise ConfigError(f"fps must be above 0 and at most 1000; got {fps}")
-        if size is not None and not all(1 <= side <= 8192 for side in ((size,) if isinstance(size, int) else size)):
-            raise ConfigError(f"the size of frames must be 1 to 8192; got {size}")
         self.path, self.fps, self.size, self.threads, self.max_sec = Path(path), fps, size, threads, max_sec
         self.seen = Seen()
 
     def __iter__(self) -> Iterator[tuple[float, Frame]]:
         self.seen = Seen()
         shown: VideoFrame | None = None
-        sample = 0
+        sample, size = 0, self.size
         with opened(self.path) as (container, stream):
             stream.codec_context.thread_count = self.threads
             self.seen.stated_sec = _stated_sec(container, stream)
             for time, frame in self._timed(container, stream):
                 if (sample + 0.5) / self.fps < time:
-                    picture = self.picture(shown or frame, stream)
+                    sampled = picture(self.path, shown or frame, stream, size)
+                    size = sampled.shape[:2]
                 while (sample + 0.5) / self.fps < time:
-                    yield (sample + 0.5) / self.fps, picture
+                    yield (sample + 0.5) / self.fps, sampled
                     sample += 1
                 shown = frame
             if shown is None:
                 raise DataError(f"{self.path}: no frame can be decoded ({self.seen.defects() or 'it has none'})")
-            picture = self.picture(shown, stream)
+            sampled = picture(self.path, shown, stream, size)
             while sample == 0 or (sample + 0.5) / self.fps < self.seen.duration_sec:
-                yield (sample + 0.5) / self.fps, picture
+                yield (sample + 0.5) / self.fps, sampled
                 sample += 1
 
     def _timed(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[float, VideoFrame]]:
@@ -133,10 +130,10 @@ class SampledFrames:
         for frame in self._decoded(container, stream):
             if origin is None:
                 origin = frame.time or 0.0
-            time = None if frame.time is None else max(0.0, frame.time - origin)
-            if time is None or not last - 1 <= time <= max(seen.stated_sec or 3600, seen.duration_sec) + MAX_GAP_SEC:
-                if time is not None:
-                    seen.add_damage()
+            time = seen.duration_sec if frame.time is None else max(0.0, frame.time - origin)
+            latest = max(seen.stated_sec or 3600, seen.duration_sec) + MAX_GAP_SEC
+            if not last - 1 <= time <= latest:
+                seen.add_damage()
                 time = seen.duration_sec
             if time > self.max_sec:
                 raise DataError(f"{self.path} is longer than {self.max_sec:.0f} seconds; cut it into shorter files")
@@ -152,7 +149,7 @@ class SampledFrames:
 
         for packet in _packets(container, stream, self.seen):
             try:
-                frames = stream.codec_context.decode(None) if packet is None else packet.decode()
+                frames = stream.codec_context.decode(packet)
             except EOFError:  # empty already
                 return
             except FFmpegError:
@@ -162,18 +159,22 @@ class SampledFrames:
                 self.seen.add_damage()
             yield from frames
 
-    def picture(self, frame: VideoFrame, stream: VideoStream) -> Frame:
-        """Return a decoded frame of the stream in the size of the samples, upright and with square pixels."""
-        turns = round(frame.rotation / 90) % 4
-        height, width = _target(frame, stream.sample_aspect_ratio, self.size, turned=turns % 2 == 1)
-        try:
-            array = frame.reformat(width, height, format="rgb24", interpolation="BICUBIC").to_ndarray()
-        except (ValueError, OSError, MemoryError) as error:
-            second = self.seen.duration_sec
-            raise DataError(f"{self.path}: the frame at second {second:.1f} cannot be converted ({error})") from error
-        upright: Frame = np.ascontiguousarray(np.rot90(array, turns), np.uint8)
-        upright.setflags(write=False)
-        return upright
+
+def picture(path: Path, frame: VideoFrame, stream: VideoStream, size: Size) -> Frame:
+    """Return a decoded frame of a file in a size, upright and with square pixels.
+
+    Raises:
+        DataError: the frame cannot be converted
+    """
+    turns = round(frame.rotation / 90) % 4 if abs(frame.rotation) <= 360 else 0  # the file may state any number
+    height, width = _target(frame, stream.sample_aspect_ratio, size, turned=turns % 2 == 1)
+    try:
+        array = frame.reformat(width, height, format="rgb24", interpolation="BICUBIC").to_ndarray()
+    except (ValueError, OSError, MemoryError) as error:
+        raise DataError(f"{path}: the frame at second {frame.time or 0:.1f} cannot be converted ({error})") from error
+    upright: Frame = np.ascontiguousarray(np.rot90(array, turns), np.uint8)
+    upright.setflags(write=False)
+    return upright
 
 
 @contextmanager
@@ -186,10 +187,11 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     """
     try:
         import av
+        from av.error import FFmpegError
         from av.stream import Disposition
     except ImportError as error:
         raise ConfigError("reading video files needs PyAV: pip install 'cpnet-grounding[video]'") from error
-    if not path.is_file():  # opening a pipe would block
+    if not os.path.isfile(path):  # noqa: PTH113  # a pipe would block; False where a folder cannot be read
         raise DataError(f"no video file at {path}")
     if not path.stat().st_size:
         raise DataError(f"{path} is empty; copy it again")
@@ -197,8 +199,8 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     # An absolute path cannot be the address of a protocol.
     name, options = os.path.abspath(path), {"format_whitelist": FORMATS, "protocol_whitelist": "file"}  # noqa: PTH100
     try:
-        container = av.open(name, options=options)
-    except (OSError, ValueError) as error:  # FFmpegError is one of them, by its number
+        container = av.open(name, options=options, metadata_errors="ignore")
+    except (OSError, ValueError, FFmpegError) as error:
         reason = cut(str(getattr(error, "strerror", None) or error))
         raise DataError(
             f"{path} is no video that can be read ({reason}); convert it to mp4, or copy it again"
@@ -209,6 +211,8 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if stream is None:
             kinds = sorted({each.type for each in container.streams if each.type != "video"})
             raise DataError(f"{path} has no video stream ({', '.join(kinds) or 'a picture'} only)")
+        if not hasattr(stream, "width"):  # PyAV has no decoder for it
+            raise DataError(f"{path} has a video codec that is unknown here; convert it to mp4")
         if stream.width * stream.height > MAX_PIXELS:
             raise DataError(
                 f"{path} has frames of {stream.width} x {stream.height}, more than {MAX_PIXELS} pixels; scale it down"

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
@@ -103,9 +104,12 @@ def encode_video(
             progress(second)
             yield frame
 
-    batches = _batches(windows_of(pictures(), backbone.window, backbone.stride), backbone.window)
-    with np.errstate(over="ignore"):
-        rows = np.concatenate([backbone.encode(batch).astype(np.float16) for batch in batches])
+    windows = windows_of(pictures(), backbone.window, backbone.stride)
+    parts = []
+    with np.errstate(over="ignore"), closing(windows):  # closing it ends a process of its own, after an error too
+        while batch := [np.stack(each) for each in islice(windows, max(1, BATCH_FRAMES // backbone.window))]:
+            parts.append(backbone.encode(np.stack(batch)).astype(np.float16))
+    rows = np.concatenate(parts)
     if not np.isfinite(rows).all():
         raise DataError(f"{path}: backbone={backbone.name} gave values that are not finite or exceed float16")
     return EncodedVideo(
@@ -113,7 +117,7 @@ def encode_video(
     )
 
 
-def windows_of(frames: Iterable[Frame], window: int, stride: int) -> Iterator[list[Frame]]:
+def windows_of(frames: Iterable[Frame], window: int, stride: int) -> Generator[list[Frame]]:
     """Yield a window of frames around the middle of every ``stride`` frames; the first and last frame are repeated.
 
     A row of features thus shows the middle of its share of the video, for windows of any length.
@@ -138,15 +142,3 @@ def _extended(frames: Iterable[Frame], window: int, stride: int, lead: int) -> I
     if count:
         rows = max(1, math.floor(count / stride + 0.5))
         yield from repeat(frame, (rows - 1) * stride + window - lead - count)
-
-
-def _batches(windows: Iterable[list[Frame]], window: int) -> Iterator[NDArray[np.uint8]]:
-    """Stack windows to (B, window, height, width, 3)."""
-    size, batch = max(1, BATCH_FRAMES // window), []
-    for each in windows:
-        batch.append(np.stack(each))
-        if len(batch) == size:
-            yield np.stack(batch)
-            batch = []
-    if batch:
-        yield np.stack(batch)

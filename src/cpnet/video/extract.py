@@ -6,6 +6,7 @@ continues with the next video. A file that cannot be read, or that crashes its p
 
 from __future__ import annotations
 
+import errno
 import logging
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import zlib
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +27,7 @@ from cpnet.data.features.joined import UnitedFeatures
 from cpnet.data.features.pack import Precision, pack, restore
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import VideoFile
+from cpnet.data.moment import normalise_id
 from cpnet.errors import ConfigError, DataError
 from cpnet.terminal import Progress, seconds_bar, silent
 from cpnet.video import worker
@@ -73,23 +76,15 @@ def extract(
         raise ConfigError(f"workers must be 1 or more; got {workers}")
     options: dict[str, Any] = {"name": backbone, "weights": weights, "fps": fps}
     kind = load_backbone(**options).extractor()
-    files = find_videos(videos)
-    restore(target)
-    store = PackedFeatures(path=target) if target.exists() else None
-    if store and store.extractor != kind:
-        raise DataError(
-            f"{target} has rows of another kind, {store.extractor or 'of unknown origin'}, not of {kind}; set features "
-            "to another path, or remove it"
-        )
-    known = {name: store.files.get(name) for name in store.ids()} if store else {}
-    for name, file in known.items():
-        if file and name in files and Path(file.path) != files[name].absolute() and Path(file.path).exists():
-            raise DataError(f"{target} has {file.path} as {name!r}, so not {files[name]} too; rename one of them")
-    partial = target.with_name(f"{target.name}.extracting")
-    rows = partial / f"{zlib.crc32(str(kind).encode()):08x}"
+    files, target = find_videos(videos), target.absolute()
+    folder = target.with_name(f"{target.name}.extracting")
+    rows = folder / f"{zlib.crc32(os.fsencode(f'{kind} of {videos.absolute()}')):08x}"  # not of another extraction
     try:
-        rows.mkdir(parents=True, exist_ok=True)
-        with FileLock(partial.with_name(f".{partial.name}.lock"), timeout=0):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+            store = _open_store(target, files, kind)
+            known = set(store.ids()) if store else set()
+            rows.mkdir(parents=True, exist_ok=True)
             for name in known:  # of a process that was killed after packing
                 (rows / f"{name}.npy").unlink(missing_ok=True)
             done = {name for name in files if name in known or (rows / f"{name}.npy").is_file()}
@@ -101,9 +96,9 @@ def extract(
                 source.extractor = kind
                 fresh = [name for name in source.ids() if name in files and name not in known]
                 found = {name: _describe(files[name], source.length(name), kind) for name in fresh}
-                source.files = {name: file for name, file in known.items() if file} | found
+                source.files = {**store.files, **found} if store else found
                 pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
-            shutil.rmtree(partial)
+            shutil.rmtree(folder)
     except OSError as error:
         why = "another process extracts to it" if isinstance(error, Timeout) else error
         raise DataError(f"cannot write {target} ({why}); wait, free space, or choose another features=FILE") from error
@@ -112,10 +107,31 @@ def extract(
     return Extraction(PackedFeatures(path=target), [name for name in files if name not in {*done, *failed}], failed)
 
 
+def _open_store(target: Path, files: dict[str, Path], kind: Extractor) -> PackedFeatures | None:
+    """Open the store, if there is one, and check that the rows of the files may be added to it."""
+    restore(target)
+    if not target.exists():
+        return None
+    store = PackedFeatures(path=target)
+    if store.extractor != kind:
+        raise DataError(
+            f"{target} has rows of another kind, {store.extractor or 'of unknown origin'}, not of {kind}; set features "
+            "to another path, or remove it"
+        )
+    for name, file in store.files.items():
+        if name in files and Path(file.path) != files[name].absolute() and Path(file.path).exists():
+            raise DataError(f"{target} has {file.path} as {name!r}, so not {files[name]} too; rename one of them")
+    return store
+
+
 def _describe(path: Path, rows: int, kind: Extractor) -> VideoFile:
     """Return the path and the duration of a file: what it states, unless its rows differ, as of a truncated file."""
-    stated, row_sec = stated_duration(path), kind.stride / kind.fps
-    return VideoFile(str(path.absolute()), stated if abs(stated - rows * row_sec) <= row_sec else rows * row_sec)
+    duration_sec, row_sec = rows * kind.stride / kind.fps, kind.stride / kind.fps
+    with suppress(DataError):  # the file was removed meanwhile
+        stated_sec = stated_duration(path)
+        if abs(stated_sec - duration_sec) <= row_sec:
+            duration_sec = stated_sec
+    return VideoFile(str(path.absolute()), duration_sec)
 
 
 def find_videos(folder: Path) -> dict[str, Path]:
@@ -125,12 +141,15 @@ def find_videos(folder: Path) -> dict[str, Path]:
         DataError: there is no video, or two files have one id
     """
     found: dict[str, Path] = {}
+    alike: dict[str, Path] = {}  # by ids as annotations may spell them
     for path in sorted(folder.rglob("[!.]*")):
         inside = path.relative_to(folder)
-        if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in inside.parts):
+        hidden = any(part.startswith(".") for part in inside.parts)
+        if path.suffix.lower() in SUFFIXES and not hidden and not path.is_dir():
             name = inside.with_suffix("").as_posix()
-            if found.setdefault(name, path) != path:
-                raise DataError(f"{found[name]} and {path} have the same id {name!r}; rename one of them")
+            if (other := alike.setdefault(normalise_id(name), path)) != path:
+                raise DataError(f"{other} and {path} have the same id {name!r}; rename one of them")
+            found[name] = path
     if not found:
         raise DataError(f"videos={folder} is no folder with video files ({', '.join(SUFFIXES)})")
     return found
@@ -138,40 +157,51 @@ def find_videos(folder: Path) -> dict[str, Path]:
 
 def _encode(files: dict[str, Path], rows: Path, backbone: dict[str, Any], workers: int | None) -> dict[str, str]:
     """Encode videos in several processes, where a crash costs one video; return why videos failed, by id."""
-    failed, seconds = dict[str, str](), dict.fromkeys(files, 0.0)
-    for name, path in files.items():
-        with suppress(DataError):  # its process says why
-            seconds[name] = stated_duration(path)
+    if not files:
+        return {}
+    failed: dict[str, str] = {}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = max(1, min(workers or cores, len(files)))
+    workers = min(workers or cores, len(files))
     options = backbone | {"threads": max(1, cores // workers)}
-    log.info("extracting %d videos of %.0f seconds with %d processes", len(files), sum(seconds.values()), workers)
     spawn, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
-    reached, queue = spawn.RawArray("d", len(files)), deque(enumerate(files))
-    idle: list[ProcessPoolExecutor] = []  # of one process each, so that a crash names its video
+    reached = spawn.RawArray("d", len(files))  # the second of each video
+    start = partial(ProcessPoolExecutor, 1, spawn, worker.start, (reached,))  # one process, so a crash names its video
+    idle: list[ProcessPoolExecutor] = []
     jobs: dict[Future[str], tuple[int, str, ProcessPoolExecutor]] = {}
-    with seconds_bar("extracting", sum(seconds.values())) as show:
-        try:
+    queue = deque(enumerate(files))
+    try:
+        pool = start()
+        with suppress(BrokenExecutor):  # a crash: the seconds of the files that follow are unknown
+            pool.submit(worker.measure, [*files.values()]).result()
+            idle.append(pool)
+        seconds = [*reached]
+        reached[:] = [0.0] * len(files)
+        log.info("extracting %d videos of %.0f seconds with %d processes", len(files), sum(seconds), workers)
+        with seconds_bar("extracting", sum(seconds)) as show:
             while queue or jobs:
                 while queue and len(jobs) < workers:
                     number, name = queue.popleft()
-                    pool = idle.pop() if idle else ProcessPoolExecutor(1, spawn, worker.start, (reached,))
+                    pool = idle.pop() if idle else start()
                     job = pool.submit(worker.encode, number, files[name], rows / f"{name}.npy", options)
                     jobs[job] = number, name, pool
                 for job in wait(jobs, timeout=0.5, return_when=FIRST_COMPLETED).done:
                     number, name, pool = jobs.pop(job)
-                    error, reached[number] = job.exception(), seconds[name]
-                    if isinstance(error, OSError):  # of the disk: the other videos would fail too
-                        raise error
-                    if error:
-                        known = isinstance(error, DataError)
-                        failed[name] = str(error if known else f"encoding {files[name]} failed: {error!r}")
+                    reached[number] = seconds[number]
+                    if error := job.exception():
+                        failed[name] = _reason(error, files[name])
                     elif job.result():
                         log.warning("video %s is damaged: %s", files[name], job.result())
                     if not isinstance(error, BrokenExecutor):
                         idle.append(pool)
                 show(sum(reached))
-        finally:  # also after Ctrl-C
-            for child in set(multiprocessing.active_children()) - others:
-                child.kill()
+    finally:  # also after Ctrl-C
+        for child in set(multiprocessing.active_children()) - others:
+            child.kill()
     return failed
+
+
+def _reason(error: BaseException, path: Path) -> str:
+    """Return why a video failed; raise an error of the disk, with which the other videos would fail too."""
+    if isinstance(error, OSError) and error.errno != errno.ENAMETOOLONG:
+        raise error
+    return str(error) if isinstance(error, DataError) else f"encoding {path} failed: {error!r}"

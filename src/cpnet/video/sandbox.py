@@ -1,4 +1,4 @@
-"""Decode a file of unknown origin in a process of its own, with limits of memory and time.
+"""Read a file of unknown origin in a process of its own, with limits of memory and time.
 
 A file that crashes the decoder, allocates too much or never ends costs its process only. The process writes plain bytes
 to a pipe, so that nothing that it writes can run a program in the reader. It has the rights of its user: the limits do
@@ -14,15 +14,16 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import numpy as np
 
 from cpnet.errors import DataError, cut
+from cpnet.video.cut import cut as cut_video
 from cpnet.video.decode import MAX_PIXELS, MAX_SEC, Frame, SampledFrames, Seen, Size
 
 HEADER = struct.Struct("<dII")  # second, height, width of a frame; at the end NaN, bytes of a JSON, 0
@@ -39,6 +40,9 @@ class Limits:
     max_sec: float = MAX_SEC  # of the video
 
 
+CUT_LIMITS = Limits(cpu_sec=60, wall_sec=60.0)  # packets are copied, not decoded
+
+
 class SandboxedFrames:
     """Like ``SampledFrames``, decoded in a process of its own.
 
@@ -52,80 +56,94 @@ class SandboxedFrames:
         self.seen = Seen()
 
     def __iter__(self) -> Iterator[tuple[float, Frame]]:
-        limits, second = self.limits, 0.0
-        task = {"path": str(self.path), "fps": self.fps, "size": self.size, "limits": asdict(limits)}
-        with _child(json.dumps(task), limits.wall_sec) as stream:
-            while True:
-                header = stream.read(HEADER.size)
-                if len(header) < HEADER.size:
-                    raise self._stopped(second)
-                second, height, width = HEADER.unpack(header)
-                count = min(height, MAX_REPORT) if math.isnan(second) else min(height * width, MAX_PIXELS) * 3
-                content = stream.read(count)
-                if math.isnan(second):
-                    break
-                if len(content) < height * width * 3:
-                    raise self._stopped(second)
-                yield second, np.frombuffer(content, np.uint8).reshape(height, width, 3)
-        report = json.loads(content)
-        if "error" in report:
-            raise DataError(str(report["error"]))
+        report = yield from _results(self.path, {"fps": self.fps, "size": self.size}, self.limits)
         self.seen = Seen(**report)
 
-    def _stopped(self, second: float) -> DataError:
-        limits = self.limits
-        return DataError(
-            f"{self.path}: decoding stopped after second {second:.1f}: it crashed, or needed more than "
-            f"{limits.memory_bytes >> 20} MB, {limits.cpu_sec} seconds of processor time or {limits.wall_sec:.0f} "
-            "seconds; convert the file to mp4"
-        )
+
+def cut_sandboxed(path: Path, start_sec: float, end_sec: float, target: Path) -> None:
+    """Cut a span out as ``cpnet.video.cut.cut`` does, in a process of its own, within ``CUT_LIMITS``.
+
+    Raises:
+        DataError: the errors of ``cut``, and that a limit was reached
+    """
+    for _ in _results(path, {"span": (start_sec, end_sec), "target": str(target)}, CUT_LIMITS):
+        pass  # there are no frames
 
 
-@contextmanager
-def _child(task: str, wall_sec: float) -> Iterator[IO[bytes]]:
-    """Start the process and yield what it writes; kill it at the end or after some seconds."""
+def _results(path: Path, task: dict[str, Any], limits: Limits) -> Generator[tuple[float, Frame], None, dict[str, Any]]:
+    """Run a task about a file, yield the frames that it writes, and return its report.
+
+    Raises:
+        DataError: the error of the task, or it stopped without a report
+    """
+    command = [sys.executable, "-m", __name__, json.dumps(task | {"path": str(path), "limits": asdict(limits)})]
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}  # threads reserve memory
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    command = [sys.executable, "-m", __name__, task]
+    second = 0.0
     with subprocess.Popen(command, stdin=null, stdout=pipe, stderr=null, env=environment) as child:
-        timer = threading.Timer(wall_sec, child.kill)
+        timer = threading.Timer(limits.wall_sec, child.kill)
+        timer.daemon = True  # does not delay the end of this program
         timer.start()
         try:
             assert child.stdout is not None
-            yield child.stdout
+            while len(header := child.stdout.read(HEADER.size)) == HEADER.size:
+                time, height, width = HEADER.unpack(header)
+                report_follows = math.isnan(time)
+                size = height if report_follows else height * width * 3
+                content = child.stdout.read(min(size, MAX_REPORT if report_follows else MAX_PIXELS * 3))
+                if len(content) < size:
+                    break
+                if report_follows:
+                    report: dict[str, Any] = json.loads(content)
+                    if "error" in report:
+                        raise DataError(report["error"])
+                    return report
+                second = time
+                yield second, np.frombuffer(content, np.uint8).reshape(height, width, 3)
         finally:
             timer.cancel()
             child.kill()
+    raise DataError(
+        f"{path}: reading stopped after second {second:.1f}: it crashed, or needed more than "
+        f"{limits.memory_bytes >> 20} MB, {limits.cpu_sec} seconds of processor time or {limits.wall_sec:.0f} seconds; "
+        "convert the file to mp4"
+    )
 
 
-def limit(limits: Limits) -> None:
+def _limit(limits: Limits) -> None:
     """Limit memory and processor time of this process, where the system can."""
     with suppress(ImportError):  # Windows
         import resource
 
-        for kind, most in ((resource.RLIMIT_AS, limits.memory_bytes), (resource.RLIMIT_CPU, limits.cpu_sec)):
+        memory, cpu, core = resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_CORE
+        for kind, most in ((memory, limits.memory_bytes), (cpu, limits.cpu_sec), (core, 0)):  # a crash leaves no file
             with suppress(ValueError, OSError):  # macOS has no limit of the address space
                 resource.setrlimit(kind, (most, most))
 
 
 def main() -> None:
-    """Write the frames of the file that the command line names to stdout, then what was seen or the error."""
+    """Do the task that the command line describes: write frames or a clip, then what was seen or the error."""
     task = json.loads(sys.argv[1])
     limits = Limits(**task["limits"])
-    with suppress(ImportError):  # SampledFrames says that it is missing
+    with suppress(ImportError):  # the task says that it is missing
         import av  # noqa: F401  # before the limits, which are for the file
-    limit(limits)
-    size = task["size"] if task["size"] is None or isinstance(task["size"], int) else (task["size"][0], task["size"][1])
-    out = sys.stdout.buffer
+    _limit(limits)
+    out, report = sys.stdout.buffer, {}
     try:
-        frames = SampledFrames(task["path"], task["fps"], size=size, max_sec=limits.max_sec)
-        for second, frame in frames:
-            out.write(HEADER.pack(second, *frame.shape[:2]))
-            out.write(frame.data)
-        report = json.dumps(asdict(frames.seen))
-    except ValueError as error:  # ConfigError, DataError
-        report = json.dumps({"error": cut(str(error), 1000)})
-    out.write(HEADER.pack(math.nan, len(report), 0) + report.encode("ascii"))
+        if "target" in task:
+            start_sec, end_sec = task["span"]
+            cut_video(Path(task["path"]), start_sec, end_sec, Path(task["target"]))
+        else:
+            size = tuple(task["size"]) if isinstance(task["size"], list) else task["size"]
+            frames = SampledFrames(task["path"], task["fps"], size=size, max_sec=limits.max_sec)
+            for second, frame in frames:
+                out.write(HEADER.pack(second, *frame.shape[:2]))
+                out.write(frame.data)
+            report = asdict(frames.seen)
+    except (ValueError, OSError) as error:  # ConfigError, DataError, or no space for a clip
+        report = {"error": cut(str(error), 1000)}
+    content = json.dumps(report).encode("ascii")
+    out.write(HEADER.pack(math.nan, len(content), 0) + content)
 
 
 if __name__ == "__main__":

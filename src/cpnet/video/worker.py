@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
+from contextlib import suppress
 from functools import partial
-from multiprocessing import parent_process
 from operator import setitem
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cpnet.errors import DataError
 from cpnet.files import replacing
 from cpnet.video.decode import stated_duration
+from cpnet.workers import obey_parent
 
-state: dict[
-    str, Any
-] = {}  # of this process: the seconds that videos have reached, shared with the parent; the backbone
+state: dict[str, Any] = {}  # of this process: the backbone, and the second of each video, shared with the parent
 
 
 def start(reached: Any) -> None:
-    """Prepare this process: its parent alone ends it, by a signal or by its own end."""
+    """Prepare this process, which ends with its parent or when its parent kills it."""
     state["reached"] = reached
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    obey_parent()
+
+
+def measure(paths: list[Path]) -> None:
+    """Share the seconds that files state, 0 for those that cannot be opened."""
+    for number, path in enumerate(paths):
+        with suppress(DataError):  # ``encode`` says why
+            state["reached"][number] = stated_duration(path)
 
 
 def encode(number: int, path: Path, target: Path, options: dict[str, Any]) -> str:
@@ -38,12 +41,6 @@ def encode(number: int, path: Path, target: Path, options: dict[str, Any]) -> st
     reach = partial(setitem, state["reached"], number)
     video = encode_video(path, backbone, threads=options["threads"], progress=reach)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(target) as stream:
+    with replacing(target, durable=True) as stream:
         np.save(stream, video.rows)
     return video.defects
-
-
-def _end_with_parent() -> None:
-    if parent := parent_process():
-        parent.join()
-    os._exit(1)

@@ -187,7 +187,8 @@ def test_corpus_is_complete_and_its_rendering_is_resumed(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("key", "values"), [("videos", [9]), ("longest_sec", [9.0, 61.0]), ("word_dim", [0]), ("seed", [-1])]
+    ("key", "values"),
+    [("videos", [9]), ("longest_sec", [9.0, 61.0]), ("word_dim", [0]), ("fps", [0.0, 26.0]), ("seed", [-1])],
 )
 def test_impossible_value_names_its_key(key: str, values: list[object]) -> None:
     for value in values:

@@ -27,7 +27,11 @@ def test_rows_are_those_of_the_other_implementation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "fps", "said"), [("clip", None, "backbone must be one of"), ("efficientnet_lite0", 0, "fps")]
+    ("name", "fps", "said"),
+    [
+        ("clip", None, "backbone must be one of"),
+        *(("efficientnet_lite0", fps, "fps must be above 0") for fps in (0, -1, float("nan"), 5000)),
+    ],
 )
 def test_wrong_value_is_refused(name: str, fps: float | None, said: str) -> None:
     with pytest.raises(ConfigError, match=said):

@@ -6,13 +6,13 @@ videos one event occurs twice: only the order ("after the red ball jumps, ...") 
 
 from __future__ import annotations
 
+import logging
 import os
-import signal
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import accumulate, chain
 from multiprocessing import get_context
 from pathlib import Path
 from typing import ClassVar, TypeVar
@@ -26,7 +26,8 @@ from cpnet.data.corpora.writers import FPS, write_glove, write_jsonl
 from cpnet.data.moment import Moment
 from cpnet.data.vocabulary import tokenize
 from cpnet.options import RenderedOptions
-from cpnet.terminal import track
+from cpnet.terminal import seconds_bar
+from cpnet.workers import obey_parent
 
 T = TypeVar("T")
 
@@ -80,6 +81,7 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
             ("videos", self.videos >= 10, "10 or more"),
             ("longest_sec", SHORTEST_SEC <= self.longest_sec <= 60, f"{SHORTEST_SEC} to 60"),
             ("word_dim", self.word_dim >= 1, "1 or more"),
+            ("fps", 0 < self.fps <= FPS, f"above 0 and at most {FPS}"),
             ("seed", self.seed >= 0, "0 or more"),
         )
 
@@ -87,16 +89,8 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
         """Render the videos that do not exist: an interrupted rendering continues with the next one."""
         done = {path.stem for path in folder.glob("videos/*.mp4")}
         if len(done) < self.videos:
-            scenes = {video: scene for video, scene in self._draw()[0].items() if video not in done}
-            paths = [folder / f"videos/{video}.mp4" for video in scenes]
-            workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-            ignore = signal.signal, (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; this one ends them
-            pool = ProcessPoolExecutor(min(workers or 1, len(scenes)), get_context("spawn"), *ignore)
-            try:
-                for _ in zip(track([*scenes], "rendering"), pool.map(encode, scenes.values(), paths), strict=True):
-                    pass
-            finally:
-                pool.shutdown(cancel_futures=True)
+            scenes = self._draw()[0]
+            _render({folder / f"videos/{video}.mp4": scene for video, scene in scenes.items() if video not in done})
 
     def _draw(self) -> tuple[dict[str, Scene], list[list[Moment]]]:
         rng = np.random.default_rng(self.seed)
@@ -110,6 +104,20 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
         write_jsonl(folder, {split: [*chain.from_iterable(part)] for split, part in parts.items()})
         write_glove(folder / "glove.txt", *word_vectors(self.word_dim))
         (folder / "videos").mkdir()
+
+
+def _render(scenes: dict[Path, Scene]) -> None:
+    """Write scenes as video files, in a process per core."""
+    logging.getLogger(__name__).info("rendering %d videos", len(scenes))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    pool = ProcessPoolExecutor(min(cores, len(scenes)), get_context("spawn"), obey_parent)
+    ends = [*accumulate(scene.frames / FPS for scene in scenes.values())]
+    try:
+        with seconds_bar("rendering", ends[-1]) as show:
+            for end, _ in zip(ends, pool.map(encode, scenes.values(), scenes), strict=True):
+                show(end)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def draw_scene(longest_sec: float, rng: np.random.Generator) -> Scene:
@@ -128,11 +136,11 @@ def draw_scene(longest_sec: float, rng: np.random.Generator) -> Scene:
         event = _draw_event((start, end), residents, things, rng)
         if not any(_is_same(event, earlier) for earlier in events):
             events.append(event)
-    if rng.random() < REPEATED:
+    if rng.random() < REPEATED:  # with another event in between, which tells the two apart
         first = int(rng.integers(count - 2))
         later = int(rng.integers(first + 2, count))
         events[later] = replace(events[first], span=events[later].span)
-    single = [sum(_is_same(event, other) for other in events) == 1 for event in events]
+    single = [sum(_is_same(event, other) for other in events) == 1 for event in events]  # only these may overlap
     for index in range(1, count):
         last, event = events[index - 1 : index + 1]
         if last.thing != event.thing and single[index - 1] and single[index] and rng.random() < OVERLAP:
@@ -162,23 +170,26 @@ def _is_same(event: Event, other: Event) -> bool:
 
 def draw_moments(video: str, scene: Scene, rng: np.random.Generator) -> list[Moment]:
     """Draw sentences about each event. If an event occurs twice, they say which one is meant."""
-    moments = []
-    for number, event in enumerate(event for event in scene.events for _ in range(PARAPHRASES)):
-        index, clause = number // PARAPHRASES, _draw_clause(event, rng)
-        for twin, other in enumerate(scene.events):
-            if twin != index and _is_same(event, other):
-                between = scene.events[min(index, twin) + 1 : max(index, twin)]
-                mark = _draw_mark(_choose(between, rng), scene, rng) if index > twin else _draw_clause(between[-1], rng)
-                clause = _choose(LATER if index > twin else EARLIER, rng).format(mark=mark, clause=clause)
-        moments.append(
-            Moment(
-                qid=f"{video}:{number}",
-                video=video,
-                query=_choose(SENTENCES, rng).format(clause=clause),
-                windows_sec=((event.span[0] / FPS, event.span[1] / FPS),),
-                duration_sec=scene.frames / FPS,
+    moments: list[Moment] = []
+    for index, event in enumerate(scene.events):
+        for _ in range(PARAPHRASES):
+            clause = _draw_clause(event, rng)
+            for twin, other in enumerate(scene.events):
+                if twin < index and _is_same(event, other):
+                    mark = _draw_mark(_choose(scene.events[twin + 1 : index], rng), scene, rng)
+                    clause = _choose(LATER, rng).format(mark=mark, clause=clause)
+                elif twin > index and _is_same(event, other):
+                    mark = _draw_clause(scene.events[twin - 1], rng)
+                    clause = _choose(EARLIER, rng).format(mark=mark, clause=clause)
+            moments.append(
+                Moment(
+                    qid=f"{video}:{len(moments)}",
+                    video=video,
+                    query=_choose(SENTENCES, rng).format(clause=clause),
+                    windows_sec=((event.span[0] / FPS, event.span[1] / FPS),),
+                    duration_sec=scene.frames / FPS,
+                )
             )
-        )
     return moments
 
 

@@ -51,7 +51,8 @@ class CPNet(nn.Module):
         if video_dim < 1:
             raise ValueError(f"model.video_dim must be 1 or more; got {video_dim}")
         width, dropout = options.hidden_dim, options.dropout
-        self.swap, self.centre = options.order == "swap", options.centre
+        self.swap = options.order == "swap"
+        self.centre = options.centre
         self.words = WordEmbedding(word_vectors)
         self.video_projection = nn.Sequential(Dropout(dropout), nn.Linear(video_dim, width))
         self.query_projection = nn.Sequential(Dropout(dropout), nn.Linear(word_vectors.shape[1], width))
@@ -64,7 +65,7 @@ class CPNet(nn.Module):
     def forward(self, batch: GroundingBatch, *, return_maps: bool = False) -> GroundingOutput:
         """Predict a span for every pair; ``return_maps`` adds S_q, S_v and each level's M to the output."""
         video_mask, query_mask = batch.clip_mask, batch.query_mask
-        video = centre(batch.video, batch.video_mask) if self.centre else batch.video
+        video = centre(batch.video, batch.video_mask) if self.centre else batch.video  # the paper: always the rows
         video = self.encoder(self.video_projection(video), batch.video_mask)  # once per video
         if batch.video_index is not None:
             video = video[batch.video_index]

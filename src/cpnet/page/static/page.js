@@ -26,9 +26,10 @@ function say(text, share) {
 }
 
 function complain(error) {
+  const text = error.message, ending = /[.?!]$/.test(text) ? "" : ".";
   say("");
+  $("error").textContent = `${text.charAt(0).toUpperCase()}${text.slice(1)}${ending}`;
   $("error").scrollIntoView({ block: "nearest" });
-  $("error").textContent = `${error.message[0].toUpperCase()}${error.message.slice(1)}${/[.?!]$/.test(error.message) ? "" : "."}`;
 }
 
 async function call(path, options = {}) {
@@ -81,16 +82,18 @@ async function choose(file) {
     player.src = mine.url;
     const playable = await once(player, "loadedmetadata").then(() => player.videoWidth > 0, () => false);
     if (mine !== video) return;
-    if (player.duration > limits?.max_sec) throw new Error(`The video is ${clock(player.duration)} long; ${clock(limits.max_sec)} is the most`);
+    const known = playable && player.duration < Infinity; // a recording made in a browser does not state its length
+    if (known && player.duration > limits?.max_sec) throw new Error(`The video is ${clock(player.duration)} long; ${clock(limits.max_sec)} is the most`);
     $("name").textContent = file.name;
     $("chooser").hidden = true;
     $("watch").hidden = false;
     player.hidden = $("strip").hidden = !playable;
     $("mute").hidden = playable;
-    if (playable) lay(player.duration);
-    if (playable) draw(mine).catch(() => {});
+    if (known) lay(player.duration);
+    if (known) draw(mine).catch(() => {});
     mine.id = (await (await call("videos", { method: "POST", body: file })).json()).id;
     await encoded(mine);
+    if (playable && !known) draw(mine).catch(() => {});
     if (mine === video && mine.asked) await ask();
   } catch (error) {
     if (mine !== video) return;
@@ -124,7 +127,7 @@ function lay(duration) {
 
 // Draw its frames
 async function draw(mine) {
-  const source = make("video", { muted: true, preload: "auto", src: mine.url }), length = player.duration;
+  const source = make("video", { muted: true, preload: "auto", src: mine.url }), length = mine.duration;
   await once(source, "loadeddata");
   for (let index = 0; index < FRAMES; index++) {
     source.currentTime = length * (index + 0.5) / FRAMES;
@@ -160,10 +163,11 @@ async function ask() {
 
 // Do what a button is for, and show the error if the video is still there
 async function attempt(button, job) {
-  const mine = video;
+  const mine = video, focused = document.activeElement === button;
   button.disabled = true;
   await job().catch((error) => { if (mine === video) complain(error); });
   button.disabled = false;
+  if (focused && document.activeElement === document.body) button.focus({ preventScroll: true }); // disabling took it away
 }
 
 function article(answer) {
@@ -197,33 +201,25 @@ function article(answer) {
   return made;
 }
 
-// The arrow keys step from moment to moment
-$("answers").onkeydown = (event) => {
-  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-  const buttons = [...$("answers").querySelectorAll(".play")], place = buttons.indexOf(document.activeElement);
-  if (!step || place < 0) return;
-  event.preventDefault();
-  buttons[Math.min(Math.max(place + step, 0), buttons.length - 1)].focus();
-};
-
 // The player
 
 function watch(moment, marks) {
-  mark(null);
-  mark({ moment, marks });
+  unmark();
+  playing = { moment, marks };
+  for (const each of marks) each.classList.add("on");
   player.currentTime = moment.start_sec;
   player.play().catch(() => {});
   player.scrollIntoView({ block: "nearest" });
 }
 
-function mark(next) {
-  for (const each of (next || playing)?.marks || []) each.classList.toggle("on", Boolean(next));
-  playing = next;
+function unmark() {
+  for (const each of playing?.marks || []) each.classList.remove("on");
+  playing = null;
 }
 
 function seek(event) {
   const { left, width } = event.currentTarget.getBoundingClientRect();
-  mark(null);
+  unmark();
   player.currentTime = video.duration * (event.clientX - left) / width;
 }
 
@@ -232,13 +228,13 @@ player.onplay = player.onseeked = player.ontimeupdate = function follow() {
   $("timeline").style.setProperty("--now", `${100 * player.currentTime / video.duration || 0}%`);
   if (playing && !player.seeking && (player.ended || player.currentTime >= playing.moment.end_sec)) {
     player.pause();
-    mark(null);
+    unmark();
   }
   cancelAnimationFrame(drawn);
   if (!player.paused) drawn = requestAnimationFrame(follow);
 };
 player.onseeking = () => { // by the visitor, who leaves the moment
-  if (playing && Math.abs(player.currentTime - playing.moment.start_sec) > 0.05) mark(null);
+  if (playing && Math.abs(player.currentTime - playing.moment.start_sec) > 0.05) unmark();
 };
 
 // Start
@@ -271,7 +267,7 @@ call("about").then((response) => response.json()).then((about) => {
   $("limits").textContent = `up to ${about.max_bytes / 1e6} MB and ${about.max_sec / 60} minutes`;
   about.examples.forEach(({ file, sentences }, index) => {
     const show = () => call(`examples/${file}`).then((response) => response.blob()).then((bytes) => {
-      $("sentences").value = sentences.slice(0, 2).join("\n");
+      $("sentences").value = sentences.join("\n");
       choose(new File([bytes], file));
     }).catch(complain);
     $("examples").append(make("button", { textContent: `Example ${index + 1}`, onclick: show }));

@@ -32,7 +32,7 @@ class TorchBackbone(Backbone):
         if threads:
             torch.set_num_threads(threads)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network: Any = self.load(weights).eval()
+        self.network: Any = self.load(weights).train(mode=False)
         self.fingerprint = fingerprint({name: each.numpy() for name, each in self.network.state_dict().items()})
         self.network.to(self.device)
 
