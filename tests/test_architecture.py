@@ -118,7 +118,7 @@ ROOMS = {
         ("errors", "config", "files", "terminal", "launch", "runs", "grounder", "grounding", "searching", "video"),
         ("omegaconf",),
     ),
-    "searching": Room(("errors", "terminal", "data.features", "grounder", "grounding.answer", "video"), ("numpy",)),
+    "searching": Room(("errors", "terminal", "runs", "data.features", "grounder", "grounding", "video"), ("numpy",)),
     "export": Room(("errors", "launch", "runs", "exporting"), ("omegaconf",)),
     "exporting": Room(
         ("__version__", "batch", "errors", "data.sampling", "models", "grounder", "runs", "exporting"),

@@ -24,15 +24,15 @@ FILE = {"video": "a.mp4", "query": "she waits"}
     [
         ({"query": "she waits"}, "set one of video=FILE and videos=FOLDER"),
         (FILE | {"videos": "."}, "set one of video=FILE and videos=FOLDER"),
-        (FILE | {"query": " "}, "no sentence"),
         (FILE | {"query": None, "queries": "blank.txt"}, "no sentence"),
         (FILE | {"query": None, "queries": "latin.txt"}, "queries=latin.txt cannot be read as text in UTF-8"),
         (FILE | {"queries": "some.txt"}, "set one of query=SENTENCE and queries=FILE"),
         (FILE | {"video": "b (1).mp4"}, "no file at video=b (1).mp4; to ask about features"),
         (FILE | {"word_vectors": "glove.txt"}, "no file at word_vectors=glove.txt"),
         (FILE | {"top": 0}, "top must be 1 or more; got 0"),
-        (FILE | {"json": "nowhere/a.json"}, "json=nowhere/a.json is a folder, the video, or in no folder"),
-        (FILE | {"json": "./a.mp4"}, "json=a.mp4 is a folder, the video, or in no folder"),
+        (FILE | {"json": "nowhere/a.json"}, "json=nowhere/a.json is a folder, or in no folder"),
+        (FILE | {"json": "./a.mp4"}, "json=a.mp4 would overwrite an input"),
+        (FILE | {"query": None, "queries": "some.txt", "json": "./some.txt"}, "json=some.txt would overwrite an input"),
         (FILE | {"clip": "a.avi"}, "clip=a.avi must end with .mp4"),
         (FILE | {"clip": "b.mp4", "query": ["she waits", "he leaves"]}, "clip=FILE needs video=FILE and one sentence"),
         ({"videos": ".", "query": "she waits", "clip": "b.mp4"}, "dataset, picture and clip need video, not videos"),
@@ -42,12 +42,8 @@ def test_wrong_keys_get_one_message(
     keys: dict[str, object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for name, content in (
-        ("a.mp4", b""),
-        ("blank.txt", b"\n \n"),
-        ("latin.txt", b"\xe9"),
-        ("some.txt", b"he leaves\n"),
-    ):
+    files = {"a.mp4": b"", "blank.txt": b"\n \n", "latin.txt": b"\xe9", "some.txt": b"he leaves\n"}
+    for name, content in files.items():
         Path(name).write_bytes(content)
     cfg = OmegaConf.merge(OmegaConf.load(CONFIG_DIR / "predict.yaml"), {"dataset": None}, keys)
     assert isinstance(cfg, DictConfig)

@@ -147,19 +147,26 @@ def test_damaged_index_and_impossible_search_are_refused(place: Path) -> None:
 
 def test_command_builds_searches_and_writes(place: Path) -> None:
     query = "query=a red square, which is no door"
-    asked = call("search", "index=new", "videos=videos", "backbone=colours", query, "json=hits.json", folder=place)
+    asked = call(
+        "search", "index=new", "videos=videos", "backbone=colours", "fps=3", query, "json=hits.json", folder=place
+    )
     assert asked.code == 0, asked.err
     assert "new: 3 videos, 3 encoded now" in asked.out
-    expected = VideoIndex.open(place / "new").search("a red square, which is no door", backbone=Colours())
+    expected = VideoIndex.open(place / "new").search("a red square, which is no door", backbone=Colours(fps=3))
     for hit in expected:
         row = (hit.video, clock(hit.start_sec), clock(hit.end_sec), f"{hit.score:.2f}")
         assert re.search(r"\W+".join(map(re.escape, row)), asked.out)
+    (place / "new").rename(place / "new.old")  # as a kill leaves it
+    asked = call("search", "index=new", "videos=videos", "backbone=colours", folder=place)
+    assert "new: 3 videos, 0 encoded now" in asked.out  # at the rate of the index, not the backbone's own
     hits = json.loads((place / "hits.json").read_text(encoding="utf-8"))
     assert hits["moments"] == [vars(hit) for hit in expected]
     for line, message in (
         (["index=none", "query=red"], "there is no index at none"),
         (["index=new"], "set videos=FOLDER to build the index"),
-        (["index=new", "query=red", "json=none/a.json"], "json=none/a.json: there is no folder none"),
+        (["index=new", "query=red", "json=none/a.json"], "json=none/a.json is a folder, or in no folder"),
+        (["index=other", "videos=videos", "backbone=colours", "query= "], 'query="SENTENCE" to search it'),
+        (["index=other", "videos=videos", "backbone=colours", "query=red", "top=0"], "top must be 1 or more; got 0"),
     ):
         ended = call("search", *line, folder=place)
         assert (ended.code, message in ended.err) == (1, True)

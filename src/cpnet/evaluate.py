@@ -28,6 +28,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         ConfigError: a value is invalid
         DataError: the checkpoint or the corpus is malformed
     """
+    from dataclasses import replace
     from pathlib import Path
 
     from cpnet.data.extractor import check_extractor
@@ -54,6 +55,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         checkpoint = load_checkpoint(cfg.checkpoint)
     other = is_other_corpus(cfg, checkpoint)
     datamodule = read_data(cfg, tested=cfg.split, vocabulary=checkpoint.vocabulary)
+    if cfg.zero_shot and datamodule.extractor:  # similarities do not depend on the rate
+        checkpoint = replace(checkpoint, extractor=replace(backbone.extractor(), fps=datamodule.extractor.fps))
     check_extractor(checkpoint.extractor, datamodule.extractor, cfg.dataset.features.path)
     if other:  # the paper has no such number, and the checkpoint was not chosen here
         cfg.dataset.paper, cfg.dataset.validation = {}, Selection.OTHER.value

@@ -212,17 +212,14 @@ class Grounder:
 
     def _answer(self, query: str, found: Sequence[Candidates], windows: Windows, top: int) -> Answer:
         """Rank the candidates of all windows."""
-        spans = [first + each.spans * windows.length_sec for first, each in zip(windows.start_sec, found, strict=True)]
-        kept = found[0].ranked if len(found) == 1 else 0
-        ranked = soft_nms(np.concatenate(spans), np.concatenate([each.scores for each in found]), top=top, kept=kept)
-        return Answer(
-            query=query,
-            moments=tuple(
-                FoundMoment(query=query, start_sec=start, end_sec=end, score=score) for (start, end), score in ranked
-            ),
-            attention=windows.join([each.attention for each in found], [each.scores.max() for each in found]),
-            unknown_words=() if self._joint else self.vocabulary.unknown(query),
-        )
+        starts, scores = windows.start_sec, [each.scores for each in found]
+        spans = [start + each.spans * windows.length_sec for start, each in zip(starts, found, strict=True)]
+        kept = found[0].ranked if len(found) == 1 else 0  # the model has ranked those of one window alone
+        best = soft_nms(np.concatenate(spans), np.concatenate(scores), top=top, kept=kept)
+        moments = (FoundMoment(query=query, start_sec=start, end_sec=end, score=score) for (start, end), score in best)
+        attention = windows.join([each.attention for each in found], [max(0.0, each.max()) for each in scores])
+        unknown = () if self._joint else self.vocabulary.unknown(query)
+        return Answer(query=query, moments=tuple(moments), attention=attention, unknown_words=unknown)
 
     def spans(self, features: Any, duration_sec: float, sentences: Sequence[str]) -> Tensor:
         """Return the ranked spans of the model for each sentence, best first, in seconds, without windows.
@@ -280,7 +277,7 @@ class Grounder:
         return rows.cpu().numpy()
 
     def _look_up(self, sentences: Sequence[str]) -> None:
-        """Extend the vocabulary by words of the file of vectors; without training, encode the sentences."""
+        """Encode the sentences without training; else extend the vocabulary by words of the file of vectors."""
         if self._joint and self._encoded != [*sentences]:  # the same are often asked about many videos
             self.model.sentences = encode_sentences(self._joint, sentences).to(self.device)
             self._encoded = [*sentences]

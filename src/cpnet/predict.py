@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -15,11 +14,8 @@ from cpnet.config import as_text
 from cpnet.errors import ConfigError, cut
 from cpnet.launch import command
 
-TEXTS = (
-    *("video", "videos", "query", "queries", "checkpoint", "weights", "word_vectors"),
-    *("json", "picture", "clip", "cache"),
-)
 SUFFIXES = {"picture": ".png", "clip": ".mp4"}
+TEXTS = ("video", "videos", "query", "queries", "checkpoint", "weights", "word_vectors", "json", "cache", *SUFFIXES)
 
 
 def main(cfg: DictConfig) -> None:
@@ -44,15 +40,15 @@ def check(cfg: DictConfig) -> list[str]:
         raise ConfigError(f"queries={cfg.queries} cannot be read as text in UTF-8 ({cut(str(error))})") from error
     query = cfg.query if isinstance(cfg.query, ListConfig) else [cfg.query or ""]
     sentences = [sentence for each in lines or query if (sentence := str(each).strip())]
-    targets = {key: Path(cfg[key]) for key in ("json", "picture", "clip") if cfg[key] not in (None, "auto")}
-    file = Path(cfg.video) if cfg.video and not cfg.dataset else None
+    targets = {key: Path(cfg[key]) for key in ("json", "picture", "clip") if cfg[key] and cfg[key] != "auto"}
+    no_file = cfg.video and not cfg.dataset and not Path(cfg.video).is_file()
     for wrong, message in (
         (bool(cfg.video) == bool(cfg.videos), "set one of video=FILE and videos=FOLDER"),
         (cfg.query and cfg.queries, "set one of query=SENTENCE and queries=FILE"),
         (not sentences, 'no sentence; say what happens in the moment, such as query="she opens the fridge"'),
         (cfg.videos and (cfg.dataset or targets.keys() - {"json"}), "dataset, picture and clip need video, not videos"),
         (cfg.clip and (cfg.dataset or sentences[1:]), "clip=FILE needs video=FILE and one sentence"),
-        (file and not file.is_file(), f"no file at video={file}; to ask about features of a corpus, add dataset=NAME"),
+        (no_file, f"no file at video={cfg.video}; to ask about features of a corpus, add dataset=NAME"),
         (cfg.word_vectors and not Path(cfg.word_vectors).is_file(), f"no file at word_vectors={cfg.word_vectors}"),
         (cfg.top < 1, f"top must be 1 or more; got {cfg.top}"),
     ):
@@ -61,8 +57,7 @@ def check(cfg: DictConfig) -> list[str]:
     for key, path in targets.items():
         if path.suffix.lower() != SUFFIXES.get(key, path.suffix.lower()):
             raise ConfigError(f"{key}={path} must end with {SUFFIXES[key]}")
-        if path.is_dir() or not os.access(path.parent, os.W_OK) or (file and path.exists() and path.samefile(file)):
-            raise ConfigError(f"{key}={path} is a folder, the video, or in no folder that can be written to")
+        command.check_target(key, path, cfg.video, cfg.queries, cfg.checkpoint)
     return sentences
 
 

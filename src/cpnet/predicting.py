@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
 from cpnet.data.features.source import stamp_of
 from cpnet.errors import ConfigError, DataError, quote
 from cpnet.files import replacing
-from cpnet.grounder import Grounder
+from cpnet.grounder import Grounder, Video
 from cpnet.grounding.answer import Answer
 from cpnet.runs.folder import newest_best
 from cpnet.runs.predictions import SUBMISSION, submission, write_jsonl
@@ -35,6 +37,41 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
         ConfigError: a package is missing, or a target cannot be written
         DataError: there is no model, it cannot answer about files, or videos failed
     """
+    grounder = load_model(cfg)
+    if cfg.videos:
+        files = find_videos(Path(cfg.videos))
+    else:
+        files = {cfg.video if cfg.dataset else Path(cfg.video).stem: Path(cfg.video)}
+    lines, failed = list[dict[str, Any]](), list[str]()
+    for place, (name, file) in enumerate(files.items()):
+        try:
+            video, duration_sec = read(cfg, grounder, file)
+            answers = grounder.answer(video, sentences, duration_sec=duration_sec, top=cfg.top)
+        except DataError as error:
+            if not cfg.videos:
+                raise
+            log.error("%s", error)
+            failed.append(name)
+            continue
+        print_answers(f"{name}, {clock(duration_sec)}", answers)
+        for number, answer in enumerate(answers, start=1):
+            moments = map(SPAN, answer.moments)
+            lines.append(submission(place * len(sentences) + number, answer.query, name, moments))
+    try:
+        target = cfg.json or (f"{cfg.output_dir}/{SUBMISSION}" if cfg.videos else None)
+        if target and lines:
+            write_jsonl(Path(target), lines)
+            log.info("answers: %s", target)
+        if not cfg.videos:
+            write_media(cfg, file, duration_sec, answers)
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); choose another file") from error
+    if failed:
+        raise DataError(f"{len(failed)} of {len(files)} videos have no answer, see above: {quote(failed, 20)}")
+
+
+def load_model(cfg: DictConfig) -> Grounder:
+    """Load ``cfg.checkpoint``, or the best checkpoint of the newest run; check that it can answer about files."""
     path = Path(cfg.checkpoint or newest_best(Path("outputs")))
     log.info("model: %s%s", path, "" if cfg.checkpoint else ", of the newest run; checkpoint=PATH chooses another")
     grounder = Grounder.from_checkpoint(path, word_vectors=cfg.word_vectors, backbone_weights=cfg.weights)
@@ -43,55 +80,30 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
             f"{path} was trained on features of unknown origin, so it cannot answer about files; train on features of "
             "python -m cpnet.prepare action=extract, as make demo does, or ask about features: dataset=NAME"
         )
-    name = cfg.video if cfg.dataset else Path(cfg.video or "").stem
-    files = find_videos(Path(cfg.videos)) if cfg.videos else {name: Path(cfg.video)}
-    answers: dict[str, list[Answer]] = {}
-    for name, file in files.items():
-        try:
-            if cfg.dataset:
-                from cpnet.training.build_data import read_video  # slow to import
+    return grounder
 
-                rows, duration_sec = read_video(cfg.dataset, name, cfg.duration, trained=grounder.extractor)
-                answers[name] = grounder.answer(rows, sentences, duration_sec=duration_sec, top=cfg.top)
-            else:
-                video = encode(grounder, file, cfg.cache)
-                answers[name], duration_sec = grounder.answer(video, sentences, top=cfg.top), video.duration_sec
-        except DataError as error:  # noqa: PERF203
-            if not cfg.videos:
-                raise
-            log.error("%s", error)
-            answers[name] = []
-        else:
-            print_answers(f"{name}, {clock(duration_sec)}", answers[name])
-    try:
-        write_lines(cfg, answers)
-        if not cfg.videos:
-            write_media(cfg, file, duration_sec, answers[name])
-    except OSError as error:
-        raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); choose another file") from error
-    if failed := [name for name in files if not answers[name]]:
-        raise DataError(f"{len(failed)} of {len(files)} videos have no answer, see above: {quote(failed, 20)}")
+
+def read(cfg: DictConfig, grounder: Grounder, file: Path) -> tuple[Video, float]:
+    """Return the rows of a file, or of ``cfg.video`` in the corpus ``cfg.dataset``, and the duration in seconds."""
+    if cfg.dataset:
+        from cpnet.training.build_data import read_video  # slow to import
+
+        return read_video(cfg.dataset, cfg.video, cfg.duration, trained=grounder.extractor)
+    video = encode(grounder, file, cfg.cache)
+    if video.defects:
+        log.warning("%s is damaged: %s", file, video.defects)
+    return video, video.duration_sec
 
 
 def print_answers(title: str, answers: list[Answer]) -> None:
     """Print the moments that answer each sentence, best first, and the words that the model does not know."""
-    found = ((one.query, rank, each) for one in answers for rank, each in enumerate(one.moments))
-    print_moments(title, [("" if rank else query, *SPAN(each)) for query, rank, each in found])
+    rows = []
+    for answer in answers:
+        for rank, moment in enumerate(answer.moments):
+            rows.append(("" if rank else answer.query, *SPAN(moment)))
+    print_moments(title, rows)
     if unknown := dict.fromkeys(word for answer in answers for word in answer.unknown_words):
         log.info("words that the model does not know: %s; word_vectors=FILE looks words up", quote(unknown, 20))
-
-
-def write_lines(cfg: DictConfig, answers: dict[str, list[Answer]]) -> None:
-    """Write a numbered line for each sentence about each video to ``json``; that of a folder has a default."""
-    lines = [
-        submission(place * len(found) + number, answer.query, name, [*map(SPAN, answer.moments)])
-        for place, (name, found) in enumerate(answers.items())
-        for number, answer in enumerate(found, start=1)
-    ]
-    target = cfg.json or (f"{cfg.output_dir}/{SUBMISSION}" if cfg.videos else None)
-    if target and lines:
-        write_jsonl(Path(target), lines)
-        log.info("answers: %s", target)
 
 
 def write_media(cfg: DictConfig, file: Path, duration_sec: float, answers: list[Answer]) -> None:
@@ -102,7 +114,8 @@ def write_media(cfg: DictConfig, file: Path, duration_sec: float, answers: list[
         target = Path(cfg.output_dir) / "timeline.png" if cfg.picture == "auto" else Path(cfg.picture)
         middles = [(place + 0.5) * duration_sec / STILLS for place in range(STILLS)]
         figure = timeline.draw(file.name, duration_sec, answers, [] if cfg.dataset else stills(file, middles))
-        with replacing(target) as stream:
+        with replacing(target) as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # characters that the font lacks become boxes
             figure.savefig(stream, dpi=120)
         log.info("picture: %s", target)
     if cfg.clip:
@@ -121,8 +134,6 @@ def encode(grounder: Grounder, path: Path, cache: str | None) -> EncodedVideo:
             return EncodedVideo.load(kept)
     with seconds_bar(printable(path.name), stated_duration(path)) as show:
         video = grounder.encode(path, progress=show)
-    if video.defects:
-        log.warning("%s is damaged: %s", path, video.defects)
     if kept:
         with suppress(OSError, DataError):  # the next question takes as long
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -19,10 +19,12 @@ log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> None:
     """Build or extend the index, and search it; exit with code 1 if videos could not be read."""
-    if cfg.videos is None and not (cfg.query or "").strip():
+    if not (cfg.query or "").strip() and (cfg.query is not None or cfg.videos is None):
         raise ConfigError('set videos=FOLDER to build the index, or query="SENTENCE" to search it')
-    if cfg.json is not None and not Path(cfg.json).parent.is_dir():
-        raise ConfigError(f"json={cfg.json}: there is no folder {Path(cfg.json).parent}")
+    if cfg.top < 1:
+        raise ConfigError(f"top must be 1 or more; got {cfg.top}")
+    if cfg.json is not None:
+        command.check_target("json", Path(cfg.json), cfg.checkpoint)
     failed = {} if cfg.videos is None else build(cfg)
     if cfg.query is not None:
         search(cfg)
@@ -33,22 +35,15 @@ def main(cfg: DictConfig) -> None:
 def build(cfg: DictConfig) -> dict[str, str]:
     """Encode the videos that the index lacks; return why some of them could not be read, by id."""
     from cpnet import terminal
-    from cpnet.runs.checkpoint import load_checkpoint
-    from cpnet.runs.folder import newest_best
-    from cpnet.searching import VideoIndex
+    from cpnet.searching import row_kind
     from cpnet.video.backbones import is_joint
     from cpnet.video.extract import extract
 
-    index, how = Path(cfg.index), {key: cfg[key] for key in ("backbone", "fps", "weights", "workers")}
-    known = VideoIndex.open(index).extractor if index.exists() else None
-    if cfg.backbone is None:
-        kind = known or load_checkpoint(cfg.checkpoint or newest_best(Path("outputs"))).extractor
-        if kind is None:
-            raise ConfigError("it is unknown what extracted the features of the model's training; set backbone=NAME")
-        how |= {"backbone": kind.backbone, "fps": cfg.fps or kind.fps}
+    index, how = Path(cfg.index), {key: cfg[key] for key in ("weights", "workers")}
+    backbone, fps = row_kind(index, cfg.backbone, cfg.fps, cfg.checkpoint)
     # Similarities of float16 take several times as long; other rows are read by the model alone.
-    dtype: Literal["float16", "float32"] = "float32" if is_joint(how["backbone"]) else "float16"
-    done = extract(Path(cfg.videos), index, **how, dtype=dtype, progress=terminal.track)
+    dtype: Literal["float16", "float32"] = "float32" if is_joint(backbone) else "float16"
+    done = extract(Path(cfg.videos), index, backbone=backbone, fps=fps, **how, dtype=dtype, progress=terminal.track)
     log.info("%s: %d videos, %d encoded now; %s", index, len(done.store), len(done.encoded), done.store.extractor)
     return done.failed
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,6 +17,8 @@ from cpnet.data.features.source import VideoFile
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.grounding.answer import Hit
+from cpnet.runs.checkpoint import load_checkpoint
+from cpnet.runs.folder import newest_best
 from cpnet.terminal import Progress, silent
 from cpnet.video.backbones.backbone import JointBackbone
 from cpnet.video.encode import EncodedVideo
@@ -29,6 +30,23 @@ TIMED = 3  # videos by which the time of all is estimated
 log = logging.getLogger(__name__)
 
 
+def row_kind(path: Path, backbone: str | None, fps: float | None, checkpoint: str | None) -> tuple[str, float | None]:
+    """Return backbone and rate of new rows: those that are set, else those of the index, else of the model's training.
+
+    Raises:
+        ConfigError: neither says it
+        DataError: the index or the checkpoint cannot be read
+    """
+    restore(path)
+    kind = VideoIndex.open(path).extractor if path.exists() else None
+    if kind is None and backbone:
+        return backbone, fps
+    kind = kind or load_checkpoint(checkpoint or newest_best(Path("outputs"))).extractor
+    if kind is None:
+        raise ConfigError("it is unknown what extracted the features of the model's training; set backbone=NAME")
+    return backbone or kind.backbone, fps or kind.fps
+
+
 class VideoIndex:
     """Searches many videos. Stays usable while another process adds videos: it keeps the rows that it opened.
 
@@ -38,12 +56,6 @@ class VideoIndex:
         counts: rows of each video
         files: path, if known, and duration of each video
         extractor: what made the rows
-
-    Example::
-
-        index = VideoIndex.open("my_index")
-        for hit in index.search("she opens the fridge", Grounder.from_checkpoint("outputs/RUN/checkpoints/best.ckpt")):
-            print(hit.video, hit.start_sec, hit.end_sec, hit.score)
     """
 
     def __init__(self, store: PackedFeatures) -> None:
@@ -101,8 +113,9 @@ class VideoIndex:
             raise ConfigError(f"top must be 1 or more; got {top}")
         if not sentence.split():
             raise DataError("the sentence is empty; say what the moment shows")
-        for kind in (grounder and grounder.extractor, backbone and backbone.extractor()):
-            if kind and kind != self.extractor:
+        kinds = [grounder.extractor if grounder else None, backbone.extractor() if backbone else None]
+        for kind in filter(None, kinds):
+            if kind != self.extractor:
                 raise DataError(
                     f"{self.path} has rows of {self.extractor}, not of {kind}; build another index: python -m "
                     f"cpnet.search index=OTHER videos=FOLDER backbone={kind.backbone} fps={kind.fps:g}"
@@ -110,11 +123,11 @@ class VideoIndex:
         if backbone:
             model = grounder or Grounder.zero_shot(backbone)
             scores = self.similarities(*backbone.encode_text([sentence]))
-            best = islice(self._present(np.argsort(-scores, kind="stable").tolist()), top)
+            best = islice(filter(self._is_present, np.argsort(-scores, kind="stable").tolist()), top)
             return [replace(self._ask(model, sentence, at), score=float(scores[at])) for at in best]
         if grounder is None:
             raise ConfigError(f"backbone={self.extractor.backbone} knows no sentences; train a model on its rows")
-        places, hits, started = list(self._present(range(len(self.ids)))), list[Hit](), time.perf_counter()
+        places, hits, started = [*filter(self._is_present, range(len(self.ids)))], list[Hit](), time.perf_counter()
         for at, _ in zip(places, progress([self.ids[at] for at in places], "searching"), strict=True):
             hits.append(self._ask(grounder, sentence, at))
             seconds = (time.perf_counter() - started) / len(hits) * len(places)
@@ -138,14 +151,10 @@ class VideoIndex:
         total = np.concatenate([[0.0], cosines.cumsum()])
         return np.maximum.reduceat((total[after] - total[before]) / (after - before), starts)
 
-    def _present(self, places: Iterable[int]) -> Iterator[int]:
-        """Yield the videos whose files were not removed. If their folder is not there either, it was moved."""
-        for at in places:
-            path = Path(self.files[at].path)
-            if path.parent.is_dir() and not path.exists():
-                log.info("skipping %s, which was removed", path)
-            else:
-                yield at
+    def _is_present(self, at: int) -> bool:
+        """Return whether the file of a video was not removed. If its folder is not there either, it was moved."""
+        path = Path(self.files[at].path)
+        return path.exists() or not path.parent.is_dir()
 
     def _ask(self, grounder: Grounder, sentence: str, at: int) -> Hit:
         """Return the best moment of a video."""

@@ -10,7 +10,7 @@ from hypothesis import given as for_all
 from hypothesis import strategies
 from omegaconf import OmegaConf
 
-from cpnet.config import for_shell, given
+from cpnet.config import as_text, for_shell, given
 
 PIECES = [*"=#[](){},: \\ü$'\"~/a1.\n", "${"]
 
@@ -21,6 +21,25 @@ def test_printed_argument_is_read_as_the_path(path: str) -> None:
     cfg = OmegaConf.create({"checkpoint": None})
     cfg.checkpoint = OverridesParser.create().parse_override(argument).value()
     assert cfg.checkpoint == path
+
+
+@pytest.mark.parametrize(
+    ("typed", "value"),
+    [
+        ("she isn't here, is she? {a} ${b}", "she isn't here, is she? {a} ${b}"),
+        ('"stop" he said, "now"', '"stop" he said, "now"'),
+        (r"'it isn\'t'", "it isn't"),
+        ("[a b, c]", ["a b", "c"]),
+        ("null", None),
+        ("3", "3"),
+    ],
+)
+def test_sentence_is_read_as_typed(typed: str, value: object) -> None:
+    (argument,) = as_text([f"query={typed}"], ["query"])
+    cfg = OmegaConf.create({"query": None})
+    cfg.query = OverridesParser.create().parse_override(argument).value()
+    assert cfg.query == value
+    assert as_text([f"other={typed}"], ["query"]) == [f"other={typed}"]
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def overlap(first: list[float], second: list[float]) -> float:
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 9), st.floats(0.1, 5), st.floats(0.01, 1)), min_size=1, max_size=12),
+    st.lists(st.tuples(st.floats(0, 9), st.floats(0.1, 5), st.floats(-1, 1)), min_size=1, max_size=12),
     st.integers(1, 6),
     st.integers(0, 2),
 )
@@ -57,6 +57,7 @@ def test_soft_nms_is_the_loop(given: list[tuple[float, float, float]], top: int,
         best = len(expected) if len(expected) < kept else max(left, key=lambda number: left[number])
         expected.append((spans[best], left.pop(best)))
         for number in left:
-            left[number] *= 1 if number < kept else np.exp(-(overlap(spans[best], spans[number]) ** 2) / 0.5)
+            decay = 1 if number < kept else np.exp(-(overlap(spans[best], spans[number]) ** 2) / 0.5)
+            left[number] *= decay if left[number] > 0 else 1 / decay  # lower in both cases
     assert [span for span, _ in ranked] == [span for span, _ in expected]
     assert [score for _, score in ranked] == pytest.approx([score for _, score in expected])

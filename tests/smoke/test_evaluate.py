@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 
 from commands import call
-from cpnet.data.extractor import Extractor
 from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
 from cpnet.grounder import Grounder
@@ -141,21 +140,6 @@ def test_grounder_reproduces_predictions(place: Path) -> None:
                 torch.testing.assert_close(second, first, rtol=0, atol=1e-3)
 
 
-def test_features_of_another_backbone_are_refused(place: Path, tmp_path: Path) -> None:
-    kind = Extractor(backbone="net", weights="0", preprocessing="", fps=2.0, window=1, stride=1, width=64)
-    source = open_features(path=place / "data/synthetic/features.hdf5")
-    source.extractor = replace(kind, backbone="other")
-    pack(source, tmp_path / "store", videos=source.ids(), dtype="float32")
-    content = torch.load(place / "run/checkpoints/best.ckpt", weights_only=True)
-    content["cpnet"]["extractor"] = kind.to_dict()
-    torch.save(content, tmp_path / "known.ckpt")
-    line = (f"checkpoint={tmp_path}/known.ckpt", f"dataset.features.path={tmp_path}/store", "hydra.run.dir=refused")
-    ended = call("evaluate", *line, *QUIET, folder=place)
-    assert ended.code == 1
-    assert f"{tmp_path}/store: the model was trained on rows of another kind" in ended.err
-    assert "backbone=net fps=2" in ended.err
-
-
 class Letters(JointBackbone):
     """Encodes a sentence as the counts of its letters."""
 
@@ -169,10 +153,16 @@ class Letters(JointBackbone):
         return np.array([[each.count(chr(64 + place)) for place in range(64)] for each in sentences], np.float32)
 
 
-def test_zero_shot_gets_a_row_of_results(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zero_shot_gets_a_row_of_results_and_other_models_refuse_its_rows(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The predictions are those of ``Grounder.zero_shot``."""
     monkeypatch.setitem(BACKBONES, "letters", lambda **_: Letters())
-    line = ("dataset=synthetic", "dataset.generate.videos=20", *QUIET, "hydra.run.dir=zero")
+    source = open_features(path=place / "data/synthetic/features.hdf5")
+    source.extractor = replace(Letters().extractor(), fps=1.0)  # not the backbone's own rate
+    pack(source, place / "letters", videos=source.ids(), dtype="float32")
+    corpus = ("dataset=synthetic", "dataset.generate.videos=20", "dataset.features.path=letters")
+    line = (*corpus, *QUIET, "hydra.run.dir=zero")
     assert call("evaluate", "zero_shot=letters", *line, folder=place).code == 0
     measured = json.loads((place / "zero/results.json").read_text(encoding="utf-8"))
     assert (measured["model"], measured["protocol"]["selection"]) == ("zero_shot_letters", "other")
@@ -183,7 +173,11 @@ def test_zero_shot_gets_a_row_of_results(place: Path, monkeypatch: pytest.Monkey
             found = grounder.ground(file[row.video][()], row.query, duration_sec=row.duration, top=5)
             spans = [(moment.start_sec, moment.end_sec) for moment in found]
             np.testing.assert_allclose(row.predicted[: len(spans)], spans, atol=1e-4)
+    content = torch.load(place / "run/checkpoints/best.ckpt", weights_only=True)
+    content["cpnet"]["extractor"] = replace(source.extractor, backbone="net").to_dict()
+    torch.save(content, place / "net.ckpt")
     for refused, message in (
+        (["checkpoint=net.ckpt", *line], "letters: the model was trained on rows of another kind"),
         (["zero_shot=efficientnet_lite0", *line], "encodes frames alone: it knows objects, not sentences"),
         (["zero_shot=letters"], "zero_shot=letters needs dataset=NAME"),
     ):

@@ -78,7 +78,10 @@ def known(place: Path, tmp_path: Path) -> Path:
     (tmp_path / "outputs/run/checkpoints").mkdir(parents=True)
     torch.save(content, tmp_path / "outputs/run/checkpoints/best.ckpt")
     (tmp_path / "films/b").mkdir(parents=True)
-    make_clip(tmp_path / "films/a (1).mp4", count=100)
+    content = bytearray(make_clip(tmp_path / "films/a (1).mp4", count=100).read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 50] = bytes(50)
+    (tmp_path / "films/a (1).mp4").write_bytes(content)
     make_clip(tmp_path / "films/b/c.mp4", count=60)
     (tmp_path / "films/aa.mp4").write_bytes(b"no video")
     (tmp_path / "queries.txt").write_text("The door, it opens.\n\nwho's there?\n", encoding="utf-8")
@@ -106,6 +109,7 @@ def test_files_are_answered_and_kept(known: Path, monkeypatch: pytest.MonkeyPatc
     asked = ("video=films/a (1).mp4", f"query={found[0]['query']}", "clip=clip.mp4", "json=one.json")
     ended = call("predict", *asked, "hydra.run.dir=out", folder=known)
     assert (ended.code, ended.err) == (0, ""), ended.err
+    assert "films/a (1).mp4 is damaged: " in ended.out
     assert "model: outputs/run/checkpoints/best.ckpt, of the newest run" in ended.out
     (line,) = lines(known / "one.json")
     np.testing.assert_allclose(line["pred_relevant_windows"][0], found[0]["pred_relevant_windows"][0], atol=1e-5)

@@ -11,6 +11,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 
+_NO_TEXT = re.compile(r"""null|'(\\.|[^'\\])*'|"(\\.|[^"\\])*"|\[.*\]""", re.DOTALL)
+
 
 def quoted(text: str, quote: Quote = Quote.single) -> str:
     """Quote a string for Hydra's command line, so that it is read as it is, an interpolation too."""
@@ -28,8 +30,12 @@ def as_text(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
     >>> as_text(["query=she waits, then leaves", "top=3"], ["query"])
     ["query='she waits, then leaves'", 'top=3']
     """
-    texts = re.compile(rf"({'|'.join(keys)})=(?!null$|'.*'$|\".*\"$|\[.*\]$)(.+)", re.DOTALL)
-    return [f"{found[1]}={quoted(found[2])}" if (found := texts.fullmatch(each)) else each for each in arguments]
+
+    def convert(argument: str) -> str:
+        key, _, value = argument.partition("=")
+        return f"{key}={quoted(value)}" if key in keys and value and not _NO_TEXT.fullmatch(value) else argument
+
+    return [convert(each) for each in arguments]
 
 
 def given(arguments: Sequence[str], key: str) -> str:

@@ -106,7 +106,7 @@ class Vocabulary:
         """
         tokens = tokenize(query)
         if not tokens:
-            raise DataError(f"query {shown(query)} holds no word; correct or remove its annotation")
+            raise DataError(f"query {shown(query)} holds no word; correct or remove it")
         return [self._rows.get(token, UNKNOWN) for token in tokens[:max_words]]
 
     def unknown(self, query: str) -> tuple[str, ...]:

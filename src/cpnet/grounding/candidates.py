@@ -34,18 +34,20 @@ def find_candidates(batch: GroundingBatch, output: GroundingOutput) -> list[Cand
     """Return the candidates of each pair in the output of a model: its ranked spans, and those of its attention."""
     found, ranked = [], output.ranked.cpu().double().numpy()
     for index, clips in enumerate(batch.clip_mask.sum(dim=1).tolist()):
-        spans, attention = ranked[index], np.zeros(0, np.float32)
-        scores: Floats = 1 / np.arange(1.0, len(spans) + 1)
+        own, attention = ranked[index], np.zeros(0, np.float32)
         if output.log_attention is not None:
             attention = output.log_attention[index, :clips].float().exp().cpu().numpy()
         if output.scores is not None:
             scores = output.scores[index].cpu().double().numpy()
-            spans, scores = spans[np.isfinite(scores)], scores[np.isfinite(scores)]
+            real = np.isfinite(scores)
+            spans = own = own[real]
+            scores = scores[real]
         elif clips == len(attention):
-            spans = np.concatenate([spans, *(best_span(attention, *part) for part in basins(attention))])
+            spans = np.concatenate([own, *(best_span(attention, *part) for part in basins(attention))])
             scores = agreement(spans, attention)
-        kept = min(len(spans), ranked.shape[1])
-        found.append(Candidates(spans=spans, scores=scores, ranked=kept, attention=attention))
+        else:
+            spans, scores = own, 1 / np.arange(1.0, len(own) + 1)
+        found.append(Candidates(spans=spans, scores=scores, ranked=len(own), attention=attention))
     return found
 
 
@@ -98,11 +100,13 @@ def soft_nms(spans: Floats, scores: Floats, *, top: int, kept: int = 0) -> list[
 
     Shape: spans (N, 2) in any unit, scores (N,)
     """
-    scores, order = np.array(scores, np.float64), list[int]()
-    waiting, places = np.arange(len(scores)) >= kept, torch.from_numpy(spans)
+    scores, places, order = np.array(scores, np.float64), torch.from_numpy(spans), list[int]()
+    waiting = np.arange(len(scores)) >= kept
     for place in range(min(top, len(scores))):
         best = place if place < kept else int(np.where(waiting, scores, -np.inf).argmax())
         waiting[best] = False
         order.append(best)
-        scores[waiting] *= np.exp(-(iou(places[best], places).numpy()[waiting] ** 2) / SIGMA)
+        decay = np.exp(-(iou(places[best], places).numpy() ** 2) / SIGMA)
+        lowered = np.where(scores > 0, scores * decay, scores / decay)  # a negative score too becomes lower
+        scores = np.where(waiting, lowered, scores)
     return [*zip(spans[order].tolist(), scores[order].tolist(), strict=True)]

@@ -49,7 +49,7 @@ class Windows:
         )
 
     def join(self, attentions: Sequence[NDArray[np.float32]], weights: Sequence[float]) -> NDArray[np.float32]:
-        """Join the attentions of all windows, times their weights; average them where windows overlap.
+        """Join the attentions of all windows, times their weights >= 0; average them where windows overlap.
 
         Shape: W of (T,) -> (T * duration / length,), sums to 1
         """

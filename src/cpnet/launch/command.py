@@ -123,6 +123,18 @@ def check_corpus(cfg: DictConfig, *, words_known: bool = False) -> None:
         check_files(cfg.dataset.name, needed_files(named, words_known=words_known))
 
 
+def check_target(key: str, path: Path, *inputs: str | None) -> None:
+    """Check, before long work, that a file can be written and is not one of the ``inputs`` of the command.
+
+    Raises:
+        ConfigError: it cannot be written, or is an input
+    """
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{key}={path} is a folder, or in no folder that can be written to; choose another file")
+    if path.exists() and any(each and Path(each).exists() and path.samefile(each) for each in inputs):
+        raise ConfigError(f"{key}={path} would overwrite an input of the command; choose another file")
+
+
 def name_experiment() -> None:
     """Rewrite ``sys.argv``: ``experiment=NAME`` sets ``experiment_name``; ``baseline=a=1, b=2`` is quoted."""
     arguments = as_text(sys.argv[1:], ["baseline"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle, StepPatch
 
 from cpnet.grounding.answer import Answer, FoundMoment
-from cpnet.reporting.figures.timeline import MOST, draw
+from cpnet.reporting.figures.timeline import MOST, MOST_MOMENTS, draw
 
 SPANS = ((10.0, 25.0, 0.9), (70.0, 85.0, 0.4), (5.0, 80.0, 0.1))
 
@@ -40,6 +42,10 @@ def test_frames_attention_and_moments_lie_on_one_axis_of_time() -> None:
 
 @pytest.mark.parametrize(("duration", "sentences"), [(0.4, 1), (9000.0, MOST + 5)])
 def test_any_duration_and_number_of_sentences_can_be_drawn(duration: float, sentences: int) -> None:
-    figure = draw("a", duration, [answer("b")] * sentences, [])
-    assert len(figure.axes) == min(sentences, MOST)
+    one = answer("b")
+    tall = [np.zeros((9000, 2, 3), np.uint8)]
+    figure = draw("a", duration, [replace(one, moments=one.moments * 99)] * sentences, tall)
+    assert figure.get_figheight() < 100  # inches; a picture cannot have more than 65,536 pixels
+    assert len(figure.axes) == 1 + min(sentences, MOST)
+    assert len(figure.axes[-1].texts) == MOST_MOMENTS
     assert len(figure.axes[-1].get_xticks()) <= 15

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from matplotlib import rc_context
@@ -15,19 +16,19 @@ from numpy.typing import NDArray
 from cpnet.grounding.answer import Answer
 from cpnet.terminal import clock, printable
 
-MOST = 20  # sentences
+MOST, MOST_MOMENTS = 20, 10  # sentences, and moments of each; more do not fit in a picture
 WIDTH, CURVE, LANE = 10.0, 0.6, 0.22  # inches: of the picture, and heights of an attention and of a moment
 ATTENTION, BEST, OTHER = "#56B4E9", "#E69F00", "#F5D899"  # Okabe and Ito's blue and orange, and a paler orange
 STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200)  # seconds between the labels of the axis
 
 
 def draw(title: str, duration_sec: float, answers: Sequence[Answer], frames: Sequence[NDArray[np.uint8]]) -> Figure:
-    """Draw ``MOST`` answers about a video along one axis of time: attentions as steps, moments as bars, best first.
+    """Draw answers about a video along one axis of time: attentions as steps, moments as bars, best first.
 
     ``frames`` show as many equal parts of the video; all are (height, width, 3), and there may be none.
     """
-    drawn = answers[:MOST]
-    strip = [WIDTH / len(frames) * frames[0].shape[0] / frames[0].shape[1]] if frames else []
+    drawn = [replace(answer, moments=answer.moments[:MOST_MOMENTS]) for answer in answers[:MOST]]
+    strip = [min(2.0, WIDTH / len(frames) * frames[0].shape[0] / frames[0].shape[1])] if frames else []
     heights = [*strip, *(CURVE + LANE * len(answer.moments) for answer in drawn)]
     more = f", the first {MOST} of {len(answers)} sentences" if len(answers) > MOST else ""
     with rc_context({"text.parse_math": False}):  # a $ in a sentence does not start a formula
