@@ -153,6 +153,7 @@ class Letters(JointBackbone):
         return np.array([[each.count(chr(64 + place)) for place in range(64)] for each in sentences], np.float32)
 
 
+@pytest.mark.slow
 def test_zero_shot_gets_a_row_of_results_and_other_models_refuse_its_rows(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

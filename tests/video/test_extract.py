@@ -39,6 +39,7 @@ def short_worker(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(worker, name, getattr(importlib.import_module("crashing_worker"), name))
 
 
+@pytest.mark.slow
 def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = videos(tmp_path / "videos", ["a.mp4", "b.mkv", "day 2/c.mp4"])
     make_sound(folder / "song.mkv")

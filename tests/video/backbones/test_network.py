@@ -111,6 +111,7 @@ def test_longer_window_is_pooled_over_pairs_of_steps() -> None:
     assert Pooled()(x).tolist() == [[(0.5 + 2.5) / 2] * 2]  # not 5 / 3
 
 
+@pytest.mark.slow
 def test_clip_is_encoded_with_weights_of_a_file(tmp_path: Path) -> None:
     write_weights("i3d", tmp_path / "w.pt")
     backbone = load_backbone("i3d", weights=tmp_path / "w.pt", fps=5)
