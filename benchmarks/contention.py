@@ -1,4 +1,4 @@
-"""Training beside busy processes: our threads and their waiting against fixed settings. At most 6 minutes.
+"""Training beside busy processes: our number of threads against fixed settings. At most 6 minutes.
 
 Each setting trains the small model on the synthetic corpus in a process of its own; they take turns of a second.
 A busy process is a loop in Python in a session of its own, as other users' are. Figures are medians of the turns.
@@ -21,6 +21,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from cpnet.training import threads
 from cpnet.training.callbacks.fewer_threads import FewerThreads, Load
+from cpnet.workers import cpus
 from sections import conditions, kind
 
 TURN_SEC, MOST_STEPS = 1.0, 8  # a turn ends when either is reached
@@ -134,7 +135,7 @@ def main() -> None:
             for busy in (1, 2):
                 compare(f"{busy} busy", running, rivals=["passive", "one thread"], limit=1.15, busy=busy)
         with ExitStack() as stack:
-            only = ["taskset", "-c", str(min(threads.cpus()))]
+            only = ["taskset", "-c", str(min(cpus()))]
             running = trainings(stack, folder, ["ours", "one thread"], prefix=only)
             compare("one CPU by taskset", running, rivals=["one thread"], limit=1.1)
         if not (cgroup := limited_cgroup()):

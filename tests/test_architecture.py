@@ -89,8 +89,8 @@ ROOMS = {
         ),
         ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric", "filelock"),
     ),
-    "training.threads": Room(("config.resolvers",)),  # before torch
-    "training.callbacks.fewer_threads": Room(("training.threads",), ("torch", "pytorch_lightning", "psutil")),
+    "training.threads": Room(("config.resolvers", "workers")),  # before torch
+    "training.callbacks.fewer_threads": Room(("training.threads", "workers"), ("torch", "pytorch_lightning", "psutil")),
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
     "evaluate": Room(
         (

@@ -146,6 +146,19 @@ def test_features_of_another_backbone_are_refused(tmp_path: Path) -> None:
         grounder.ground(replace(video, extractor=replace(kind, backbone="other")), "door")
 
 
+def test_rows_of_files_are_normalised_as_those_of_training(tmp_path: Path) -> None:
+    kind = Extractor(backbone="net", weights="0", preprocessing="", fps=2.0, window=1, stride=1, width=3)
+    dataset = config()["dataset"] | {"features": {"dim": 3, "normalise": True}}
+    grounder = Grounder.from_checkpoint(checkpoint(tmp_path, extractor=kind, dataset=dataset))
+    rows = (9 * np.random.default_rng(0).random((9, 3))).astype(np.float16)
+    found = grounder.ground(EncodedVideo(rows=rows, duration_sec=20.0, extractor=kind), "door")
+    unit = rows.astype(np.float32) / np.linalg.norm(rows.astype(np.float32), axis=1, keepdims=True)
+    (expected,) = grounder.ground(unit, "door", duration_sec=20.0)
+    (raw,) = grounder.ground(rows, "door", duration_sec=20.0)
+    assert found[0].start_sec == pytest.approx(expected.start_sec, abs=1e-5)
+    assert abs(found[0].start_sec - raw.start_sec) > 1e-3
+
+
 def test_first_moment_is_the_models_own_whatever_top_is(tmp_path: Path) -> None:
     """Neither ``top``, nor the limit of length, nor batches change a digit of the answer about a short video."""
     grounder = Grounder.from_checkpoint(checkpoint(tmp_path, longest_sec=20.0))

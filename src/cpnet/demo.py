@@ -11,7 +11,6 @@ import os
 import socket
 from contextlib import suppress
 from importlib.util import find_spec
-from pathlib import Path
 
 from omegaconf import DictConfig
 
@@ -44,10 +43,9 @@ def main(cfg: DictConfig) -> None:
 
     from cpnet.grounder import Grounder
     from cpnet.page.app import create_app
-    from cpnet.runs.folder import newest_best
+    from cpnet.runs.folder import chosen_checkpoint
 
-    path = Path(cfg.checkpoint or newest_best(Path("outputs")))
-    log.info("model: %s%s", path, "" if cfg.checkpoint else ", of the newest run; checkpoint=PATH chooses another")
+    path = chosen_checkpoint(cfg.checkpoint)
     limits = {"top": cfg.top, "max_bytes": round(cfg.max_mb * 1e6), "max_sec": 60 * cfg.max_minutes}
     app = create_app(Grounder.from_checkpoint(path, backbone_weights=cfg.weights), str(path), **limits)
     log.info("open http://127.0.0.1:%d in a browser; Ctrl+C stops the server", listener.getsockname()[1])

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.config import register_schemas
 from cpnet.data.dataset import GroundingDataset
-from cpnet.data.extractor import check_extractor
+from cpnet.data.extractor import Extractor, check_extractor
+from cpnet.data.features.joined import normalise
 from cpnet.data.features.placement import TableFeatures
 from cpnet.data.moment import Moment
 from cpnet.data.sampling import Pick, Sampling
@@ -74,6 +75,7 @@ class Grounder:
         self.vocabulary = vocabulary or checkpoint.vocabulary
         self.word_vectors = None if word_vectors is None else Path(word_vectors).expanduser()
         self._looked_up: set[str] = set()  # words that the file of vectors was searched for
+        self.path = checkpoint.path
         self.extractor, self.longest_sec = checkpoint.extractor, checkpoint.longest_sec
         self.backbone_weights = backbone_weights
         self._backbone: Backbone | None = None  # loaded for the first file
@@ -86,6 +88,7 @@ class Grounder:
             self.sampling: Sampling = instantiate(config.sampling)
             dataset = config.dataset
             self.video_dim, self.max_words, self.blind = dataset.features.dim, dataset.max_words, dataset.blind
+            self.normalise = dataset.features.get("normalise", False)  # the rows of files, as those of training
         except OmegaConfBaseException as error:
             raise ConfigError(f"{checkpoint.path}: incomplete configuration: {error}") from error
         try:
@@ -126,6 +129,19 @@ class Grounder:
         grounder._backbone = grounder._joint = joint(backbone)
         return grounder
 
+    def known_extractor(self) -> Extractor:
+        """Return what extracted the features of training.
+
+        Raises:
+            ConfigError: it is unknown
+        """
+        if self.extractor is None:
+            raise ConfigError(
+                f"{self.path} was trained on features of unknown origin, so it cannot answer about files; train on "
+                "features of python -m cpnet.prepare action=extract, as make demo does, or ask about features"
+            )
+        return self.extractor
+
     def encode(
         self,
         video: str | Path,
@@ -141,18 +157,13 @@ class Grounder:
             progress: called with the second that is reached
 
         Raises:
-            ConfigError: the backbone's package is missing
-            DataError: it is unknown what extracted the features of training, or the file cannot be decoded
+            ConfigError: it is unknown what extracted the features of training, or the backbone's package is missing
+            DataError: the file cannot be decoded
         """
-        if self.extractor is None:
-            raise DataError(
-                "it is unknown what extracted the features of training, so a video file cannot be encoded; pass its "
-                "rows, or train on features of python -m cpnet.prepare action=extract"
-            )
         if self._backbone is None:
-            kind, threads = self.extractor, torch.get_num_threads()
+            kind, threads = self.known_extractor(), torch.get_num_threads()
             backbone = load_backbone(kind.backbone, fps=kind.fps, threads=threads, weights=self.backbone_weights)
-            check_extractor(self.extractor, backbone.extractor(), video)
+            check_extractor(kind, backbone.extractor(), video)
             self._backbone = backbone
         return encode_video(video, self._backbone, limits=limits, progress=progress)
 
@@ -182,7 +193,8 @@ class Grounder:
         is. A longer video is split into overlapping windows of that length. The video is encoded once.
 
         Args:
-            video: a file, an encoded video, or rows of shape (rows, V) from the backbone of training
+            video: a file, an encoded video, or rows of shape (rows, V) as the model was trained on: if that was with
+                ``dataset.features.normalise=true``, each divided by its norm
             sentences: one or more queries
             duration_sec: length of the video, needed with rows alone
             top: the largest number of moments of each sentence
@@ -198,7 +210,8 @@ class Grounder:
             video = self.encode(video)
         if isinstance(video, EncodedVideo):
             check_extractor(self.extractor, video.extractor, "video")
-            duration_sec, video = video.duration_sec, video.rows
+            duration_sec = video.duration_sec
+            video = normalise(video.rows) if self.normalise else video.rows
         elif duration_sec is None:
             raise DataError("rows alone do not say how long the video is; pass duration_sec")
         rows = self._rows(video)

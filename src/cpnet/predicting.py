@@ -16,7 +16,7 @@ from cpnet.errors import ConfigError, DataError, quote
 from cpnet.files import replacing
 from cpnet.grounder import Grounder, Video
 from cpnet.grounding.answer import Answer
-from cpnet.runs.folder import newest_best
+from cpnet.runs.folder import chosen_checkpoint
 from cpnet.runs.predictions import SUBMISSION, submission, write_jsonl
 from cpnet.terminal import clock, print_moments, printable, seconds_bar
 from cpnet.video.cut import cut, stills
@@ -34,10 +34,11 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
     """Answer sentences about a video, or about all files of a folder; a file that fails does not stop the others.
 
     Raises:
-        ConfigError: a package is missing, or a target cannot be written
-        DataError: there is no model, it cannot answer about files, or videos failed
+        ConfigError: the model cannot answer about files, a package is missing, or a target cannot be written
+        DataError: there is no model, or videos failed
     """
-    grounder = load_model(cfg)
+    checkpoint = chosen_checkpoint(cfg.checkpoint)
+    grounder = Grounder.from_checkpoint(checkpoint, word_vectors=cfg.word_vectors, backbone_weights=cfg.weights)
     if cfg.videos:
         files = find_videos(Path(cfg.videos))
     else:
@@ -68,19 +69,6 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
         raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); choose another file") from error
     if failed:
         raise DataError(f"{len(failed)} of {len(files)} videos have no answer, see above: {quote(failed, 20)}")
-
-
-def load_model(cfg: DictConfig) -> Grounder:
-    """Load ``cfg.checkpoint``, or the best checkpoint of the newest run; check that it can answer about files."""
-    path = Path(cfg.checkpoint or newest_best(Path("outputs")))
-    log.info("model: %s%s", path, "" if cfg.checkpoint else ", of the newest run; checkpoint=PATH chooses another")
-    grounder = Grounder.from_checkpoint(path, word_vectors=cfg.word_vectors, backbone_weights=cfg.weights)
-    if grounder.extractor is None and not cfg.dataset:
-        raise DataError(
-            f"{path} was trained on features of unknown origin, so it cannot answer about files; train on features of "
-            "python -m cpnet.prepare action=extract, as make demo does, or ask about features: dataset=NAME"
-        )
-    return grounder
 
 
 def read(cfg: DictConfig, grounder: Grounder, file: Path) -> tuple[Video, float]:
@@ -128,7 +116,8 @@ def encode(grounder: Grounder, path: Path, cache: str | None) -> EncodedVideo:
 
     Raises the errors of ``Grounder.encode``.
     """
-    kept = Path(cache) / f"{stamp_of([path], path.resolve(), grounder.extractor)}.npz" if cache else None
+    kind = grounder.known_extractor()
+    kept = Path(cache) / f"{stamp_of([path], path.resolve(), kind)}.npz" if cache else None
     if kept and kept.is_file():
         with suppress(DataError):  # damaged
             return EncodedVideo.load(kept)

@@ -53,16 +53,18 @@ def search(cfg: DictConfig) -> None:
     from cpnet import files, terminal
     from cpnet.grounder import Grounder
     from cpnet.grounding.zero_shot import joint as as_joint
-    from cpnet.runs.folder import newest_best
+    from cpnet.runs.folder import chosen_checkpoint
     from cpnet.searching import VideoIndex
     from cpnet.video.backbones import is_joint, load_backbone
 
     index = VideoIndex.open(cfg.index)
     kind, joint = index.extractor, is_joint(index.extractor.backbone)
     backbone = as_joint(load_backbone(kind.backbone, weights=cfg.weights, fps=kind.fps)) if joint else None
-    path = cfg.checkpoint or (None if joint else newest_best(Path("outputs")))
-    log.info("model: %s", path or "none, the similarity of rows and sentence answers; checkpoint=PATH sets one")
-    model = Grounder.from_checkpoint(path) if path else None
+    model = None
+    if cfg.checkpoint or not joint:
+        model = Grounder.from_checkpoint(chosen_checkpoint(cfg.checkpoint))
+    else:
+        log.info("model: none, the similarity of rows and sentence answers; checkpoint=PATH sets one")
     hits = index.search(cfg.query, model, backbone=backbone, top=cfg.top, progress=terminal.track)
     terminal.print_moments(cfg.query, [(hit.video, hit.start_sec, hit.end_sec, hit.score) for hit in hits])
     if cfg.json is not None:

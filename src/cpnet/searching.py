@@ -18,7 +18,7 @@ from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.grounding.answer import Hit
 from cpnet.runs.checkpoint import load_checkpoint
-from cpnet.runs.folder import newest_best
+from cpnet.runs.folder import chosen_checkpoint
 from cpnet.terminal import Progress, silent
 from cpnet.video.backbones.backbone import JointBackbone
 from cpnet.video.encode import EncodedVideo
@@ -41,7 +41,7 @@ def row_kind(path: Path, backbone: str | None, fps: float | None, checkpoint: st
     kind = VideoIndex.open(path).extractor if path.exists() else None
     if kind is None and backbone:
         return backbone, fps
-    kind = kind or load_checkpoint(checkpoint or newest_best(Path("outputs"))).extractor
+    kind = kind or load_checkpoint(chosen_checkpoint(checkpoint)).extractor
     if kind is None:
         raise ConfigError("it is unknown what extracted the features of the model's training; set backbone=NAME")
     return backbone or kind.backbone, fps or kind.fps

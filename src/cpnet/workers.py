@@ -1,4 +1,4 @@
-"""Processes of a pool that end when their parent ends, however it ends."""
+"""Processes of a pool: the CPUs that they may use, and an end with their parent, however it ends."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ import os
 import signal
 import threading
 from multiprocessing import parent_process
+
+
+def cpus() -> set[int]:
+    """Return the CPUs that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def obey_parent() -> None:

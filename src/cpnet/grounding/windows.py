@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ class Windows:
         size, number = rows, 1
         if longest_sec is not None and duration_sec > longest_sec:
             size = max(1, int(rows * longest_sec / duration_sec))
-            number = 1 - (size - rows) // max(1, size // 2)
+            number = 1 + math.ceil((rows - size) / max(1, size // 2))
         starts = np.linspace(0, rows - size, number).round().astype(np.int64)
         return cls(
             starts=torch.from_numpy(starts),

@@ -99,6 +99,17 @@ def newest_best(root: Path) -> Path:
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
+def chosen_checkpoint(checkpoint: str | None) -> Path:
+    """Return the given checkpoint, or the best one of the newest run below ``outputs``; log which.
+
+    Raises:
+        DataError: none is given, and there is no run
+    """
+    path = Path(checkpoint or newest_best(Path("outputs")))
+    log.info("model: %s%s", path, "" if checkpoint else ", of the newest run; checkpoint=PATH chooses another")
+    return path
+
+
 def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> Path | None:
     """Return the newest intact checkpoint of a run, None without any. Log the options that ``cfg`` changes.
 

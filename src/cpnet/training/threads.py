@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 from cpnet.config.resolvers import under_slurm
+from cpnet.workers import cpus
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,6 @@ def number_in(name: str, default: int) -> int:
     """Return the first number of an environment variable, such as 4 of SLURM's ``4(x2),1``."""
     found = re.match(r"[1-9][0-9]{0,6}", os.environ.get(name, ""))
     return int(found[0]) if found else default
-
-
-def cpus() -> set[int]:
-    """Return the CPUs that this process may use."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
 
 
 def physical_cores(root: Path) -> int:

@@ -33,6 +33,7 @@ from cpnet.terminal import Progress, seconds_bar, silent
 from cpnet.video import worker
 from cpnet.video.backbones import load_backbone
 from cpnet.video.decode import SUFFIXES, stated_duration
+from cpnet.workers import cpus
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def _encode(files: dict[str, Path], rows: Path, backbone: dict[str, Any], worker
     if not files:
         return {}
     failed: dict[str, str] = {}
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(cpus())
     workers = min(workers or cores, len(files))
     options = backbone | {"threads": max(1, cores // workers)}
     spawn, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from cpnet.training import threads
 from cpnet.training.callbacks import fewer_threads
 from cpnet.training.callbacks.fewer_threads import FewerThreads, Load
+from cpnet.workers import cpus
 
 BEFORE = Load(at=100.0, own=50.0, busy=300.0, cores=8)
 
@@ -60,9 +60,9 @@ def test_compiled_code_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPat
     assert torch.get_num_threads() == 4
 
 
-@pytest.mark.skipif(sys.platform != "linux" or len(threads.cpus()) < 2, reason="needs two CPUs of Linux")
+@pytest.mark.skipif(sys.platform != "linux" or len(cpus()) < 2, reason="needs two CPUs of Linux")
 def test_busy_processes_are_seen() -> None:
-    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in threads.cpus()]
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in cpus()]
     try:
         time.sleep(0.2)  # for their start
         before = Load.now()

@@ -7,7 +7,6 @@ videos one event occurs twice: only the order ("after the red ball jumps, ...") 
 from __future__ import annotations
 
 import logging
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -27,7 +26,7 @@ from cpnet.data.moment import Moment
 from cpnet.data.vocabulary import tokenize
 from cpnet.options import RenderedOptions
 from cpnet.terminal import seconds_bar
-from cpnet.workers import obey_parent
+from cpnet.workers import cpus, obey_parent
 
 T = TypeVar("T")
 
@@ -109,8 +108,7 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
 def _render(scenes: dict[Path, Scene]) -> None:
     """Write scenes as video files, in a process per core."""
     logging.getLogger(__name__).info("rendering %d videos", len(scenes))
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    pool = ProcessPoolExecutor(min(cores, len(scenes)), get_context("spawn"), obey_parent)
+    pool = ProcessPoolExecutor(min(len(cpus()), len(scenes)), get_context("spawn"), obey_parent)
     ends = [*accumulate(scene.frames / FPS for scene in scenes.values())]
     try:
         with seconds_bar("rendering", ends[-1]) as show:

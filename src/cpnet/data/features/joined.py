@@ -47,7 +47,7 @@ class JoinedFeatures(FeatureSource):
         return count, sum(source.dim for source, _ in self.parts)
 
     def _read(self, name: str) -> NDArray[Any]:
-        columns = [_normalise(source.rows(name)) if unit else source.rows(name) for source, unit in self.parts]
+        columns = [normalise(source.rows(name)) if unit else source.rows(name) for source, unit in self.parts]
         count = self._count(name, [len(rows) for rows in columns])
         return np.concatenate([rows[:count] for rows in columns], axis=1)
 
@@ -93,7 +93,8 @@ class UnitedFeatures(FeatureSource):
         return self._part[name].stored(name)
 
 
-def _normalise(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+def normalise(rows: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Divide each row by its Euclidean norm; rows of zeros stay. Shape: (N, V) -> (N, V)"""
     rows = rows.astype(np.float32)
     # Squares of large or small values would overflow or underflow in float32.
     norms = np.sqrt(np.einsum("nv,nv->n", rows, rows, dtype=np.float64))[:, None]

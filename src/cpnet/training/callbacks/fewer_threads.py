@@ -13,6 +13,7 @@ import torch
 from pytorch_lightning import Callback
 
 from cpnet.training import threads
+from cpnet.workers import cpus
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class Load:
     @classmethod
     def now(cls) -> Load:
         """Read the clocks."""
-        cores, times = threads.cpus(), psutil.cpu_times(percpu=True)
+        cores, times = cpus(), psutil.cpu_times(percpu=True)
         # Linux counts the time of guests as the user's, too.
         idle = ("idle", "iowait", "guest", "guest_nice")
         busy = (
