@@ -138,7 +138,8 @@ class Grounder:
         if self.extractor is None:
             raise ConfigError(
                 f"{self.path} was trained on features of unknown origin, so it cannot answer about files; train on "
-                "features of python -m cpnet.prepare action=extract, as make demo does, or ask about features: dataset=NAME in cpnet.predict"
+                "features of python -m cpnet.prepare action=extract, as make demo does, or ask about features: "
+                "dataset=NAME in cpnet.predict"
             )
         return self.extractor
 
