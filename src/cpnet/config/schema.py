@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -10,7 +10,7 @@ from omegaconf import MISSING
 
 from cpnet import options
 from cpnet.config.resolvers import register_resolvers
-from cpnet.options import CPNetOptions, DatasetOptions, LossOptions, MetricsOptions, RenderedOptions, SyntheticOptions
+from cpnet.options import DatasetOptions, LossOptions, MetricsOptions, RenderedOptions, SyntheticOptions
 
 
 @dataclass
@@ -47,14 +47,6 @@ class TrainConfig:
     batch_size: int = 100
     evaluation_order: str = "video"  # video | split | length; video encodes each video once per batch
     seed: int = 0
-
-
-@dataclass
-class CPNetConfig(CPNetOptions):
-    """Keys of ``model=cpnet``: the options of the model, its class, and the width of the features."""
-
-    _target_: str = "cpnet.models.CPNet"
-    video_dim: int = MISSING  # V
 
 
 @dataclass
@@ -202,6 +194,24 @@ class PredictConfig:
     output_dir: str = MISSING
 
 
+MODELS: dict[str, tuple[str, type]] = {  # base_NAME: class, and its options
+    "cpnet": ("CPNet", options.CPNetOptions),
+    "cpnet_plus": ("CPNetPlus", options.CPNetPlusOptions),
+    "vslnet": ("VSLNet", options.VSLNetOptions),
+    "lgi": ("LGI", options.LGIOptions),
+    "two_d_tan": ("TwoDTAN", options.TwoDTANOptions),
+    "tmlga": ("TMLGA", options.TMLGAOptions),
+    "snag": ("SnAG", options.SnAGOptions),
+    "ablr": ("ABLR", options.ABLROptions),
+}
+
+
+def model_config(name: str, keys: type) -> type:
+    """Return the keys of a model: its options, its class, and the width V of the features."""
+    added = [("_target_", str, f"cpnet.models.{name}"), ("video_dim", int, "${dataset.features.dim}")]
+    return make_dataclass(f"{name}Config", added, bases=(keys,))
+
+
 def register_schemas() -> None:
     """Register each schema as ``base_NAME``, which the yaml files include."""
     register_resolvers()
@@ -219,7 +229,7 @@ def register_schemas() -> None:
         ("dataset", "dataset", DatasetOptions),
         ("dataset", "synthetic", SyntheticConfig),
         ("dataset", "rendered", RenderedConfig),
-        ("model", "cpnet", CPNetConfig),
+        *(("model", name, model_config(*model)) for name, model in MODELS.items()),
         ("loss", "loss", LossConfig),
         ("optimizer", "optimizer", options.OptimizerOptions),
         ("optimizer", "adam", options.AdamOptions),

@@ -1,0 +1,1 @@
+"""A module a model: its own code and ours with the same weights and inputs."""

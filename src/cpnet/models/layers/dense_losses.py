@@ -1,0 +1,40 @@
+"""Losses of models that predict a score and a span at every clip."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def focal_loss(logits: Tensor, target: Tensor, *, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
+    """Compute the sigmoid focal loss of each element (Lin et al. 2017); ``alpha`` weighs positives, 1 - alpha others.
+
+    Shape: logits and target of any shape, target in [0, 1] -> the same
+
+    >>> round(focal_loss(torch.tensor(0.0), torch.tensor(1.0), alpha=1.0).item(), 4)  # 0.5^2 log 2
+    0.1733
+    """
+    p = logits.sigmoid()
+    wrong = p * (1 - target) + (1 - p) * target
+    weight = alpha * target + (1 - alpha) * (1 - target)
+    return weight * wrong**gamma * F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+
+def distance_iou_loss(span: Tensor, target: Tensor) -> Tensor:
+    """Compute 1 - IoU + (distance of the centres / length of the hull)^2 of each span (Zheng et al. 2020).
+
+    Differentiable for disjoint spans too, unlike 1 - IoU; in the dtype of ``span``.
+
+    Shape: span (..., 2) with start <= end, target (..., 2), in any unit -> (...)
+
+    >>> distance_iou_loss(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0])).item()
+    1.25
+    """
+    start, end = torch.maximum(span[..., 0], target[..., 0]), torch.minimum(span[..., 1], target[..., 1])
+    shared = (end - start).clamp_min(0)
+    union = span.diff(dim=-1).squeeze(-1) + target.diff(dim=-1).squeeze(-1) - shared
+    hull = torch.maximum(span[..., 1], target[..., 1]) - torch.minimum(span[..., 0], target[..., 0])
+    distance = (span.sum(dim=-1) - target.sum(dim=-1)) / 2
+    tiny = torch.finfo(span.dtype).eps
+    return 1 - shared / union.clamp_min(tiny) + (distance / hull.clamp_min(tiny)) ** 2
