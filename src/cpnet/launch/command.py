@@ -5,6 +5,7 @@ Imports nothing heavy, so that ``--help`` and errors appear at once.
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 import re
@@ -16,6 +17,8 @@ from pathlib import Path
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from cpnet.config import CONFIG_DIR, as_text, given, register_schemas
@@ -67,9 +70,26 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
     if not {"--multirun", "-m"} & set(sys.argv[1:]):  # jobs choose for themselves, maybe elsewhere
         threads.choose()
     register_schemas()
-    main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(task)
+    main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(_silent(task))
     with processes.exit_cleanly():
         _call(main, prepare, config_name)
+
+
+class TaskError(BaseException):
+    """Carries an error of a single run past Hydra, which would print the overrides before the message."""
+
+
+def _silent(task: Callable[[DictConfig], object]) -> Callable[[DictConfig], object]:
+    @functools.wraps(task)
+    def call(cfg: DictConfig) -> object:
+        try:
+            return task(cfg)
+        except Exception as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            raise TaskError from error
+
+    return call
 
 
 def arranged(arguments: Sequence[str]) -> list[str]:
@@ -91,7 +111,14 @@ def _call(main: Callable[[], object], prepare: Callable[[], None], config_name: 
             if folder := given(arguments, key):
                 check_links(Path(folder).expanduser())
         prepare()
-        main()
+        try:
+            main()
+        except TaskError as carrier:
+            failed = carrier.__cause__
+        else:
+            return
+        assert failed is not None
+        raise failed
     except KeyboardInterrupt:  # not in a training process, which handles SIGINT itself
         hint = "; rerun the same command with sweep.resume=true to resume" if config_name == "train" else ""
         sys.stderr.write(f"cpnet: interrupted{hint}\n")
