@@ -111,14 +111,7 @@ def _call(main: Callable[[], object], prepare: Callable[[], None], config_name: 
             if folder := given(arguments, key):
                 check_links(Path(folder).expanduser())
         prepare()
-        try:
-            main()
-        except TaskError as carrier:
-            failed = carrier.__cause__
-        else:
-            return
-        assert failed is not None
-        raise failed
+        _run_hydra(main)
     except KeyboardInterrupt:  # not in a training process, which handles SIGINT itself
         hint = "; rerun the same command with sweep.resume=true to resume" if config_name == "train" else ""
         sys.stderr.write(f"cpnet: interrupted{hint}\n")
@@ -135,6 +128,17 @@ def _call(main: Callable[[], object], prepare: Callable[[], None], config_name: 
             if not processes.report_failure(message):
                 sys.stderr.write(f"cpnet: {message}\n")
         raise SystemExit(1) from None
+
+
+def _run_hydra(main: Callable[[], object]) -> None:
+    try:
+        main()
+    except TaskError as carrier:
+        error = carrier.__cause__
+    else:
+        return
+    assert error is not None
+    raise error  # outside of the except block, which would become its context
 
 
 def check_corpus(cfg: DictConfig, *, words_known: bool = False) -> None:
