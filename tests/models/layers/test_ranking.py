@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -18,13 +19,16 @@ Spans = list[tuple[float, float]]
 
 def slowly(spans: Spans, scores: list[float], number: int, factor: Callable[[float], float]) -> list[tuple[int, float]]:
     """Return place and score of each ranked span; of equal scores the first is best."""
+
+    def lowered(best: int, place: int) -> float:
+        return factor(reference.iou(np.array(spans[best]), np.array(spans[place])))
+
     left = {place: score for place, score in enumerate(scores) if score >= 0}
     found: list[tuple[int, float]] = []
     while left and len(found) < number:
         best = max(left, key=lambda place: (left[place], -place))
         found.append((best, left.pop(best)))
-        lowered = {place: score * factor(reference.iou(spans[best], spans[place])) for place, score in left.items()}
-        left = {place: score for place, score in lowered.items() if factor(reference.iou(spans[best], spans[place]))}
+        left = {place: score * lowered(best, place) for place, score in left.items() if lowered(best, place)}
     return found
 
 
