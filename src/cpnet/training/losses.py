@@ -1,4 +1,4 @@
-"""The training loss of CPNet (CPNet, Eq. 14), and of any model that returns an attention and defines no loss."""
+"""The training loss of CPNet (CPNet, Eq. 14-16)."""
 
 from __future__ import annotations
 

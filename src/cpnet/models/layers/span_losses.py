@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def attention_loss(log_attention: Tensor, target: Tensor, *, normalizer: str = "target") -> Tensor:
-    """Reward attention on the true clips: ``-sum_t y_t log a_t / sum_t y_t`` (ABLR's calibration loss; CPNet, Eq. 15).
+    """Reward attention on the true clips: ``-sum_t y_t log a_t / sum_t y_t`` (CPNet, Eq. 15).
 
-    CPNet divides by ``sum_t a_t`` instead, which is always 1. That form is available as ``literal``; the works that it
-    cites (ABLR; LGI's guidance loss) divide by ``sum_t y_t``.
+    Departs from the paper, whose denominator ``sum_t a_t`` is always 1. The works it cites (ABLR; LGI's guidance loss)
+    divide by ``sum_t y_t``. The paper's form is available as ``literal``.
 
     Shape: log_attention (B, T), target (B, T) bool, True = inside a true window -> scalar, mean over B
 
@@ -24,7 +24,7 @@ def attention_loss(log_attention: Tensor, target: Tensor, *, normalizer: str = "
 
 
 def regression_loss(span: Tensor, windows: Tensor) -> Tensor:
-    """Sum of the smooth L1 losses (beta 1) of start and end, in fractions of the video (ABLR; CPNet, Eq. 16).
+    """Sum of the smooth L1 losses (beta 1) of start and end, in fractions of the video (CPNet, Eq. 16).
 
     Of several true windows, the one with the least loss counts.
 
