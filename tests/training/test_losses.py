@@ -14,7 +14,6 @@ from torch import Tensor
 import oracles
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.collate import pad_windows
-from cpnet.models.layers.span_losses import attention_loss, regression_loss
 from cpnet.options import LossOptions
 from cpnet.training.losses import GroundingLoss
 
