@@ -1,6 +1,8 @@
 """Models for video grounding: plain ``nn.Module`` classes without Lightning or Hydra."""
 
+from cpnet.models.ablr import ABLR
 from cpnet.models.cpnet.network import CPNet
+from cpnet.models.vslnet import VSLNet
 from cpnet.models.zero_shot import ZeroShot
 
-__all__ = ["CPNet", "ZeroShot"]
+__all__ = ["ABLR", "CPNet", "VSLNet", "ZeroShot"]

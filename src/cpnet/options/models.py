@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cpnet.options.checks import check_choice
+from cpnet.options.checks import check_choice, check_positive, check_weight
 
 
 @dataclass
@@ -49,13 +49,30 @@ class CAMOptions:
 
 
 @dataclass
-class CPNetOptions(NetworkOptions):
-    """Options of ``cpnet.models.CPNet``."""
+class EncodingOptions(NetworkOptions):
+    """Options of models with a ``FeatureEncoder``."""
 
-    centre: bool = False  # subtract each video's mean clip and scale the rest; not in the paper; for single frames
     position: str = "sinusoid"  # sinusoid | learned
     max_length: int = 128  # of videos and queries, for learned positions
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("model.position", self.position, ("sinusoid", "learned"))
+        check_positive("model.max_length", self.max_length)
+        heads = self.encoder.num_heads
+        if heads < 1 or self.hidden_dim % heads:
+            raise ValueError(
+                "model.encoder.num_heads must be a positive divisor of model.hidden_dim; "
+                f"got {heads} and {self.hidden_dim}"
+            )
+
+
+@dataclass
+class CPNetOptions(EncodingOptions):
+    """Options of ``cpnet.models.CPNet``."""
+
+    centre: bool = False  # subtract each video's mean clip and scale the rest; not in the paper; for single frames
     share_fusion_encoder: bool = False  # one encoder before and after fusion
     fusion: str = "folded"  # folded | two_layer
     contextual_pyramid: bool = True  # False: the paper's "w/o CP"
@@ -68,28 +85,33 @@ class CPNetOptions(NetworkOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("model.position", self.position, ("sinusoid", "learned"))
         check_choice("model.fusion", self.fusion, ("folded", "two_layer"))
         check_choice("model.downsample", self.downsample, ("max", "avg", "conv"))
         check_choice("model.upsample", self.upsample, ("nearest", "linear"))
         check_choice("model.order", self.order, ("swap", "none"))
-        if self.max_length < 1:
-            raise ValueError(f"model.max_length must be 1 or more; got {self.max_length}")
         if not 1 <= self.pyramid_levels <= 8:
             raise ValueError(f"model.pyramid_levels must be 1 to 8; got {self.pyramid_levels}")
-        heads = self.encoder.num_heads
-        if heads < 1 or self.hidden_dim % heads:
-            raise ValueError(
-                "model.encoder.num_heads must be a positive divisor of model.hidden_dim; "
-                f"got {heads} and {self.hidden_dim}"
-            )
 
 
 @dataclass
-class VSLNetOptions(NetworkOptions):
+class VSLNetOptions(EncodingOptions):
     """Options of ``cpnet.models.VSLNet``."""
 
     hidden_dim: int = 128
+    position: str = "learned"
+    encoder: EncoderOptions = field(default_factory=lambda: EncoderOptions(kernel_size=7))
+    extension: float = 0.1  # by which the highlighted clips extend a moment at either side, as a share of its length
+    highlight_weight: float = 5.0  # of the highlighting loss
+    predictions: int = 5  # N
+    max_iou: float = 0.5  # of two ranked predictions
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("model.predictions", self.predictions)
+        check_weight("model.extension", self.extension)
+        check_weight("model.highlight_weight", self.highlight_weight)
+        if not 0 <= self.max_iou <= 1:
+            raise ValueError(f"model.max_iou must be 0 to 1; got {self.max_iou}")
 
 
 @dataclass
@@ -115,6 +137,22 @@ class SnAGOptions(NetworkOptions):
 @dataclass
 class ABLROptions(NetworkOptions):
     """Options of ``cpnet.models.ABLR``."""
+
+    hidden_dim: int = 256
+    dropout: float = 0.5  # of the states of the LSTMs
+    regress_from: str = "weights"  # weights of the attention, the paper's better variant | features, attended
+    bins: int = 128  # parts of the video whose weights the regression reads
+    regression_dim: int = 64  # width between the two layers of the regression
+    attention_weight: float = 5.0  # of the calibration loss
+    regression_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("model.regress_from", self.regress_from, ("weights", "features"))
+        check_positive("model.bins", self.bins)
+        check_positive("model.regression_dim", self.regression_dim)
+        check_weight("model.attention_weight", self.attention_weight)
+        check_weight("model.regression_weight", self.regression_weight)
 
 
 @dataclass

@@ -20,13 +20,15 @@ class TimeConv1d(nn.Module):
         width: D, in and out
         kernel_size: odd
         stride: 2 returns ceil(T / 2) steps
+        bias: whether it has one
 
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, ceil(T / stride), D)
     """
 
-    def __init__(self, width: int, kernel_size: int, *, stride: int = 1) -> None:
+    def __init__(self, width: int, kernel_size: int, *, stride: int = 1, bias: bool = True) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(width, width, (1, kernel_size), stride=(1, stride), padding=(0, kernel_size // 2))
+        size, padding = (1, kernel_size), (0, kernel_size // 2)
+        self.convolution = nn.Conv2d(width, width, size, stride=(1, stride), padding=padding, bias=bias)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Convolve the real time steps."""

@@ -21,6 +21,7 @@ class Bidirectional(nn.Module):
         width: D of each direction
         layers: number of layers; each but the first reads both directions of the one below
         dropout: probability between layers
+        bias: whether the cells have biases
 
     Shape: x (B, L, input_dim), mask (B, L) bool, True = real -> steps (B, L, 2D), 0 where padded, and the last states
         of both directions of the last layer (B, 2D)
@@ -30,11 +31,14 @@ class Bidirectional(nn.Module):
     (torch.Size([2, 5, 8]), torch.Size([2, 8]))
     """
 
-    def __init__(self, cell: str, input_dim: int, width: int, *, layers: int = 1, dropout: float = 0.0) -> None:
+    def __init__(
+        self, cell: str, input_dim: int, width: int, *, layers: int = 1, dropout: float = 0.0, bias: bool = True
+    ) -> None:
         super().__init__()
         widths = [input_dim, *[2 * width] * (layers - 1)]
-        self.ahead = nn.ModuleList(CELLS[cell](each, width, batch_first=True) for each in widths)
-        self.back = nn.ModuleList(CELLS[cell](each, width, batch_first=True) for each in widths)
+        self.ahead, self.back = (
+            nn.ModuleList(CELLS[cell](each, width, batch_first=True, bias=bias) for each in widths) for _ in range(2)
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
