@@ -2,7 +2,8 @@
 
 from cpnet.models.ablr import ABLR
 from cpnet.models.cpnet.network import CPNet
+from cpnet.models.snag import SnAG
 from cpnet.models.vslnet import VSLNet
 from cpnet.models.zero_shot import ZeroShot
 
-__all__ = ["ABLR", "CPNet", "VSLNet", "ZeroShot"]
+__all__ = ["ABLR", "CPNet", "SnAG", "VSLNet", "ZeroShot"]
