@@ -69,11 +69,11 @@ def copied(theirs: nn.Module) -> LGI:
 def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Yield spans, both attentions, the losses and the numbers of parameters."""
     theirs: Any = peers.lgi(folder)[0]
-    module: Any
     for module in theirs.modules():
         if isinstance(module, nn.BatchNorm1d):  # as after some training
-            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
-                nn.init.uniform_(tensor, 0.5, 1.5)
+            for tensor in module.state_dict().values():
+                if tensor.is_floating_point():
+                    nn.init.uniform_(tensor, 0.5, 1.5)
     for layer in (theirs.sqan.att_fn.to_alpha, theirs.vti_fn.satt_fn.to_alpha, theirs.ta_reg_fn.tatt.to_alpha):
         nn.init.normal_(layer.weight)  # attention that is not nearly uniform
     nn.init.constant_(theirs.ta_reg_fn.MLP_reg[2].bias, 0.5)  # spans that the last ReLU keeps

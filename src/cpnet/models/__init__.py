@@ -2,6 +2,7 @@
 
 from cpnet.models.cpnet.network import CPNet
 from cpnet.models.lgi import LGI
+from cpnet.models.tmlga import TMLGA
 from cpnet.models.zero_shot import ZeroShot
 
-__all__ = ["LGI", "CPNet", "ZeroShot"]
+__all__ = ["LGI", "TMLGA", "CPNet", "ZeroShot"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from cpnet.options.checks import check_choice
@@ -130,6 +131,16 @@ class TwoDTANOptions(NetworkOptions):
 @dataclass
 class TMLGAOptions(NetworkOptions):
     """Options of ``cpnet.models.TMLGA``."""
+
+    dropout: float = 0.5  # between the layers of the localisation
+    label_width: float = 1.0  # standard deviation of the soft labels in clips
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden_dim % 2:
+            raise ValueError(f"model.hidden_dim must be even; got {self.hidden_dim}")
+        if not 0 < self.label_width < math.inf:
+            raise ValueError(f"model.label_width must be positive and finite; got {self.label_width}")
 
 
 @dataclass
