@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from cpnet.options.checks import check_choice, check_positive, check_weight
@@ -116,7 +117,32 @@ class VSLNetOptions(EncodingOptions):
 
 @dataclass
 class LGIOptions(NetworkOptions):
-    """Options of ``cpnet.models.LGI``."""
+    """Options of ``cpnet.models.LGI``. Their defaults are those for Charades-STA."""
+
+    dropout: float = 0.5
+    max_length: int = 128  # clips of the longest video, which have learned positions
+    phrases: int = 3  # semantic phrases of a query
+    kernel_size: int = 15  # of the local convolutions, odd
+    global_blocks: int = 2  # of self-attention over the video
+    num_heads: int = 4  # of each block, a divisor of hidden_dim
+    activation: str = "relu"  # relu | sigmoid, of the span; the public code has sigmoid for ActivityNet
+    distinct: float = 0.3  # lambda of the loss that keeps phrases distinct; larger: fewer words a phrase
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("model.activation", self.activation, ("relu", "sigmoid"))
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"model.kernel_size must be odd and positive; got {self.kernel_size}")
+        if self.hidden_dim % 2 or self.num_heads < 1 or self.hidden_dim % self.num_heads:
+            raise ValueError(
+                "model.hidden_dim must be even and divisible by model.num_heads; "
+                f"got {self.hidden_dim} and {self.num_heads}"
+            )
+        for key, least in (("max_length", 1), ("phrases", 1), ("global_blocks", 0)):
+            if (value := getattr(self, key)) < least:
+                raise ValueError(f"model.{key} must be {least} or more; got {value}")
+        if not 0 <= self.distinct <= 1:
+            raise ValueError(f"model.distinct must lie in [0, 1]; got {self.distinct}")
 
 
 @dataclass
@@ -127,6 +153,16 @@ class TwoDTANOptions(NetworkOptions):
 @dataclass
 class TMLGAOptions(NetworkOptions):
     """Options of ``cpnet.models.TMLGA``."""
+
+    dropout: float = 0.5  # between the layers of the localisation
+    label_width: float = 1.0  # standard deviation of the soft labels in clips
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.hidden_dim % 2:
+            raise ValueError(f"model.hidden_dim must be even; got {self.hidden_dim}")
+        if not 0 < self.label_width < math.inf:
+            raise ValueError(f"model.label_width must be positive and finite; got {self.label_width}")
 
 
 @dataclass
