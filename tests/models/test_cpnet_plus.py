@@ -27,6 +27,7 @@ def small_plus(**knobs: Any) -> CPNetPlus:
     small: dict[str, Any] = {
         "hidden_dim": 8,
         "pyramid_levels": LEVELS,
+        "patch": 2,
         "encoder": EncoderOptions(kernel_size=3, conv_layers=1, num_heads=2),
     }
     options = CPNetPlusOptions(**(small | knobs))
@@ -48,32 +49,29 @@ def softplus(x: float) -> float:
     return math.log1p(math.exp(x))
 
 
-def test_every_clip_of_every_level_answers_around_its_centre() -> None:
-    model, of_pairs = small_plus(), batch(PAIRS, more_clips=3)
-    levels, masks = [], []
-    for p in range(LEVELS):
-        real = torch.tensor([-(-len(one.video) // 2**p) for one in PAIRS])
-        masks.append(torch.arange(-(-12 // 2**p)) < real[:, None])
-        levels.append(torch.randn(len(PAIRS), masks[p].shape[1], 8, dtype=torch.float64))
-    answers = model.head(levels, masks)
+@pytest.mark.parametrize("patch", [1, 2])
+def test_every_step_of_every_level_answers_around_its_centre(patch: int) -> None:
+    model, clips = small_plus(), [5, 1, 9, 2]
+    sizes = [patch * 2**p for p in range(LEVELS)]
+    masks = [
+        torch.arange(-(-12 // size)) < torch.tensor([-(-real // size) for real in clips])[:, None] for size in sizes
+    ]
+    levels = [torch.randn(*mask.shape, 8, dtype=torch.float64) for mask in masks]
+    answers = model.head(levels, masks, clips=torch.tensor(clips), patch=patch)
     assert answers.mask.tolist() == torch.cat(masks, dim=1).tolist()
-    for b, one in enumerate(PAIRS):
-        found = 0
-        for p in range(LEVELS):
-            for t in range(masks[p].shape[1]):
-                if masks[p][b, t]:
-                    x = model.head.norms[p](levels[p][b, t])
-                    before, after, quality = model.head.out(model.head.hidden(x).clamp_min(0)).tolist()
-                    begin, end = t * 2**p, min((t + 1) * 2**p, len(one.video))
-                    centre = (begin + end) / 2
-                    span = [centre - softplus(before) * 2**p, centre + softplus(after) * 2**p]
-                    place = found + t
-                    assert answers.clips[b, place].tolist() == [begin / len(one.video), end / len(one.video)]
-                    expected = [edge / len(one.video) for edge in span]
-                    np.testing.assert_allclose(answers.spans[b, place].tolist(), expected, rtol=1e-9)
-                    assert float(answers.logits[b, place].detach()) == pytest.approx(quality - 2)
-            found += masks[p].shape[1]
-    assert of_pairs.video.shape[1] == masks[0].shape[1]
+    places = [(p, t) for p, mask in enumerate(masks) for t in range(mask.shape[1])]
+    for b, real in enumerate(clips):
+        for place, (p, t) in enumerate(places):
+            if not masks[p][b, t]:
+                continue
+            x = model.head.norms[p](levels[p][b, t])
+            before, after, quality = model.head.out(model.head.hidden(x).clamp_min(0)).tolist()
+            begin, behind = t * sizes[p], min((t + 1) * sizes[p], real)
+            centre = (begin + behind) / 2
+            span = [centre - softplus(before) * sizes[p], centre + softplus(after) * sizes[p]]
+            assert answers.parts[b, place].tolist() == [begin / real, behind / real]
+            np.testing.assert_allclose(answers.spans[b, place].tolist(), np.array(span) / real, rtol=1e-9)
+            assert float(answers.logits[b, place].detach()) == pytest.approx(quality - 2)
 
 
 @torch.no_grad()
@@ -94,12 +92,14 @@ def test_sentences_are_aligned_with_the_clips_of_all_videos() -> None:
     output = model(batch(PAIRS, more_clips=2))
     part, sentences, clips = model.alignment, [], []
     for one in alone:
-        video = model.encoder(model.video_projection(one.video), one.video_mask)[0]
+        rows = [*one.video[0], *[torch.zeros(VIDEO_DIM).double()] * (one.video.shape[1] % 2)]
+        steps = torch.stack([torch.cat(rows[t : t + 2]) for t in range(0, len(rows), 2)])
+        video = model.encoder(model.video_projection(steps[None]), torch.ones(1, len(steps), dtype=torch.bool))[0]
         query = model.encoder(model.query_projection(model.words(one.query)), one.query_mask)[0]
         share = part.weight(query)[:, 0].exp()
         sentence = part.sentence((share[:, None] * query).sum(dim=0) / share.sum())
         sentences.append(sentence / sentence.norm())
-        clips.append([clip / clip.norm() for clip in part.clip(video)])
+        clips.append([step / step.norm() for step in part.clip(video) for _ in range(2)][: one.video.shape[1]])
     scale = math.exp(float(part.log_scale))
     for b, sentence in enumerate(sentences):
         weights = [[math.exp(scale * float(sentence @ clip)) for clip in video] for video in clips]
@@ -124,9 +124,9 @@ def test_pairs_that_share_videos_are_aligned_with_each_video_once() -> None:
 
 def answers_of(spans: Tensor, logits: Tensor) -> Answers:
     real = torch.tensor([[3], [2]])
-    clips = torch.cat([covered(4, 1, real), covered(2, 2, real)], dim=1).double() / real[..., None]
+    parts = torch.cat([covered(4, 1, real), covered(2, 2, real)], dim=1).double() / real[..., None]
     mask = torch.cat([torch.arange(4) < real, torch.arange(2) < (real + 1) // 2], dim=1)
-    return Answers(spans=spans, logits=logits, clips=clips, mask=mask)
+    return Answers(spans=spans, logits=logits, parts=parts, mask=mask)
 
 
 @pytest.mark.parametrize("radius", [0.5, 1.5])
@@ -140,7 +140,7 @@ def test_losses_are_the_loops(radius: float) -> None:
     for b in range(2):
         regressed, scored = [], []
         for m in range(6):
-            begin, end = answers.clips[b, m]
+            begin, end = answers.parts[b, m]
             middle = (begin + end) / 2
             distance, window = min((abs(float(middle - w.mean())), k) for k, w in enumerate(windows[b]))
             near = distance <= radius * float(end - begin) and bool(answers.mask[b, m])

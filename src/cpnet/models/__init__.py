@@ -2,6 +2,7 @@
 
 from cpnet.models.cpnet.network import CPNet
 from cpnet.models.cpnet_plus.network import CPNetPlus
+from cpnet.models.snag import SnAG
 from cpnet.models.zero_shot import ZeroShot
 
-__all__ = ["CPNet", "CPNetPlus", "ZeroShot"]
+__all__ = ["CPNet", "CPNetPlus", "SnAG", "ZeroShot"]

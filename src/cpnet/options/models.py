@@ -119,7 +119,45 @@ class TMLGAOptions(NetworkOptions):
 
 @dataclass
 class SnAGOptions(NetworkOptions):
-    """Options of ``cpnet.models.SnAG``."""
+    """Options of ``cpnet.models.SnAG``; the values are those of its code for Charades-STA."""
+
+    hidden_dim: int = 256  # D, of the video
+    text_dim: int = 128  # E, of the query
+    num_heads: int = 4  # H, a divisor of both
+    dropout: float = 0.1
+    drop_path: float = 0.1  # probability with which training drops a residual branch
+    text_layers: int = 5
+    embedding_layers: int = 2  # convolutions before the transformer of the video
+    stem_layers: int = 1  # transformer layers before the first level
+    levels: int = 6  # P
+    window: int = 5  # clips of local attention, odd; 0 for all clips
+    fusion_layers: int = 2
+    normalise: bool = False  # adaptive layer norm instead of a plain scale and shift
+    head_layers: int = 2
+    regression_range: float = 8  # clips from a point to the farther end, at most, at level 0; doubles per level
+    range_overlap: float = 0.5  # the range of each level begins at this share of the end of the one below
+    centre_radius: float = 1.5  # strides between a positive point and the centre of the moment, at most
+    label_smoothing: float = 0.2
+    positives: float = 400  # positive points of a batch, the first value of their running mean
+    predictions: int = 5  # N
+    nms_sigma: float = 0.9  # of soft-NMS
+    voting_iou: float = 0.95  # least IoU of spans that are averaged
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("hidden_dim", "text_dim"):
+            if self.num_heads < 1 or (width := getattr(self, key)) % (2 * self.num_heads):
+                raise ValueError(f"model.{key} must be a multiple of 2 model.num_heads; got {width}, {self.num_heads}")
+        if self.window < 0 or (self.window and self.window % 2 == 0):
+            raise ValueError(f"model.window must be odd, or 0 for all clips; got {self.window}")
+        layers = dict.fromkeys(
+            ("text_layers", "embedding_layers", "stem_layers", "fusion_layers", "head_layers"), (0, 99)
+        )
+        shares = dict.fromkeys(("drop_path", "label_smoothing"), (0.0, 0.99))
+        positive = dict.fromkeys(("regression_range", "centre_radius", "positives", "nms_sigma"), (1e-3, 1e6))
+        for key, (least, most) in (layers | shares | positive | {"levels": (1, 12), "predictions": (1, 100)}).items():
+            if not least <= getattr(self, key) <= most:
+                raise ValueError(f"model.{key} must lie between {least} and {most}; got {getattr(self, key)}")
 
 
 @dataclass
@@ -134,14 +172,17 @@ class CPNetPlusOptions(ContextualOptions):
     encoder: EncoderOptions = field(default_factory=lambda: EncoderOptions(kernel_size=7, conv_layers=2, num_heads=4))
     pyramid_levels: int = 4
     cam: CAMOptions = field(default_factory=lambda: CAMOptions(scale=True, separate_values=True))
+    patch: int = 2  # consecutive clips that are projected together to one step
     fusion_encoder: bool = True  # a second encoder, between fusion and pyramid
     top_down: bool = True  # add coarser levels to finer ones
-    radius: float = 1.5  # clips of its level, from a moment's centre, within which a clip learns its span
+    radius: float = 1.5  # steps of its level, from a moment's centre, within which a step learns its span
     quality_weight: float = 4.0
     alignment_weight: float = 1.0  # of the sentence with the clips, against all clips of the batch
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.patch < 1:
+            raise ValueError(f"model.patch must be 1 or more; got {self.patch}")
         for key in ("radius", "quality_weight", "alignment_weight"):
             if not 0 <= getattr(self, key) < math.inf:
                 raise ValueError(f"model.{key} must be finite and 0 or more; got {getattr(self, key)}")

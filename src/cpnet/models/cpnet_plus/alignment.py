@@ -19,14 +19,16 @@ class Alignment(nn.Module):
     """Compare each sentence with every clip of every video of the batch by scaled cosines.
 
     Shape:
-        - video (V, T, D), video_mask (V, T), query (B, L, D), query_mask (B, L); masks bool, True = real
+        - video (V, S, D), video_mask (V, T), query (B, L, D), query_mask (B, L); masks bool, True = real; each of the
+          S steps covers ``patch`` of the T clips
         - index None if V = B, or (B,) the video of each pair
         - -> log softmax over the clips of the pair's own video (B, T), and over those of all videos, of which the
           own video's are returned (B, T); both float32 or wider
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, patch: int) -> None:
         super().__init__()
+        self.patch = patch
         self.weight = nn.Linear(width, 1)
         self.sentence = nn.Linear(width, width)
         self.clip = nn.Linear(width, width)
@@ -40,6 +42,7 @@ class Alignment(nn.Module):
         sentence = F.normalize(self.sentence((share.unsqueeze(1) @ query).squeeze(1)), dim=-1)
         clips = F.normalize(self.clip(video), dim=-1)
         cosine = torch.einsum("bd,vtd->bvt", sentence, clips)
+        cosine = cosine.repeat_interleave(self.patch, dim=2)[..., : video_mask.shape[1]]  # (B, V, T)
         wide = torch.promote_types(cosine.dtype, torch.float32)
         logits = mask_logits(cosine.to(wide) * self.log_scale.exp(), video_mask)
         pair = torch.arange(len(query), device=query.device)

@@ -1,4 +1,4 @@
-"""Answers at every clip of every level: spans, their scores, and both losses."""
+"""Answers at every step of every level: spans, their scores, and both losses."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ PRIOR = -2.0  # logit of the quality before training: most spans overlap the mom
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """An answer of every clip, M of all levels together, the finest level first.
+    """An answer of every step, M of all levels together, the finest level first.
 
     Shape:
         - spans: (B, M, 2) in fractions of the video, start <= end, may leave [0, 1]
         - logits: (B, M) of the predicted IoU
-        - clips: (B, M, 2) the part of the video that each clip covers, in fractions
+        - parts: (B, M, 2) the part of the video that each step covers, in fractions
         - mask: (B, M) bool, True = real
     """
 
     spans: Tensor
     logits: Tensor
-    clips: Tensor
+    parts: Tensor
     mask: Tensor
 
 
 class DenseHead(nn.Module):
-    """Predict at each clip the distances from its centre to start and end, in clips of its level, and the IoU.
+    """Predict at each step the distances from its centre to start and end, in steps of its level, and the IoU.
 
-    Shape: level p (B, T_p, D), mask p (B, T_p) bool, True = real, finest first -> :class:`Answers` in float32 or wider
+    Shape: level p (B, T_p, D), mask p (B, T_p) bool, True = real, finest first, whose steps cover ``patch`` of the real
+        ``clips`` (B,) of each video -> :class:`Answers` in float32 or wider
     """
 
     def __init__(self, width: int, *, levels: int) -> None:
@@ -44,27 +45,28 @@ class DenseHead(nn.Module):
         self.hidden = nn.Linear(width, width)
         self.out = nn.Linear(width, 3)
 
-    def forward(self, levels: Sequence[Tensor], masks: Sequence[Tensor]) -> Answers:
-        """Answer at every clip."""
-        real = masks[0].sum(dim=1)[:, None]  # number of clips of the finest level
+    def forward(self, levels: Sequence[Tensor], masks: Sequence[Tensor], *, clips: Tensor, patch: int) -> Answers:
+        """Answer at every step."""
+        real = clips[:, None]
         hidden = torch.cat([norm(level) for norm, level in zip(self.norms, levels, strict=True)], dim=1)
         out = self.out(F.relu(self.hidden(hidden)))
         out = out.to(torch.promote_types(out.dtype, torch.float32))
-        strides = [real.new_full((level.shape[1],), 2**p) for p, level in enumerate(levels)]
-        clips = torch.cat([covered(level.shape[1], 2**p, real) for p, level in enumerate(levels)], dim=1).to(out.dtype)
-        distance = F.softplus(out[..., :2]) * torch.cat(strides)[:, None]
+        sizes = [(level.shape[1], patch * 2**p) for p, level in enumerate(levels)]
+        stride = torch.cat([real.new_full((steps,), each) for steps, each in sizes])[:, None]
+        parts = torch.cat([covered(steps, each, real) for steps, each in sizes], dim=1).to(out.dtype)
+        distance = F.softplus(out[..., :2]) * stride
         sign = distance.new_tensor([-1.0, 1.0])
-        centre = clips.mean(dim=-1, keepdim=True)
+        centre = parts.mean(dim=-1, keepdim=True)
         return Answers(
             spans=(centre + sign * distance) / real[..., None],
             logits=out[..., 2] + PRIOR,
-            clips=clips / real[..., None],
+            parts=parts / real[..., None],
             mask=torch.cat(tuple(masks), dim=1),
         )
 
 
 def covered(steps: int, stride: int, real: Tensor) -> Tensor:
-    """Return the first clip of the finest level that each step of a level covers, and the clip behind its last.
+    """Return the first clip that each step of a level covers, and the clip behind its last.
 
     Shape: real (B, 1) -> (B, steps, 2)
 
@@ -76,11 +78,11 @@ def covered(steps: int, stride: int, real: Tensor) -> Tensor:
 
 
 def assign(answers: Answers, windows: Tensor, *, radius: float) -> tuple[Tensor, Tensor]:
-    """Assign each clip to the true window whose centre is nearest, if it is within ``radius`` clips of its level.
+    """Assign each step to the true window whose centre is nearest, if it is within ``radius`` of its own lengths.
 
     Shape: windows (B, K, 2) -> matched windows (B, M, 2), positive (B, M) bool
     """
-    centre, size = answers.clips.mean(dim=-1), answers.clips.diff(dim=-1).squeeze(-1)
+    centre, size = answers.parts.mean(dim=-1), answers.parts.diff(dim=-1).squeeze(-1)
     distance = (centre[..., None] - windows.mean(dim=-1)[:, None]).abs()  # (B, M, K)
     nearest, window = distance.min(dim=-1)
     matched = windows.gather(1, window[..., None].expand(-1, -1, 2))
@@ -88,7 +90,7 @@ def assign(answers: Answers, windows: Tensor, *, radius: float) -> tuple[Tensor,
 
 
 def span_loss(spans: Tensor, matched: Tensor, positive: Tensor) -> Tensor:
-    """Return the mean DIoU loss of the positive clips of each pair, averaged over pairs.
+    """Return the mean DIoU loss of the positive steps of each pair, averaged over pairs.
 
     Shape: spans and matched (B, M, 2), positive (B, M) bool -> scalar
     """
@@ -97,11 +99,11 @@ def span_loss(spans: Tensor, matched: Tensor, positive: Tensor) -> Tensor:
 
 
 def quality_loss(answers: Answers, windows: Tensor) -> Tensor:
-    """Return the cross-entropy of each clip's score and the IoU of its span with the best true window.
+    """Return the cross-entropy of each step's score and the IoU of its span with the best true window.
 
     The minimum is the expected IoU, so that the best score is the best answer for mIoU.
 
-    Shape: windows (B, K, 2) -> scalar, the mean over the clips of each pair, then over pairs
+    Shape: windows (B, K, 2) -> scalar, the mean over the steps of each pair, then over pairs
     """
     spans = answers.spans.detach().clamp(0, 1)
     iou = algebra.iou(spans[:, :, None], windows[:, None]).amax(dim=-1).to(answers.logits.dtype)

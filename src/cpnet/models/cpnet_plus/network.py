@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpnet.batch import GroundingBatch, GroundingOutput
@@ -21,7 +22,7 @@ from cpnet.models.cpnet_plus.alignment import Alignment, alignment_loss
 from cpnet.models.cpnet_plus.head import Answers, DenseHead, assign, quality_loss, span_loss
 from cpnet.models.layers.dropout import Dropout
 from cpnet.models.layers.embedding import WordEmbedding
-from cpnet.models.layers.masking import centre
+from cpnet.models.layers.masking import centre, zero_padding
 from cpnet.models.layers.ranking import rank, soft
 from cpnet.options import CPNetPlusOptions
 
@@ -56,7 +57,7 @@ class CPNetPlus(nn.Module):
     Raises:
         ValueError: ``video_dim`` is below 1
 
-    >>> model = CPNetPlus(6, torch.zeros(5, 4), CPNetPlusOptions(hidden_dim=16)).eval()
+    >>> model = CPNetPlus(6, torch.zeros(5, 4), CPNetPlusOptions(hidden_dim=16, patch=1)).eval()
     >>> batch = GroundingBatch(
     ...     video=torch.zeros(1, 8, 6), video_mask=torch.ones(1, 8, dtype=torch.bool),
     ...     query=torch.tensor([[2, 3]]), query_mask=torch.ones(1, 2, dtype=torch.bool),
@@ -76,10 +77,10 @@ class CPNetPlus(nn.Module):
         width, dropout = options.hidden_dim, options.dropout
         self.options = options
         self.words = WordEmbedding(word_vectors)
-        self.video_projection = nn.Sequential(Dropout(dropout), nn.Linear(video_dim, width))
+        self.video_projection = nn.Sequential(Dropout(dropout), nn.Linear(options.patch * video_dim, width))
         self.query_projection = nn.Sequential(Dropout(dropout), nn.Linear(word_vectors.shape[1], width))
         self.encoder = FeatureEncoder(options)
-        self.alignment = Alignment(width)
+        self.alignment = Alignment(width, patch=options.patch)
         self.coattention = CoAttention(width, fusion="folded")
         self.fusion_encoder = FeatureEncoder(options) if options.fusion_encoder else None
         self.pyramid = ContextualLevels(options)
@@ -88,18 +89,19 @@ class CPNetPlus(nn.Module):
 
     def forward(self, batch: GroundingBatch) -> CPNetPlusOutput:
         """Predict spans and scores for every pair, and rank them."""
-        video_mask, query_mask, index = batch.clip_mask, batch.query_mask, batch.video_index
+        query_mask, index, size = batch.query_mask, batch.video_index, self.options.patch
         video = centre(batch.video, batch.video_mask) if self.options.centre else batch.video
-        video = self.encoder(self.video_projection(video), batch.video_mask)  # once per video
+        video, mask = patches(video, batch.video_mask, size=size)
+        video = self.encoder(self.video_projection(video), mask)  # once per video
         query = self.encoder(self.query_projection(self.words(batch.query)), query_mask)
         log_attention, alignment = self.alignment(video, batch.video_mask, query, query_mask, index)
-        video = video if index is None else video[index]
-        z, _, _ = self.coattention(video, video_mask, query, query_mask)
-        z = z if self.fusion_encoder is None else self.fusion_encoder(z, video_mask)
-        levels, masks, _ = self.pyramid.ascend(z, video_mask)
+        video, mask = (video, mask) if index is None else (video[index], mask[index])
+        z, _, _ = self.coattention(video, mask, query, query_mask)
+        z = z if self.fusion_encoder is None else self.fusion_encoder(z, mask)
+        levels, masks, _ = self.pyramid.ascend(z, mask)
         if self.top is not None:
             levels = descend(self.top, levels, masks, kind=self.options.upsample)
-        answers = self.head(levels, masks)
+        answers = self.head(levels, masks, clips=batch.clip_mask.sum(dim=1), patch=size)
         with torch.no_grad():
             scores = torch.where(answers.mask, answers.logits.float().sigmoid(), -1.0)
             ranked, scores = rank(answers.spans.clamp(0, 1), scores, number=RANKED, decay=soft(SIGMA))
@@ -131,3 +133,16 @@ class CPNetPlus(nn.Module):
         if self.fusion_encoder is not None:
             yield self.fusion_encoder
         yield from (*self.pyramid.cams, *self.pyramid.downsamplings)
+
+
+def patches(video: Tensor, mask: Tensor, *, size: int) -> tuple[Tensor, Tensor]:
+    """Join every ``size`` consecutive clips into one step of S = ceil(T / size); a step is real if one of them is.
+
+    Shape: video (V, T, C), mask (V, T) bool, True = real -> (V, S, size * C), 0 where padded, and mask (V, S)
+
+    >>> patches(torch.tensor([[[1.0], [2.0], [3.0]]]), torch.tensor([[True, True, True]]), size=2)[0].tolist()
+    [[[1.0, 2.0], [3.0, 0.0]]]
+    """
+    lacking = -video.shape[1] % size
+    video, mask = F.pad(zero_padding(video, mask), (0, 0, 0, lacking)), F.pad(mask, (0, lacking))
+    return video.reshape(len(video), -1, size * video.shape[2]), mask.reshape(len(mask), -1, size).any(dim=2)
