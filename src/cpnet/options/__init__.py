@@ -19,6 +19,7 @@ from cpnet.options.data import (
 from cpnet.options.models import (
     ABLROptions,
     CAMOptions,
+    ContextualOptions,
     CPNetOptions,
     CPNetPlusOptions,
     EncoderOptions,
@@ -46,6 +47,7 @@ __all__ = [
     "CAMOptions",
     "CPNetOptions",
     "CPNetPlusOptions",
+    "ContextualOptions",
     "DatasetOptions",
     "EncoderOptions",
     "EncodingOptions",

@@ -70,28 +70,37 @@ class EncodingOptions(NetworkOptions):
 
 
 @dataclass
-class CPNetOptions(EncodingOptions):
-    """Options of ``cpnet.models.CPNet``."""
+class ContextualOptions(EncodingOptions):
+    """Options of the encoders and the pyramid that CPNet and CPNetPlus share."""
 
     centre: bool = False  # subtract each video's mean clip and scale the rest; not in the paper; for single frames
-    share_fusion_encoder: bool = False  # one encoder before and after fusion
-    fusion: str = "folded"  # folded | two_layer
-    contextual_pyramid: bool = True  # False: the paper's "w/o CP"
     pyramid_levels: int = 3  # P, 1 to 8
     context_aware: bool = True  # False: the paper's "w/o CAM"
     cam: CAMOptions = field(default_factory=CAMOptions)
     downsample: str = "max"  # max | avg | conv
     upsample: str = "nearest"  # nearest | linear
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("model.downsample", self.downsample, ("max", "avg", "conv"))
+        check_choice("model.upsample", self.upsample, ("nearest", "linear"))
+        if not 1 <= self.pyramid_levels <= 8:
+            raise ValueError(f"model.pyramid_levels must be 1 to 8; got {self.pyramid_levels}")
+
+
+@dataclass
+class CPNetOptions(ContextualOptions):
+    """Options of ``cpnet.models.CPNet``."""
+
+    share_fusion_encoder: bool = False  # one encoder before and after fusion
+    fusion: str = "folded"  # folded | two_layer
+    contextual_pyramid: bool = True  # False: the paper's "w/o CP"
     order: str = "swap"  # swap | none: how to decode an end before its start
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("model.fusion", self.fusion, ("folded", "two_layer"))
-        check_choice("model.downsample", self.downsample, ("max", "avg", "conv"))
-        check_choice("model.upsample", self.upsample, ("nearest", "linear"))
         check_choice("model.order", self.order, ("swap", "none"))
-        if not 1 <= self.pyramid_levels <= 8:
-            raise ValueError(f"model.pyramid_levels must be 1 to 8; got {self.pyramid_levels}")
 
 
 @dataclass
@@ -230,5 +239,23 @@ class ABLROptions(NetworkOptions):
 
 
 @dataclass
-class CPNetPlusOptions(NetworkOptions):
+class CPNetPlusOptions(ContextualOptions):
     """Options of ``cpnet.models.CPNetPlus``."""
+
+    encoder: EncoderOptions = field(default_factory=lambda: EncoderOptions(kernel_size=7, conv_layers=2, num_heads=4))
+    pyramid_levels: int = 4
+    cam: CAMOptions = field(default_factory=lambda: CAMOptions(scale=True, separate_values=True))
+    patch: int = 2  # consecutive clips that are projected together to one step
+    fusion_encoder: bool = True  # a second encoder, between fusion and pyramid
+    top_down: bool = True  # add coarser levels to finer ones
+    radius: float = 1.5  # steps of its level, from a moment's centre, within which a step learns its span
+    quality_weight: float = 4.0
+    alignment_weight: float = 1.0  # of the sentence with the clips, against all clips of the batch
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.patch < 1:
+            raise ValueError(f"model.patch must be 1 or more; got {self.patch}")
+        for key in ("radius", "quality_weight", "alignment_weight"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ValueError(f"model.{key} must be finite and 0 or more; got {getattr(self, key)}")
