@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor, nn
 
@@ -46,11 +48,19 @@ class Bidirectional(nn.Module):
         for layer, (ahead, back) in enumerate(zip(self.ahead, self.back, strict=True)):
             x = self.dropout(x) if layer else x
             x = zero_padding(x, mask)
-            forward, backward = ahead(x)[0], reverse(back(reverse(x, mask))[0], mask)
+            with _without_autocast(x):
+                x = x.to(ahead.weight_ih_l0.dtype)
+                forward, backward = ahead(x)[0], reverse(back(reverse(x, mask))[0], mask)
             x = torch.cat((forward, backward), dim=2)
         end = (mask.sum(dim=1) - 1)[:, None, None].expand(-1, 1, forward.shape[2])
         last = torch.cat((forward.gather(1, end).squeeze(1), backward[:, 0]), dim=1)
         return zero_padding(x, mask), last
+
+
+def _without_autocast(x: Tensor) -> AbstractContextManager[object]:
+    """Return a context in the dtype of the weights: many CPUs have no LSTM in bfloat16, and it sums over all steps."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def reverse(x: Tensor, mask: Tensor) -> Tensor:
