@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from cpnet.options.checks import check_choice
+from cpnet.options.checks import check_choice, check_positive, check_weight
 
 
 @dataclass
@@ -50,34 +50,17 @@ class CAMOptions:
 
 
 @dataclass
-class CPNetOptions(NetworkOptions):
-    """Options of ``cpnet.models.CPNet``."""
+class EncodingOptions(NetworkOptions):
+    """Options of models with a ``FeatureEncoder``."""
 
-    centre: bool = False  # subtract each video's mean clip and scale the rest; not in the paper; for single frames
     position: str = "sinusoid"  # sinusoid | learned
     max_length: int = 128  # of videos and queries, for learned positions
     encoder: EncoderOptions = field(default_factory=EncoderOptions)
-    share_fusion_encoder: bool = False  # one encoder before and after fusion
-    fusion: str = "folded"  # folded | two_layer
-    contextual_pyramid: bool = True  # False: the paper's "w/o CP"
-    pyramid_levels: int = 3  # P, 1 to 8
-    context_aware: bool = True  # False: the paper's "w/o CAM"
-    cam: CAMOptions = field(default_factory=CAMOptions)
-    downsample: str = "max"  # max | avg | conv
-    upsample: str = "nearest"  # nearest | linear
-    order: str = "swap"  # swap | none: how to decode an end before its start
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("model.position", self.position, ("sinusoid", "learned"))
-        check_choice("model.fusion", self.fusion, ("folded", "two_layer"))
-        check_choice("model.downsample", self.downsample, ("max", "avg", "conv"))
-        check_choice("model.upsample", self.upsample, ("nearest", "linear"))
-        check_choice("model.order", self.order, ("swap", "none"))
-        if self.max_length < 1:
-            raise ValueError(f"model.max_length must be 1 or more; got {self.max_length}")
-        if not 1 <= self.pyramid_levels <= 8:
-            raise ValueError(f"model.pyramid_levels must be 1 to 8; got {self.pyramid_levels}")
+        check_positive("model.max_length", self.max_length)
         heads = self.encoder.num_heads
         if heads < 1 or self.hidden_dim % heads:
             raise ValueError(
@@ -87,10 +70,58 @@ class CPNetOptions(NetworkOptions):
 
 
 @dataclass
-class VSLNetOptions(NetworkOptions):
+class ContextualOptions(EncodingOptions):
+    """Options of the encoders and the pyramid that CPNet and CPNetPlus share."""
+
+    centre: bool = False  # subtract each video's mean clip and scale the rest; not in the paper; for single frames
+    pyramid_levels: int = 3  # P, 1 to 8
+    context_aware: bool = True  # False: the paper's "w/o CAM"
+    cam: CAMOptions = field(default_factory=CAMOptions)
+    downsample: str = "max"  # max | avg | conv
+    upsample: str = "nearest"  # nearest | linear
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("model.downsample", self.downsample, ("max", "avg", "conv"))
+        check_choice("model.upsample", self.upsample, ("nearest", "linear"))
+        if not 1 <= self.pyramid_levels <= 8:
+            raise ValueError(f"model.pyramid_levels must be 1 to 8; got {self.pyramid_levels}")
+
+
+@dataclass
+class CPNetOptions(ContextualOptions):
+    """Options of ``cpnet.models.CPNet``."""
+
+    share_fusion_encoder: bool = False  # one encoder before and after fusion
+    fusion: str = "folded"  # folded | two_layer
+    contextual_pyramid: bool = True  # False: the paper's "w/o CP"
+    order: str = "swap"  # swap | none: how to decode an end before its start
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("model.fusion", self.fusion, ("folded", "two_layer"))
+        check_choice("model.order", self.order, ("swap", "none"))
+
+
+@dataclass
+class VSLNetOptions(EncodingOptions):
     """Options of ``cpnet.models.VSLNet``."""
 
     hidden_dim: int = 128
+    position: str = "learned"
+    encoder: EncoderOptions = field(default_factory=lambda: EncoderOptions(kernel_size=7))
+    extension: float = 0.1  # by which the highlighted clips extend a moment at either side, as a share of its length
+    highlight_weight: float = 5.0  # of the highlighting loss
+    predictions: int = 5  # N
+    max_iou: float = 0.5  # of two ranked predictions
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("model.predictions", self.predictions)
+        check_weight("model.extension", self.extension)
+        check_weight("model.highlight_weight", self.highlight_weight)
+        if not 0 <= self.max_iou <= 1:
+            raise ValueError(f"model.max_iou must be 0 to 1; got {self.max_iou}")
 
 
 @dataclass
@@ -145,14 +176,86 @@ class TMLGAOptions(NetworkOptions):
 
 @dataclass
 class SnAGOptions(NetworkOptions):
-    """Options of ``cpnet.models.SnAG``."""
+    """Options of ``cpnet.models.SnAG``; the values are those of its code for Charades-STA."""
+
+    hidden_dim: int = 256  # D, of the video
+    text_dim: int = 128  # E, of the query
+    num_heads: int = 4  # H, a divisor of both
+    dropout: float = 0.1
+    drop_path: float = 0.1  # probability with which training drops a residual branch
+    text_layers: int = 5
+    embedding_layers: int = 2  # convolutions before the transformer of the video
+    stem_layers: int = 1  # transformer layers before the first level
+    levels: int = 6  # P
+    window: int = 5  # clips of local attention, odd; 0 for all clips
+    fusion_layers: int = 2
+    normalise: bool = False  # adaptive layer norm instead of a plain scale and shift
+    head_layers: int = 2
+    regression_range: float = 8  # clips from a point to the farther end, at most, at level 0; doubles per level
+    range_overlap: float = 0.5  # the range of each level begins at this share of the end of the one below
+    centre_radius: float = 1.5  # strides between a positive point and the centre of the moment, at most
+    label_smoothing: float = 0.2
+    positives: float = 400  # positive points of a batch, the first value of their running mean
+    predictions: int = 5  # N
+    nms_sigma: float = 0.9  # of soft-NMS
+    voting_iou: float = 0.95  # least IoU of spans that are averaged
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for key in ("hidden_dim", "text_dim"):
+            if self.num_heads < 1 or (width := getattr(self, key)) % (2 * self.num_heads):
+                raise ValueError(f"model.{key} must be a multiple of 2 model.num_heads; got {width}, {self.num_heads}")
+        if self.window < 0 or (self.window and self.window % 2 == 0):
+            raise ValueError(f"model.window must be odd, or 0 for all clips; got {self.window}")
+        layers = dict.fromkeys(
+            ("text_layers", "embedding_layers", "stem_layers", "fusion_layers", "head_layers"), (0, 99)
+        )
+        shares = dict.fromkeys(("drop_path", "label_smoothing"), (0.0, 0.99))
+        positive = dict.fromkeys(("regression_range", "centre_radius", "positives", "nms_sigma"), (1e-3, 1e6))
+        for key, (least, most) in (layers | shares | positive | {"levels": (1, 12), "predictions": (1, 100)}).items():
+            if not least <= getattr(self, key) <= most:
+                raise ValueError(f"model.{key} must lie between {least} and {most}; got {getattr(self, key)}")
 
 
 @dataclass
 class ABLROptions(NetworkOptions):
     """Options of ``cpnet.models.ABLR``."""
 
+    hidden_dim: int = 256
+    dropout: float = 0.5  # of the states of the LSTMs
+    regress_from: str = "weights"  # weights of the attention, the paper's better variant | features, attended
+    bins: int = 128  # parts of the video whose weights the regression reads
+    regression_dim: int = 64  # width between the two layers of the regression
+    attention_weight: float = 5.0  # of the calibration loss
+    regression_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("model.regress_from", self.regress_from, ("weights", "features"))
+        check_positive("model.bins", self.bins)
+        check_positive("model.regression_dim", self.regression_dim)
+        check_weight("model.attention_weight", self.attention_weight)
+        check_weight("model.regression_weight", self.regression_weight)
+
 
 @dataclass
-class CPNetPlusOptions(NetworkOptions):
+class CPNetPlusOptions(ContextualOptions):
     """Options of ``cpnet.models.CPNetPlus``."""
+
+    encoder: EncoderOptions = field(default_factory=lambda: EncoderOptions(kernel_size=7, conv_layers=2, num_heads=4))
+    pyramid_levels: int = 4
+    cam: CAMOptions = field(default_factory=lambda: CAMOptions(scale=True, separate_values=True))
+    patch: int = 2  # consecutive clips that are projected together to one step
+    fusion_encoder: bool = True  # a second encoder, between fusion and pyramid
+    top_down: bool = True  # add coarser levels to finer ones
+    radius: float = 1.5  # steps of its level, from a moment's centre, within which a step learns its span
+    quality_weight: float = 4.0
+    alignment_weight: float = 1.0  # of the sentence with the clips, against all clips of the batch
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.patch < 1:
+            raise ValueError(f"model.patch must be 1 or more; got {self.patch}")
+        for key in ("radius", "quality_weight", "alignment_weight"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ValueError(f"model.{key} must be finite and 0 or more; got {getattr(self, key)}")

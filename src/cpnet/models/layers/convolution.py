@@ -17,18 +17,21 @@ class TimeConv1d(nn.Module):
     """Convolve over time, with padded time steps set to 0 first.
 
     Args:
-        width: D, in and out
+        width: D
         kernel_size: odd
         stride: 2 returns ceil(T / 2) steps
-        bias: whether it has one
+        out_width: O; D if None
+        bias: add a vector
 
-    Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, ceil(T / stride), D)
+    Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, ceil(T / stride), O)
     """
 
-    def __init__(self, width: int, kernel_size: int, *, stride: int = 1, bias: bool = True) -> None:
+    def __init__(
+        self, width: int, kernel_size: int, *, stride: int = 1, out_width: int | None = None, bias: bool = True
+    ) -> None:
         super().__init__()
-        size, padding = (1, kernel_size), (0, kernel_size // 2)
-        self.convolution = nn.Conv2d(width, width, size, stride=(1, stride), padding=padding, bias=bias)
+        size, strides, padding = (1, kernel_size), (1, stride), (0, kernel_size // 2)
+        self.convolution = nn.Conv2d(width, out_width or width, size, stride=strides, padding=padding, bias=bias)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Convolve the real time steps."""

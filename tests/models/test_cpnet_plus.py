@@ -1,0 +1,193 @@
+"""CPNetPlus against loops over pairs, clips and windows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cpnet.batch import GroundingBatch
+from cpnet.models import CPNetPlus
+from cpnet.models.cpnet.pyramid import descend
+from cpnet.models.cpnet_plus.head import Answers, assign, covered, quality_loss, span_loss
+from cpnet.options import CPNetPlusOptions, EncoderOptions
+from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair, randomised
+
+PAIRS = [pair(5, 3), pair(1, 1), pair(9, 2), pair(2, 6)]
+LEVELS = 3
+
+
+def small_plus(**knobs: Any) -> CPNetPlus:
+    torch.manual_seed(0)
+    small: dict[str, Any] = {
+        "hidden_dim": 8,
+        "pyramid_levels": LEVELS,
+        "patch": 2,
+        "encoder": EncoderOptions(kernel_size=3, conv_layers=1, num_heads=2),
+    }
+    options = CPNetPlusOptions(**(small | knobs))
+    return randomised(CPNetPlus(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), options), dtype=torch.float64)
+
+
+def asked(windows: list[list[list[float]]]) -> GroundingBatch:
+    one = batch(PAIRS[: len(windows)], more_clips=3)
+    return replace(one, windows=torch.tensor(windows, dtype=torch.float64))
+
+
+def iou(a: Tensor, b: Tensor) -> float:
+    (a0, a1), (b0, b1) = a.tolist(), b.tolist()
+    shared = max(0.0, min(a1, b1) - max(a0, b0))
+    return float(shared / (a1 - a0 + b1 - b0 - shared))
+
+
+def softplus(x: float) -> float:
+    return math.log1p(math.exp(x))
+
+
+@pytest.mark.parametrize("patch", [1, 2])
+def test_every_step_of_every_level_answers_around_its_centre(patch: int) -> None:
+    model, clips = small_plus(), [5, 1, 9, 2]
+    sizes = [patch * 2**p for p in range(LEVELS)]
+    masks = [
+        torch.arange(-(-12 // size)) < torch.tensor([-(-real // size) for real in clips])[:, None] for size in sizes
+    ]
+    levels = [torch.randn(*mask.shape, 8, dtype=torch.float64) for mask in masks]
+    answers = model.head(levels, masks, clips=torch.tensor(clips), patch=patch)
+    assert answers.mask.tolist() == torch.cat(masks, dim=1).tolist()
+    places = [(p, t) for p, mask in enumerate(masks) for t in range(mask.shape[1])]
+    for b, real in enumerate(clips):
+        for place, (p, t) in enumerate(places):
+            if not masks[p][b, t]:
+                continue
+            x = model.head.norms[p](levels[p][b, t])
+            before, after, quality = model.head.out(model.head.hidden(x).clamp_min(0)).tolist()
+            begin, behind = t * sizes[p], min((t + 1) * sizes[p], real)
+            centre = (begin + behind) / 2
+            span = [centre - softplus(before) * sizes[p], centre + softplus(after) * sizes[p]]
+            assert answers.parts[b, place].tolist() == [begin / real, behind / real]
+            np.testing.assert_allclose(answers.spans[b, place].tolist(), np.array(span) / real, rtol=1e-9)
+            assert float(answers.logits[b, place].detach()) == pytest.approx(quality - 2)
+
+
+@torch.no_grad()
+def test_the_answer_of_best_quality_comes_first() -> None:
+    output = small_plus()(batch(PAIRS, more_clips=2))
+    answers = output.answers
+    for b in range(len(PAIRS)):
+        real = [m for m in range(answers.mask.shape[1]) if answers.mask[b, m]]
+        best = max(real, key=lambda m: float(answers.logits[b, m]))
+        torch.testing.assert_close(output.ranked[b, 0], answers.spans[b, best].clamp(0, 1))
+        assert float(output.scores[b, 0]) == pytest.approx(float(answers.logits[b, best].sigmoid()), abs=1e-6)
+    torch.testing.assert_close(output.span, output.ranked[:, 0])
+
+
+@torch.no_grad()
+def test_sentences_are_aligned_with_the_clips_of_all_videos() -> None:
+    model, alone = small_plus(), [batch([each]) for each in PAIRS]
+    output = model(batch(PAIRS, more_clips=2))
+    part, sentences, clips = model.alignment, [], []
+    for one in alone:
+        rows = [*one.video[0], *[torch.zeros(VIDEO_DIM).double()] * (one.video.shape[1] % 2)]
+        steps = torch.stack([torch.cat(rows[t : t + 2]) for t in range(0, len(rows), 2)])
+        video = model.encoder(model.video_projection(steps[None]), torch.ones(1, len(steps), dtype=torch.bool))[0]
+        query = model.encoder(model.query_projection(model.words(one.query)), one.query_mask)[0]
+        share = part.weight(query)[:, 0].exp()
+        sentence = part.sentence((share[:, None] * query).sum(dim=0) / share.sum())
+        sentences.append(sentence / sentence.norm())
+        clips.append([step / step.norm() for step in part.clip(video) for _ in range(2)][: one.video.shape[1]])
+    scale = math.exp(float(part.log_scale))
+    for b, sentence in enumerate(sentences):
+        weights = [[math.exp(scale * float(sentence @ clip)) for clip in video] for video in clips]
+        total, own = sum(map(sum, weights)), weights[b]
+        steps = len(own)
+        np.testing.assert_allclose(output.alignment[b, :steps].exp(), np.array(own) / total, rtol=1e-6)
+        np.testing.assert_allclose(output.log_attention[b, :steps].exp(), np.array(own) / sum(own), rtol=1e-6)
+
+
+@torch.no_grad()
+def test_pairs_that_share_videos_are_aligned_with_each_video_once() -> None:
+    model = small_plus()
+    queries, index = batch([pair(1, words, seed=words) for words in (3, 1, 4)]), torch.tensor([1, 0, 1])
+    videos = batch([pair(5, 1), pair(9, 1)])
+    shared = replace(queries, video=videos.video, video_mask=videos.video_mask, video_index=index)
+    ours, theirs = model(shared), model(shared.per_pair())
+    torch.testing.assert_close(ours.ranked, theirs.ranked)
+    torch.testing.assert_close(ours.log_attention, theirs.log_attention)
+    twice = torch.logsumexp(torch.stack([theirs.alignment, ours.alignment]), dim=0)
+    assert bool((ours.alignment[0, :9] > theirs.alignment[0, :9]).all()), twice
+
+
+def answers_of(spans: Tensor, logits: Tensor) -> Answers:
+    real = torch.tensor([[3], [2]])
+    parts = torch.cat([covered(4, 1, real), covered(2, 2, real)], dim=1).double() / real[..., None]
+    mask = torch.cat([torch.arange(4) < real, torch.arange(2) < (real + 1) // 2], dim=1)
+    return Answers(spans=spans, logits=logits, parts=parts, mask=mask)
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.5])
+def test_losses_are_the_loops(radius: float) -> None:
+    torch.manual_seed(1)
+    spans, logits = torch.rand(2, 6, 2).double().sort(dim=-1).values * 1.5 - 0.2, torch.randn(2, 6).double()
+    windows = torch.tensor([[[0.1, 0.3], [0.6, 0.7]], [[0.5, 1.0], [0.5, 1.0]]]).double()
+    answers = answers_of(spans, logits)
+    matched, positive = assign(answers, windows, radius=radius)
+    of_spans, of_quality = list[float](), list[float]()
+    for b in range(2):
+        regressed, scored = [], []
+        for m in range(6):
+            begin, end = answers.parts[b, m]
+            middle = (begin + end) / 2
+            distance, window = min((abs(float(middle - w.mean())), k) for k, w in enumerate(windows[b]))
+            near = distance <= radius * float(end - begin) and bool(answers.mask[b, m])
+            assert bool(positive[b, m]) == near
+            if near:
+                target, span = windows[b, window], spans[b, m]
+                assert matched[b, m].tolist() == target.tolist()
+                hull = max(span[1], target[1]) - min(span[0], target[0])
+                regressed.append(1 - iou(span, target) + float((span.mean() - target.mean()) / hull) ** 2)
+            if answers.mask[b, m]:
+                p = 1 / (1 + math.exp(-float(logits[b, m])))
+                best = max(iou(spans[b, m].clamp(0, 1), w) for w in windows[b])
+                scored.append(-best * math.log(p) - (1 - best) * math.log(1 - p))
+        of_spans.append(float(np.mean(regressed)) if regressed else 0.0)
+        of_quality.append(float(np.mean(scored)))
+    assert float(span_loss(spans, matched, positive)) == pytest.approx(np.mean(of_spans))
+    assert float(quality_loss(answers, windows)) == pytest.approx(np.mean(of_quality))
+
+
+def test_loss_weighs_its_terms_and_reaches_every_parameter() -> None:
+    model = small_plus(quality_weight=3.0, alignment_weight=0.5)
+    of_pairs = asked([[[0.2, 0.7], [0.1, 0.2]], [[0.0, 1.0], [0.0, 1.0]], [[0.3, 0.31], [0.3, 0.31]]])
+    terms = model.loss(model(of_pairs), of_pairs)
+    expected = terms["span"] + 3 * terms["quality"] + 0.5 * terms["alignment"]
+    torch.testing.assert_close(terms["loss"], expected)
+    named = dict(model.named_parameters())
+    gradients = torch.autograd.grad(terms["loss"], list(named.values()), allow_unused=True)
+    lost = [name for name, each in zip(named, gradients, strict=True) if each is None or not each.abs().sum() > 0]
+    assert set(lost) <= {"alignment.weight.bias", "words.unknown"}  # a softmax ignores a constant; no unknown word
+
+
+def test_levels_are_joined_top_down_unless_switched_off() -> None:
+    joined, apart = small_plus(), small_plus(top_down=False)
+    levels, masks, _ = joined.pyramid.ascend(torch.randn(1, 4, 8).double(), torch.ones(1, 4, dtype=torch.bool))
+    assert joined.top is not None
+    fine = descend(joined.top, levels, masks, kind="nearest")
+    for t in range(4):
+        expected = levels[0][0, t] + levels[1][0, t // 2] + joined.top(levels[2][0, 0])
+        torch.testing.assert_close(fine[0][0, t], expected)
+    assert not torch.equal(joined(batch(PAIRS)).span, apart(batch(PAIRS)).span)
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [({"radius": -1.0}, "model.radius"), ({"quality_weight": math.inf}, "model.quality_weight")],
+    ids=str,
+)
+def test_wrong_options_name_their_key(knobs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CPNetPlusOptions(**knobs)
