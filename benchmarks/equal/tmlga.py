@@ -59,19 +59,15 @@ def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     output = ours(batch)
     assert output.log_attention is not None
     labels, target = soft_labels(batch.windows, mask, width=ours.label_width), spans.clip_target(batch.windows, mask)
-    start, end = labels[:, 0].clamp_min(1e-10).unbind(1)  # as theirs, which has no label of 0
+    labels = labels.clamp_min(1e-10) * mask[:, None, None]  # theirs has no label of 0
     video, words = batch.video * mask.unsqueeze(2), batch.query_mask.sum(dim=1)
-    found = theirs(video, torch.tensor(CLIPS), vectors[batch.query], words, start, end, target.float())
+    found = theirs(video, torch.tensor(CLIPS), vectors[batch.query], words, *labels[:, 0].unbind(1), target.float())
     total, _, their_start, their_end, attention, guidance = found
     boundaries = output.log_boundaries.exp() * mask.unsqueeze(1)
     yield "attention", output.log_attention.exp(), attention
     yield "start", boundaries[:, 0], their_start
     yield "end", boundaries[:, 1], their_end
-    yield (
-        "loss boundaries",
-        boundary_loss(output.log_boundaries, torch.stack((start, end), 1)[:, None]),
-        total - guidance,
-    )
+    yield "loss boundaries", boundary_loss(output.log_boundaries, labels), total - guidance
     yield "loss attention", guidance_loss(output.log_attention, target), guidance
     # Without our vector of unknown words, and two of their layers, which they do not use.
     count, their_count = (sum(weight.numel() for weight in model.parameters()) for model in (ours, theirs))

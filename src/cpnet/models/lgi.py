@@ -97,12 +97,9 @@ def distinct_loss(phrase_attention: Tensor, *, target: float) -> Tensor:
 
 
 class VideoEncoder(nn.Module):
-    """Embed each clip, and add a learned embedding of its position.
+    """Embed each clip, and add a learned embedding of its position; clips after the last position share it.
 
     Shape: video (B, T, V), mask (B, T) bool, True = real -> (B, T, D), 0 where padded
-
-    Raises:
-        ValueError: the video has more than ``model.max_length`` clips
     """
 
     def __init__(self, video_dim: int, options: LGIOptions) -> None:
@@ -113,10 +110,8 @@ class VideoEncoder(nn.Module):
 
     def forward(self, video: Tensor, mask: Tensor) -> Tensor:
         """Encode the clips of each video."""
-        clips = video.shape[1]
-        if clips > len(self.positions):
-            raise ValueError(f"model.max_length is {len(self.positions)}, but a video has {clips} clips")
-        positions = self.dropout(self.positions[:clips].relu())
+        step = torch.arange(video.shape[1], device=video.device).clamp_max(len(self.positions) - 1)
+        positions = self.dropout(self.positions[step].relu())
         return zero_padding(self.embedding(video) + positions, mask)
 
 

@@ -27,6 +27,7 @@ from cpnet.models.layers.dropout import Dropout
 from cpnet.models.layers.embedding import WordEmbedding
 from cpnet.models.layers.masking import mask_logits, zero_padding
 from cpnet.models.layers.ranking import hard, rank
+from cpnet.models.layers.recurrent import run
 from cpnet.options import VSLNetOptions
 
 
@@ -119,8 +120,8 @@ class ConditionedPredictor(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Score the clips; the end is conditioned on the states of the start."""
         x = zero_padding(x, mask)
-        starts, _ = self.start_lstm(x)
-        ends, _ = self.end_lstm(starts)  # padding comes last, so it reaches no real clip
+        starts = run(self.start_lstm, x)
+        ends = run(self.end_lstm, starts)  # padding comes last, so it reaches no real clip
         start = self.start(torch.cat((starts, x), dim=-1)).squeeze(-1)
         end = self.end(torch.cat((ends, x), dim=-1)).squeeze(-1)
         return mask_logits(start, mask), mask_logits(end, mask)

@@ -129,7 +129,7 @@ class LGIOptions(NetworkOptions):
     """Options of ``cpnet.models.LGI``. Their defaults are those for Charades-STA."""
 
     dropout: float = 0.5
-    max_length: int = 128  # clips of the longest video, which have learned positions
+    max_length: int = 128  # number of learned positions of clips
     phrases: int = 3  # semantic phrases of a query
     kernel_size: int = 15  # of the local convolutions, odd
     global_blocks: int = 2  # of self-attention over the video
