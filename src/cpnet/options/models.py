@@ -156,7 +156,31 @@ class LGIOptions(NetworkOptions):
 
 @dataclass
 class TwoDTANOptions(NetworkOptions):
-    """Options of ``cpnet.models.TwoDTAN``."""
+    """Options of ``cpnet.models.TwoDTAN``, for Charades-STA."""
+
+    dropout: float = 0.0  # of clips and words; the paper has none
+    rows: int = 16  # of the map, the parts of a video in which moments start and end
+    moments: str = "pool"  # pool | conv: how a moment's features come from those of its rows
+    lstm_layers: int = 3
+    kernel_size: int = 5  # of the convolutions of the map, odd
+    conv_layers: int = 8
+    min_iou: float = 0.5  # IoUs up to this one are no match in the loss
+    max_iou: float = 1.0  # IoUs from this one are a whole match
+    nms: float = 0.45  # IoU with a better moment above which a moment is not ranked
+    number: int = 5  # N
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("model.moments", self.moments, ("pool", "conv"))
+        for key in ("rows", "lstm_layers", "conv_layers", "number"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"model.{key} must be 1 or more; got {getattr(self, key)}")
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"model.kernel_size must be odd and positive; got {self.kernel_size}")
+        if not 0 <= self.min_iou < self.max_iou <= 1:
+            raise ValueError(f"model.min_iou and max_iou must rise within 0 to 1; got {self.min_iou}, {self.max_iou}")
+        if not 0 <= self.nms < 1:
+            raise ValueError(f"model.nms must be at least 0 and below 1; got {self.nms}")
 
 
 @dataclass
