@@ -14,7 +14,7 @@ from torch import Tensor
 from cpnet.batch import GroundingBatch
 from cpnet.models import CPNetPlus
 from cpnet.models.cpnet.pyramid import descend
-from cpnet.models.cpnet_plus.head import Answers, assign, covered, quality_loss, span_loss
+from cpnet.models.cpnet_plus.head import Answers, assign, lay_out, quality_loss, span_loss
 from cpnet.options import CPNetPlusOptions, EncoderOptions
 from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair, randomised
 
@@ -49,29 +49,51 @@ def softplus(x: float) -> float:
     return math.log1p(math.exp(x))
 
 
+def mean_of(values: Tensor, weights: list[float]) -> Tensor:
+    return sum((w * value for w, value in zip(weights, values, strict=True)), torch.zeros(())) / sum(weights)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("refine", [False, True])
 @pytest.mark.parametrize("patch", [1, 2])
-def test_every_step_of_every_level_answers_around_its_centre(patch: int) -> None:
-    model, clips = small_plus(), [5, 1, 9, 2]
+def test_every_step_of_every_level_answers_around_its_centre(patch: int, refine: bool) -> None:
+    head, clips = small_plus(refine=refine).head, [5, 1, 9, 2]
     sizes = [patch * 2**p for p in range(LEVELS)]
-    masks = [
-        torch.arange(-(-12 // size)) < torch.tensor([-(-real // size) for real in clips])[:, None] for size in sizes
-    ]
+    masks = [size * torch.arange(-(-12 // size)) < torch.tensor(clips)[:, None] for size in sizes]
     levels = [torch.randn(*mask.shape, 8, dtype=torch.float64) for mask in masks]
-    answers = model.head(levels, masks, clips=torch.tensor(clips), patch=patch)
-    assert answers.mask.tolist() == torch.cat(masks, dim=1).tolist()
+    first, last = head(levels, lay_out(masks, torch.tensor(clips), patch=patch))
     places = [(p, t) for p, mask in enumerate(masks) for t in range(mask.shape[1])]
     for b, real in enumerate(clips):
+        finest = head.norms[0](levels[0][b][masks[0][b]])
         for place, (p, t) in enumerate(places):
+            assert bool(first.steps.mask[b, place]) == bool(masks[p][b, t])
             if not masks[p][b, t]:
                 continue
-            x = model.head.norms[p](levels[p][b, t])
-            before, after, quality = model.head.out(model.head.hidden(x).clamp_min(0)).tolist()
-            begin, behind = t * sizes[p], min((t + 1) * sizes[p], real)
-            centre = (begin + behind) / 2
-            span = [centre - softplus(before) * sizes[p], centre + softplus(after) * sizes[p]]
-            assert answers.parts[b, place].tolist() == [begin / real, behind / real]
-            np.testing.assert_allclose(answers.spans[b, place].tolist(), np.array(span) / real, rtol=1e-9)
-            assert float(answers.logits[b, place].detach()) == pytest.approx(quality - 2)
+            centre = (t * sizes[p] + min((t + 1) * sizes[p], real)) / 2
+
+            def decoded(out: Tensor, centre: float = centre, size: int = sizes[p]) -> tuple[list[float], float]:
+                before, after, quality = out.tolist()
+                return [centre - softplus(before) * size, centre + softplus(after) * size], quality - 2
+
+            hidden = head.hidden(head.norms[p](levels[p][b, t]))
+            out = head.out(hidden.clamp_min(0))
+            expected = [decoded(out)]
+            if refine:
+                start, end = (edge / patch for edge in expected[0][0])  # in steps of the finest level
+                inside = [max(0.0, min(end, s + 1) - max(start, s)) for s in range(len(finest))]
+                for i, weights in enumerate([tent(start, len(finest)), tent(end, len(finest)), inside]):
+                    hidden = hidden + mean_of(head.reading(finest)[:, 8 * i : 8 * i + 8], weights)
+                expected.append(decoded(out + head.correction(hidden.clamp_min(0))))
+            for answers, (span, logit) in zip((first, last), (expected[0], expected[-1]), strict=True):
+                np.testing.assert_allclose(answers.spans[b, place], np.array(span) / real, atol=1e-6)
+                assert float(answers.logits[b, place]) == pytest.approx(logit, abs=1e-5)
+
+
+def tent(place: float, steps: int) -> list[float]:
+    """Weights with which a value at ``place`` is interpolated between the centres of steps."""
+    place = min(max(place - 0.5, 0), steps - 1)
+    lower = min(int(place), steps - 1)
+    return [1 - (place - lower) if s == lower else place - lower if s == lower + 1 else 0.0 for s in range(steps)]
 
 
 @torch.no_grad()
@@ -79,7 +101,7 @@ def test_the_answer_of_best_quality_comes_first() -> None:
     output = small_plus()(batch(PAIRS, more_clips=2))
     answers = output.answers
     for b in range(len(PAIRS)):
-        real = [m for m in range(answers.mask.shape[1]) if answers.mask[b, m]]
+        real = answers.steps.mask[b].nonzero().flatten().tolist()
         best = max(real, key=lambda m: float(answers.logits[b, m]))
         torch.testing.assert_close(output.ranked[b, 0], answers.spans[b, best].clamp(0, 1))
         assert float(output.scores[b, 0]) == pytest.approx(float(answers.logits[b, best].sigmoid()), abs=1e-6)
@@ -122,49 +144,45 @@ def test_pairs_that_share_videos_are_aligned_with_each_video_once() -> None:
     assert bool((ours.alignment[0, :9] > theirs.alignment[0, :9]).all()), twice
 
 
-def answers_of(spans: Tensor, logits: Tensor) -> Answers:
-    real = torch.tensor([[3], [2]])
-    parts = torch.cat([covered(4, 1, real), covered(2, 2, real)], dim=1).double() / real[..., None]
-    mask = torch.cat([torch.arange(4) < real, torch.arange(2) < (real + 1) // 2], dim=1)
-    return Answers(spans=spans, logits=logits, parts=parts, mask=mask)
-
-
 @pytest.mark.parametrize("radius", [0.5, 1.5])
 def test_losses_are_the_loops(radius: float) -> None:
     torch.manual_seed(1)
     spans, logits = torch.rand(2, 6, 2).double().sort(dim=-1).values * 1.5 - 0.2, torch.randn(2, 6).double()
     windows = torch.tensor([[[0.1, 0.3], [0.6, 0.7]], [[0.5, 1.0], [0.5, 1.0]]]).double()
-    answers = answers_of(spans, logits)
-    matched, positive = assign(answers, windows, radius=radius)
+    clips = [3, 2]
+    masks = [size * torch.arange(4 // size) < torch.tensor(clips)[:, None] for size in (1, 2)]
+    steps = lay_out(masks, torch.tensor(clips), patch=1)
+    matched, positive = assign(steps, windows, radius=radius)
     of_spans, of_quality = list[float](), list[float]()
     for b in range(2):
         regressed, scored = [], []
-        for m in range(6):
-            begin, end = answers.parts[b, m]
-            middle = (begin + end) / 2
-            distance, window = min((abs(float(middle - w.mean())), k) for k, w in enumerate(windows[b]))
-            near = distance <= radius * float(end - begin) and bool(answers.mask[b, m])
+        for m, (begin, size) in enumerate([(0, 1), (1, 1), (2, 1), (3, 1), (0, 2), (2, 2)]):
+            middle = (begin + min(begin + size, clips[b])) / 2 / clips[b]
+            distance, window = min((abs(middle - float(w.mean())), k) for k, w in enumerate(windows[b]))
+            near = distance <= radius * size / clips[b] and begin < clips[b]
             assert bool(positive[b, m]) == near
             if near:
                 target, span = windows[b, window], spans[b, m]
                 assert matched[b, m].tolist() == target.tolist()
                 hull = max(span[1], target[1]) - min(span[0], target[0])
                 regressed.append(1 - iou(span, target) + float((span.mean() - target.mean()) / hull) ** 2)
-            if answers.mask[b, m]:
+            if begin < clips[b]:
                 p = 1 / (1 + math.exp(-float(logits[b, m])))
                 best = max(iou(spans[b, m].clamp(0, 1), w) for w in windows[b])
                 scored.append(-best * math.log(p) - (1 - best) * math.log(1 - p))
         of_spans.append(float(np.mean(regressed)) if regressed else 0.0)
         of_quality.append(float(np.mean(scored)))
     assert float(span_loss(spans, matched, positive)) == pytest.approx(np.mean(of_spans))
-    assert float(quality_loss(answers, windows)) == pytest.approx(np.mean(of_quality))
+    assert float(quality_loss(Answers(spans=spans, logits=logits, steps=steps), windows)) == pytest.approx(
+        np.mean(of_quality)
+    )
 
 
 def test_loss_weighs_its_terms_and_reaches_every_parameter() -> None:
     model = small_plus(quality_weight=3.0, alignment_weight=0.5)
     of_pairs = asked([[[0.2, 0.7], [0.1, 0.2]], [[0.0, 1.0], [0.0, 1.0]], [[0.3, 0.31], [0.3, 0.31]]])
     terms = model.loss(model(of_pairs), of_pairs)
-    expected = terms["span"] + 3 * terms["quality"] + 0.5 * terms["alignment"]
+    expected = terms["span"] + terms["first_span"] + 3 * terms["quality"] + 0.5 * terms["alignment"]
     torch.testing.assert_close(terms["loss"], expected)
     named = dict(model.named_parameters())
     gradients = torch.autograd.grad(terms["loss"], list(named.values()), allow_unused=True)

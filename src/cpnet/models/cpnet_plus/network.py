@@ -19,7 +19,7 @@ from cpnet.models.cpnet.coattention import CoAttention
 from cpnet.models.cpnet.encoder import FeatureEncoder
 from cpnet.models.cpnet.pyramid import ContextualLevels, descend
 from cpnet.models.cpnet_plus.alignment import Alignment, alignment_loss
-from cpnet.models.cpnet_plus.head import Answers, DenseHead, assign, quality_loss, span_loss
+from cpnet.models.cpnet_plus.head import Answers, DenseHead, assign, lay_out, quality_loss, span_loss
 from cpnet.models.layers.dropout import Dropout
 from cpnet.models.layers.embedding import WordEmbedding
 from cpnet.models.layers.masking import centre, zero_padding
@@ -38,6 +38,7 @@ class CPNetPlusOutput(GroundingOutput):
         - alignment: (B, T) log share of each clip in the alignment with all clips of the batch
     """
 
+    first: Answers
     answers: Answers
     alignment: Tensor
 
@@ -85,7 +86,7 @@ class CPNetPlus(nn.Module):
         self.fusion_encoder = FeatureEncoder(options) if options.fusion_encoder else None
         self.pyramid = ContextualLevels(options)
         self.top = nn.Linear(width, width) if options.top_down else None  # Conv1 of CPNet, Eq. 10
-        self.head = DenseHead(width, levels=options.pyramid_levels)
+        self.head = DenseHead(width, levels=options.pyramid_levels, refine=options.refine)
 
     def forward(self, batch: GroundingBatch) -> CPNetPlusOutput:
         """Predict spans and scores for every pair, and rank them."""
@@ -101,15 +102,17 @@ class CPNetPlus(nn.Module):
         levels, masks, _ = self.pyramid.ascend(z, mask)
         if self.top is not None:
             levels = descend(self.top, levels, masks, kind=self.options.upsample)
-        answers = self.head(levels, masks, clips=batch.clip_mask.sum(dim=1), patch=size)
+        steps = lay_out(masks, batch.clip_mask.sum(dim=1), patch=size)
+        first, answers = self.head(levels, steps)
         with torch.no_grad():
-            scores = torch.where(answers.mask, answers.logits.float().sigmoid(), -1.0)
+            scores = torch.where(steps.mask, answers.logits.float().sigmoid(), -1.0)
             ranked, scores = rank(answers.spans.clamp(0, 1), scores, number=RANKED, decay=soft(SIGMA))
         return CPNetPlusOutput(
             span=ranked[:, 0],
             ranked=ranked,
             scores=scores,
             log_attention=log_attention,
+            first=first,
             answers=answers,
             alignment=alignment,
         )
@@ -117,13 +120,15 @@ class CPNetPlus(nn.Module):
     def loss(self, output: CPNetPlusOutput, batch: GroundingBatch) -> dict[str, Tensor]:
         """Return the scalar ``loss`` and its unweighted terms ``span``, ``quality`` and ``alignment``."""
         answers, options = output.answers, self.options
-        matched, positive = assign(answers, batch.windows, radius=options.radius)
+        matched, positive = assign(answers.steps, batch.windows, radius=options.radius)
         terms = {
             "span": span_loss(answers.spans, matched, positive),
             "quality": quality_loss(answers, batch.windows),
             "alignment": alignment_loss(output.alignment, batch.windows, batch.clip_mask),
         }
         weights = {"span": 1.0, "quality": options.quality_weight, "alignment": options.alignment_weight}
+        if options.refine:
+            terms["first_span"], weights["first_span"] = span_loss(output.first.spans, matched, positive), 1.0
         total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         return {"loss": total, **terms}
 
