@@ -7,6 +7,7 @@ here for the pair alone. Only the names of the weights are the model's.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -88,6 +89,36 @@ def lstm(x: Array, w: Weights) -> Array:
             h[d] = sigmoid(o[d]) * math.tanh(c[d])
         states[t] = h
     return states
+
+
+def gru(x: Array, w: Weights) -> Array:
+    """torch's layer without biases: the rows of its matrices are those of the gates r, z, n."""
+    width = w["weight_hh"].shape[1]
+    h, states = np.zeros(width), np.zeros((len(x), width))
+    for t, step in enumerate(x):
+        (r, z, n), (past_r, past_z, past_n) = (
+            (w["weight_ih"] @ step).reshape(3, -1),
+            (w["weight_hh"] @ h).reshape(3, -1),
+        )
+        for d in range(width):
+            new = math.tanh(n[d] + sigmoid(r[d] + past_r[d]) * past_n[d])
+            update = sigmoid(z[d] + past_z[d])
+            states[t, d] = (1 - update) * new + update * h[d]
+        h = states[t]
+    return states
+
+
+def bidirectional(x: Array, w: Weights, cell: Callable[[Array, Weights], Array]) -> Array:
+    """Read ahead and backwards, layer on layer."""
+    layer = 0
+    while ahead := part(w, f"ahead.{layer}"):
+        both = [
+            {key.removesuffix("_l0"): each for key, each in weights.items()}
+            for weights in (ahead, part(w, f"back.{layer}"))
+        ]
+        x = np.concatenate([cell(x, both[0]), cell(x[::-1], both[1])[::-1]], axis=1)
+        layer += 1
+    return x
 
 
 def sigmoid(value: float) -> float:

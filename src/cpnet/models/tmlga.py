@@ -27,7 +27,7 @@ from cpnet.models.layers.masking import mask_logits
 from cpnet.models.layers.recurrent import Bidirectional
 from cpnet.options import TMLGAOptions
 
-EPSILON = 1e-12  # of the logarithm in the attention loss, as in the public code
+EPSILON = 1e-12  # least argument of the logarithm in the attention loss, as in the public code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,5 +138,5 @@ def guidance_loss(log_attention: Tensor, target: Tensor) -> Tensor:
 
     Shape: log_attention (B, T), target (B, T) bool, True = inside a true window -> scalar, mean over B
     """
-    outside = -(1 - log_attention.exp() + EPSILON).log()
+    outside = -(1 - log_attention.exp()).clamp_min(EPSILON).log()
     return torch.where(target, 0.0, outside).sum(dim=1).mean()
