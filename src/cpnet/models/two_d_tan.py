@@ -23,6 +23,7 @@ from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.models.layers.dropout import Dropout
 from cpnet.models.layers.embedding import WordEmbedding
 from cpnet.models.layers.ranking import hard, rank
+from cpnet.models.layers.recurrent import run
 from cpnet.options import TwoDTANOptions
 
 DENSE = 16  # lengths, in rows of the map, up to which all moments are scored ("2D Temporal Feature Map")
@@ -89,7 +90,7 @@ class TwoDTAN(nn.Module):
 
     def query(self, query: Tensor, mask: Tensor) -> Tensor:
         """Return the projected state of the LSTM after the last real word. Shape: (B, L), (B, L) bool -> (B, D)"""
-        states, _ = self.query_encoder(self.dropout(self.words(query)))
+        states = run(self.query_encoder, self.dropout(self.words(query)))
         last = (mask.sum(dim=1) - 1)[:, None, None].expand(-1, 1, states.shape[2])
         projected: Tensor = self.query_projection(states.gather(1, last).squeeze(1))
         return projected
