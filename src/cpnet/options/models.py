@@ -175,6 +175,8 @@ class CPNetPlusOptions(ContextualOptions):
     patch: int = 2  # consecutive clips that are projected together to one step
     fusion_encoder: bool = True  # a second encoder, between fusion and pyramid
     top_down: bool = True  # add coarser levels to finer ones
+    cue: bool = True  # tell the fused clips how well the sentence is aligned with them
+    gate: bool = True
     refine: bool = True  # answers read the finest level at their start, end and inside, and correct themselves
     radius: float = 1.5  # steps of its level, from a moment's centre, within which a step learns its span
     quality_weight: float = 4.0

@@ -36,18 +36,20 @@ class Alignment(nn.Module):
 
     def forward(
         self, video: Tensor, video_mask: Tensor, query: Tensor, query_mask: Tensor, index: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Compare the sentences with the clips."""
         share = masked_softmax(self.weight(query).squeeze(-1), query_mask, dim=1).to(query.dtype)
-        sentence = F.normalize(self.sentence((share.unsqueeze(1) @ query).squeeze(1)), dim=-1)
+        pooled = (share.unsqueeze(1) @ query).squeeze(1)
+        sentence = F.normalize(self.sentence(pooled), dim=-1)
         clips = F.normalize(self.clip(video), dim=-1)
-        cosine = torch.einsum("bd,vtd->bvt", sentence, clips)
-        cosine = cosine.repeat_interleave(self.patch, dim=2)[..., : video_mask.shape[1]]  # (B, V, T)
+        cosine = torch.einsum("bd,vsd->bvs", sentence, clips)
         wide = torch.promote_types(cosine.dtype, torch.float32)
-        logits = mask_logits(cosine.to(wide) * self.log_scale.exp(), video_mask)
+        of_clips = cosine.repeat_interleave(self.patch, dim=2)[..., : video_mask.shape[1]]  # (B, V, T)
+        logits = mask_logits(of_clips.to(wide) * self.log_scale.exp(), video_mask)
         pair = torch.arange(len(query), device=query.device)
-        own = logits[pair, pair if index is None else index]
-        return own.log_softmax(dim=1), own - logits.flatten(1).logsumexp(dim=1, keepdim=True)
+        video_of = pair if index is None else index
+        own = logits[pair, video_of]
+        return own.log_softmax(dim=1), own - logits.flatten(1).logsumexp(dim=1, keepdim=True), cosine[pair, video_of], pooled
 
 
 def alignment_loss(alignment: Tensor, windows: Tensor, clip_mask: Tensor) -> Tensor:

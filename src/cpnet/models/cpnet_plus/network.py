@@ -84,6 +84,9 @@ class CPNetPlus(nn.Module):
         self.alignment = Alignment(width, patch=options.patch)
         self.coattention = CoAttention(width, fusion="folded")
         self.fusion_encoder = FeatureEncoder(options) if options.fusion_encoder else None
+        self.gate = nn.Linear(width, video_dim) if options.gate else None
+        self.evidence = nn.Sequential(Dropout(dropout), nn.Linear(options.patch * video_dim, width)) if options.gate else None
+        self.cue = nn.Linear(1, width) if options.cue else None
         self.pyramid = ContextualLevels(options)
         self.top = nn.Linear(width, width) if options.top_down else None  # Conv1 of CPNet, Eq. 10
         self.head = DenseHead(width, levels=options.pyramid_levels, refine=options.refine)
@@ -92,12 +95,15 @@ class CPNetPlus(nn.Module):
         """Predict spans and scores for every pair, and rank them."""
         query_mask, index, size = batch.query_mask, batch.video_index, self.options.patch
         video = centre(batch.video, batch.video_mask) if self.options.centre else batch.video
-        video, mask = patches(video, batch.video_mask, size=size)
-        video = self.encoder(self.video_projection(video), mask)  # once per video
+        raw, mask = patches(video, batch.video_mask, size=size)
+        video = self.encoder(self.video_projection(raw), mask)  # once per video
         query = self.encoder(self.query_projection(self.words(batch.query)), query_mask)
-        log_attention, alignment = self.alignment(video, batch.video_mask, query, query_mask, index)
-        video, mask = (video, mask) if index is None else (video[index], mask[index])
+        log_attention, alignment, cosine, sentence = self.alignment(video, batch.video_mask, query, query_mask, index)
+        raw, video, mask = (raw, video, mask) if index is None else (raw[index], video[index], mask[index])
         z, _, _ = self.coattention(video, mask, query, query_mask)
+        if self.gate is not None:
+            z = z + self.evidence(raw * self.gate(sentence).repeat(1, size).unsqueeze(1))
+        z = z if self.cue is None else z + self.cue(cosine.unsqueeze(-1))
         z = z if self.fusion_encoder is None else self.fusion_encoder(z, mask)
         levels, masks, _ = self.pyramid.ascend(z, mask)
         if self.top is not None:
