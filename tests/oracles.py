@@ -1,4 +1,4 @@
-"""A second implementation of model and losses: loops over float64 numbers, from the paper's equations.
+"""A second implementation of CPNet and its losses, and of layers: loops over float64 numbers, from the equations.
 
 Every function takes one pair without padding and no mask. The model's answer for a padded pair must equal the answer
 here for the pair alone. Only the names of the weights are the model's.
@@ -74,6 +74,24 @@ def convolution(x: Array, w: Weights, *, stride: int = 1) -> Array:
                     for i in range(inputs):
                         y[t, o] += filters[o, i, k] * x[source, o if depthwise else i]
     return y
+
+
+def lstm(x: Array, w: Weights) -> Array:
+    """torch's layer: the rows of its matrices are those of the gates i, f, g, o."""
+    width = w["weight_hh"].shape[1]
+    h, c, states = np.zeros(width), np.zeros(width), np.zeros((len(x), width))
+    for t, step in enumerate(x):
+        gates = w["weight_ih"] @ step + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]
+        i, f, g, o = (gates[gate * width : (gate + 1) * width] for gate in range(4))
+        for d in range(width):
+            c[d] = sigmoid(f[d]) * c[d] + sigmoid(i[d]) * math.tanh(g[d])
+            h[d] = sigmoid(o[d]) * math.tanh(c[d])
+        states[t] = h
+    return states
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
 
 
 def sinusoids(length: int, width: int) -> Array:
@@ -211,7 +229,7 @@ def regression(z: Array, w: Weights) -> tuple[Array, Array]:
     for t in range(len(z)):
         pooled[0] += a[t] * z[t]
     hidden = np.maximum(linear(pooled, part(w, "regression.0")), 0)
-    return np.array([1 / (1 + math.exp(-value)) for value in linear(hidden, part(w, "regression.3"))[0]]), a
+    return np.array([sigmoid(value) for value in linear(hidden, part(w, "regression.3"))[0]]), a
 
 
 def cpnet(video: Array, query: list[int], w: Weights, *, heads: int, knobs: Knobs) -> tuple[Array, Array]:

@@ -46,11 +46,21 @@ class Bidirectional(nn.Module):
         for layer, (ahead, back) in enumerate(zip(self.ahead, self.back, strict=True)):
             x = self.dropout(x) if layer else x
             x = zero_padding(x, mask)
-            forward, backward = ahead(x)[0], reverse(back(reverse(x, mask))[0], mask)
+            forward, backward = run(ahead, x), reverse(run(back, reverse(x, mask)), mask)
             x = torch.cat((forward, backward), dim=2)
         end = (mask.sum(dim=1) - 1)[:, None, None].expand(-1, 1, forward.shape[2])
         last = torch.cat((forward.gather(1, end).squeeze(1), backward[:, 0]), dim=1)
         return zero_padding(x, mask), last
+
+
+def run(layer: nn.Module, x: Tensor) -> Tensor:
+    """Return the states of an LSTM or GRU, computed in the type of its weights: some CPUs have none in bfloat16.
+
+    Shape: x (B, L, input width) -> (B, L, D)
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        states: Tensor = layer(x.to(layer.get_parameter("weight_ih_l0").dtype))[0]
+    return states
 
 
 def reverse(x: Tensor, mask: Tensor) -> Tensor:
