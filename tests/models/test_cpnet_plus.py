@@ -81,6 +81,8 @@ def test_every_step_of_every_level_answers_around_its_centre(patch: int, refine:
             out = head.out(hidden.clamp_min(0))
             expected = [decoded(out)]
             if refine:
+                assert head.reading is not None
+                assert head.correction is not None
                 start, end = (edge / patch for edge in expected[0][0])  # in steps of the finest level
                 inside = [max(0.0, min(end, s + 1) - max(start, s)) for s in range(len(finest))]
                 for i, weights in enumerate([tent(start, len(finest)), tent(end, len(finest)), inside]):
