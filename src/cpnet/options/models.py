@@ -270,12 +270,10 @@ class CPNetPlusOptions(ContextualOptions):
     pyramid_levels: int = 4
     cam: CAMOptions = field(default_factory=lambda: CAMOptions(scale=True, separate_values=True))
     patch: int = 2  # consecutive clips that are projected together to one step
-    fusion_encoder: bool = True  # a second encoder, between fusion and pyramid
-    top_down: bool = True  # add coarser levels to finer ones
-    refine: bool = True  # answers read the finest level at their start, end and inside, and correct themselves
-    radius: float = 1.5  # steps of its level, from a moment's centre, within which a step learns its span
+    radius: float = 1.5  # sizes of a step, from a moment's centre, within which the step learns its span
     quality_weight: float = 4.0
-    alignment_weight: float = 1.0  # of the sentence with the clips, against all clips of the batch
+    alignment_weight: float = 1.0
+    without: list[str] = field(default_factory=list)  # names of PLUS_PARTS to leave out
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -284,3 +282,18 @@ class CPNetPlusOptions(ContextualOptions):
         for key in ("radius", "quality_weight", "alignment_weight"):
             if not 0 <= getattr(self, key) < math.inf:
                 raise ValueError(f"model.{key} must be finite and 0 or more; got {getattr(self, key)}")
+        for part in self.without:
+            check_choice("model.without", part, PLUS_PARTS)
+        self.context_aware &= "context" not in self.without
+        self.cam.separate_values &= "separate_values" not in self.without
+
+
+PLUS_PARTS = (
+    "alignment",  # of the sentence with the clips, against all clips of the batch
+    "channel_gate",  # the sentence weighs the channels of the features
+    "context",  # CAM on every level
+    "separate_values",  # of past and future in CAM
+    "top_down",  # coarser levels are added to finer ones
+    "refinement",  # answers read the finest level at their start, end and inside, and correct themselves
+    "consensus",  # the first answer is the one with which all agree most
+)

@@ -121,18 +121,6 @@ def readings(spans: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return start, end, overlap / overlap.sum(dim=2, keepdim=True).clamp_min(1e-6)
 
 
-def covered(steps: int, stride: int, real: Tensor) -> Tensor:
-    """Return the first clip that each step of a level covers, and the clip behind its last.
-
-    Shape: real (B, 1) -> (B, steps, 2)
-
-    >>> covered(2, 4, torch.tensor([[5]])).tolist()
-    [[[0, 4], [4, 5]]]
-    """
-    first = torch.arange(0, steps * stride, stride, device=real.device).expand(len(real), -1)
-    return torch.stack((first, torch.minimum(first + stride, real).maximum(first)), dim=-1)
-
-
 def assign(steps: Steps, windows: Tensor, *, radius: float) -> tuple[Tensor, Tensor]:
     """Assign each step to the true window whose centre is nearest, if it is within ``radius`` sizes of the step.
 
