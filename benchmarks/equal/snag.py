@@ -104,7 +104,7 @@ def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     logits, offsets, masks = theirs(*trainer._batchify(videos, words))
     real, theirs_real = found.mask, torch.cat(masks, dim=1)
     yield "logits", found.logits[real], torch.cat(logits, dim=1)[theirs_real]
-    yield "distances", found.distances[real], torch.cat(offsets, dim=1)[theirs_real]
+    yield "distances", found.offsets[real].abs(), torch.cat(offsets, dim=1)[theirs_real]
     yield from ranked(found, trainer, opt, logits, offsets, masks)
 
     grid = batch.windows * torch.tensor(LENGTHS)[:, None, None] - 0.5

@@ -226,9 +226,11 @@ class SnAGOptions(NetworkOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.num_heads < 1:
+            raise ValueError(f"model.num_heads must be 1 or more; got {self.num_heads}")
         for key in ("hidden_dim", "text_dim"):
-            if self.num_heads < 1 or (width := getattr(self, key)) % (2 * self.num_heads):
-                raise ValueError(f"model.{key} must be a multiple of 2 model.num_heads; got {width}, {self.num_heads}")
+            if (width := getattr(self, key)) % 2 or width % self.num_heads:
+                raise ValueError(f"model.{key} must be even and a multiple of model.num_heads; got {width}")
         if self.window < 0 or (self.window and self.window % 2 == 0):
             raise ValueError(f"model.window must be odd, or 0 for all clips; got {self.window}")
         layers = dict.fromkeys(
