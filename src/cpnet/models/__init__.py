@@ -6,7 +6,8 @@ from cpnet.models.cpnet_plus.network import CPNetPlus
 from cpnet.models.lgi import LGI
 from cpnet.models.snag import SnAG
 from cpnet.models.tmlga import TMLGA
+from cpnet.models.two_d_tan import TwoDTAN
 from cpnet.models.vslnet import VSLNet
 from cpnet.models.zero_shot import ZeroShot
 
-__all__ = ["ABLR", "LGI", "TMLGA", "CPNet", "CPNetPlus", "SnAG", "VSLNet", "ZeroShot"]
+__all__ = ["ABLR", "LGI", "TMLGA", "CPNet", "CPNetPlus", "SnAG", "TwoDTAN", "VSLNet", "ZeroShot"]

@@ -6,16 +6,14 @@ moment; soft-NMS ranks the spans.
 
 Departs from the paper:
     - frozen GloVe with one learned vector for all unknown words, which its code sets to 0;
-    - sinusoids continue beyond the training length, where its code stretches them;
-    - weight decay also applies to biases and norms, unless the optimiser's is 0;
+    - beyond the training length the sinusoids continue, where its code stretches them;
+    - weight decay applies to biases and norms too;
     - a batch has single pairs instead of videos with up to four queries each (Sec. 3.3);
-    - the last level regresses moments of any length, and the level's own limit ends nowhere else;
-    - spans are not filtered by score: every pair has N predictions if it has N points.
+    - spans with low scores stay, so that every pair has N predictions if it has N points.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,11 +22,11 @@ from torch import Tensor, nn
 
 from cpnet import spans as algebra
 from cpnet.batch import GroundingBatch, GroundingOutput
-from cpnet.models.layers.convolution import DepthwiseConv1d, TimeConv1d
+from cpnet.models.layers.convolution import Convolutions, DepthwiseConv1d, TimeConv1d
 from cpnet.models.layers.dense_losses import distance_iou_loss, focal_loss
 from cpnet.models.layers.embedding import WordEmbedding
 from cpnet.models.layers.masking import mask_logits
-from cpnet.models.layers.ranking import rank, soft
+from cpnet.models.layers.ranking import rank, soft, vote
 from cpnet.models.layers.transformer import Attention, Branch, EncoderLayer, add_positions, feed_forward
 from cpnet.options import SnAGOptions
 
@@ -40,19 +38,19 @@ MOMENTUM = 0.9  # of the mean number of positive points
 class SnAGOutput(GroundingOutput):
     """Output of SnAG.
 
-    Shape: logits (B, S) of all points, distances (B, S, 2) to start and end in strides, mask (B, S) bool, True = real
+    Shape: logits (B, S) of all points, offsets (B, S, 2) of start and end from each, in strides of its level, mask
+        (B, S) bool, True = real
     """
 
     logits: Tensor
-    distances: Tensor
+    offsets: Tensor
     mask: Tensor
 
 
 class SnAG(nn.Module):
     """Score every point of a video pyramid, and regress a span from it.
 
-    All levels stand in one sequence, each followed by a padded step that separates it from the next for convolutions.
-    S is its length, 2T + 2P or less.
+    S is the number of points of all levels, and one padded point after each.
 
     Args:
         video_dim: V
@@ -84,7 +82,7 @@ class SnAG(nn.Module):
 
     def forward(self, batch: GroundingBatch) -> SnAGOutput:
         """Predict a score and a span at every point, and rank the spans."""
-        x, mask = join(*self.video(batch.video, batch.video_mask))  # once per video
+        x, mask = self.video(batch.video, batch.video_mask)  # once per video
         if batch.video_index is not None:
             x, mask = x[batch.video_index], mask[batch.video_index]
         query, query_mask = self.text(self.words(batch.query), batch.query_mask)
@@ -93,17 +91,16 @@ class SnAG(nn.Module):
         x = self.fused_norm(x)
         position, level = points(batch.video.shape[1], self.options.levels, x.device)
         logits = self.score(x, mask).squeeze(2)
-        distances = (self.distance(x, mask) * self.level_scale[level, None]).relu()
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        logits, distances = logits.to(wide), distances.to(wide)
+        distances = (self.distance(x, mask) * self.level_scale[level, None]).relu()  # to start and end, in strides
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        offsets = distances.to(logits) * logits.new_tensor([-1.0, 1.0])
         clips = batch.clip_mask.sum(dim=1)[:, None, None]
-        signs = distances.new_tensor([-1.0, 1.0])
-        spans = (position[:, None] + signs * distances * 2.0 ** level[:, None] + 0.5) / clips  # (B, S, 2)
+        spans = (position[:, None] + offsets * 2.0 ** level[:, None] + 0.5) / clips  # (B, S, 2)
         best, ranked, scores = self.decode(spans.detach(), logits.detach(), mask, clips)
-        return SnAGOutput(span=best, ranked=ranked, scores=scores, logits=logits, distances=distances, mask=mask)
+        return SnAGOutput(span=best, ranked=ranked, scores=scores, logits=logits, offsets=offsets, mask=mask)
 
     def decode(self, spans: Tensor, logits: Tensor, mask: Tensor, clips: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rank the spans by soft-NMS; each becomes the mean of those that nearly equal it, weighted by their scores.
+        """Rank the spans by soft-NMS, and average each with those that nearly equal it.
 
         Shape: spans (B, S, 2), logits and mask (B, S), clips (B, 1, 1) -> best (B, 2), ranked (B, N, 2), scores (B, N)
         """
@@ -111,11 +108,7 @@ class SnAG(nn.Module):
         scores = logits.sigmoid() * (algebra.length(spans) * clips.squeeze(2) > SHORTEST)
         scores = scores.masked_fill(~mask, -1.0)
         found, ranks = rank(spans, scores, number=options.predictions, decay=soft(options.nms_sigma))
-        near = algebra.iou(found[:, :, None], spans[:, None]) >= options.voting_iou  # (B, N, S)
-        weight = near * scores.clamp_min(0)[:, None]
-        total = weight.sum(dim=2, keepdim=True)
-        voted = torch.where(total > 0, weight @ spans / total.clamp_min(torch.finfo(total.dtype).tiny), found)
-        return found[:, 0], voted.clamp(0, 1), ranks
+        return found[:, 0], vote(found, spans, scores, least=options.voting_iou).clamp(0, 1), ranks
 
     def loss(self, output: SnAGOutput, batch: GroundingBatch) -> dict[str, Tensor]:
         """Return the focal loss of all points, and the DIoU loss of the positive ones (Sec. 3.3).
@@ -125,14 +118,13 @@ class SnAG(nn.Module):
         options = self.options
         position, level = points(batch.video.shape[1], options.levels, output.logits.device)
         windows = batch.windows * batch.clip_mask.sum(dim=1)[:, None, None] - 0.5  # in clips; a clip's centre is whole
-        positive, distances = targets(position, level, windows.to(output.logits.dtype), options)  # (B, S, K)
+        positive, offsets = targets(position, level, windows.to(output.logits.dtype), options)  # (B, S, K)
         positive = positive & output.mask[:, :, None]
         label, smoothing = positive.any(dim=2), options.label_smoothing
         soft_label = label * (1 - smoothing) + smoothing / 2
         count = self.positives.clone()  # changes in place below
         score = focal_loss(output.logits, soft_label).where(output.mask, 0).sum() / count
-        signs = distances.new_tensor([-1.0, 1.0])
-        apart = distance_iou_loss(signs * output.distances[:, :, None], signs * distances)
+        apart = distance_iou_loss(output.offsets[:, :, None], offsets)
         regression = mask_logits(-apart, positive).amax(dim=2).neg().where(label, 0).sum() / count
         if self.training:
             self.positives.lerp_(label.sum().clamp_min(1).to(self.positives), 1 - MOMENTUM)
@@ -154,7 +146,7 @@ def points(steps: int, levels: int, device: torch.device) -> tuple[Tensor, Tenso
 
 
 def targets(position: Tensor, level: Tensor, windows: Tensor, options: SnAGOptions) -> tuple[Tensor, Tensor]:
-    """Return which points are positive for which window, and the distances to its start and end in strides.
+    """Return which points are positive for which window, and the offsets of its start and end from them, in strides.
 
     A positive point lies inside the window, near its centre, and the farther end is within the range of its level.
 
@@ -162,19 +154,14 @@ def targets(position: Tensor, level: Tensor, windows: Tensor, options: SnAGOptio
     """
     stride, place = 2.0 ** level[:, None], position[:, None]
     start, end = windows[:, None].unbind(dim=3)  # (B, 1, K)
-    before, after = place - start, end - place  # (B, S, K)
+    offsets = torch.stack((start - place, end - place), dim=3)  # (B, S, K, 2)
     centre, radius = (start + end) / 2, options.centre_radius * stride
-    inside = (before > 0) & (after > 0) & (place > centre - radius) & (place < centre + radius)
+    inside = (start < place) & (place < end) & ((place - centre).abs() < radius)
     longest = options.regression_range * stride  # of the level
     shortest = longest / 2 * options.range_overlap * (level[:, None] > 0)
-    farthest = torch.maximum(before, after)
+    farthest = offsets.abs().amax(dim=3)  # of a point inside
     in_range = (farthest >= shortest) & ((farthest < longest) | (level[:, None] == options.levels - 1))
-    return inside & in_range, torch.stack((before, after), dim=3) / stride[..., None]
-
-
-def join(levels: Sequence[Tensor], masks: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Join levels (B, T_p, D) and masks (B, T_p) along time, each followed by a padded step."""
-    return torch.cat([F.pad(x, (0, 0, 0, 1)) for x in levels], 1), torch.cat([F.pad(x, (0, 1)) for x in masks], 1)
+    return inside & in_range, offsets / stride[..., None]
 
 
 class TextEncoder(nn.Module):
@@ -202,7 +189,9 @@ class TextEncoder(nn.Module):
 class VideoEncoder(nn.Module):
     """Convolutions, positions, and transformer layers with local attention, which halve the steps from level to level.
 
-    Shape: x (B, T, V), mask (B, T) bool, True = real -> P levels (B, ceil(T / 2^p), D), and their masks
+    All levels stand in one sequence, each followed by a padded step that separates it from the next for convolutions.
+
+    Shape: x (B, T, V), mask (B, T) bool, True = real -> (B, S, D), (B, S)
     """
 
     def __init__(self, video_dim: int, options: SnAGOptions) -> None:
@@ -213,15 +202,15 @@ class VideoEncoder(nn.Module):
         strides = [1] * (options.stem_layers + 1) + [2] * (options.levels - 1)
         self.layers = nn.ModuleList(encoder_layer(options.hidden_dim, options, stride=stride) for stride in strides)
 
-    def forward(self, x: Tensor, mask: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode each video."""
         x = add_positions(self.convolutions(self.projection(x), mask))
-        outputs = list[tuple[Tensor, Tensor]]()
+        levels, masks = list[Tensor](), list[Tensor]()
         for layer in self.layers:
             x, mask = layer(x, mask)
-            outputs.append((x, mask))
-        levels, masks = zip(*outputs[-self.levels :], strict=True)
-        return list(levels), list(masks)
+            levels.append(F.pad(x, (0, 0, 0, 1)))
+            masks.append(F.pad(mask, (0, 1)))
+        return torch.cat(levels[-self.levels :], dim=1), torch.cat(masks[-self.levels :], dim=1)
 
 
 def encoder_layer(width: int, options: SnAGOptions, *, stride: int = 0) -> EncoderLayer:
@@ -258,21 +247,6 @@ class FusionLayer(nn.Module):
         x = (F.layer_norm(x, x.shape[2:]) if self.normalise else x) * scale + shift
         fused: Tensor = x + self.branch(self.feed_forward(self.feed_forward_norm(x)))
         return fused
-
-
-class Convolutions(nn.Module):
-    """[Convolution, LayerNorm, ReLU] several times. Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D)."""
-
-    def __init__(self, width: int, *, layers: int) -> None:
-        super().__init__()
-        self.convolutions = nn.ModuleList(TimeConv1d(width, 3, bias=False) for _ in range(layers))
-        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
-
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Convolve the real steps."""
-        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
-            x = norm(convolution(x, mask)).relu()
-        return x
 
 
 class Head(nn.Module):

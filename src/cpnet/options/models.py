@@ -156,7 +156,31 @@ class LGIOptions(NetworkOptions):
 
 @dataclass
 class TwoDTANOptions(NetworkOptions):
-    """Options of ``cpnet.models.TwoDTAN``."""
+    """Options of ``cpnet.models.TwoDTAN``, for Charades-STA."""
+
+    dropout: float = 0.0  # of clips and words; the paper has none
+    rows: int = 16  # of the map, the parts of a video in which moments start and end
+    moments: str = "pool"  # pool | conv: how a moment's features come from those of its rows
+    lstm_layers: int = 3
+    kernel_size: int = 5  # of the convolutions of the map, odd
+    conv_layers: int = 8
+    min_iou: float = 0.5  # IoUs up to this one are no match in the loss
+    max_iou: float = 1.0  # IoUs from this one are a whole match
+    nms: float = 0.45  # IoU with a better moment above which a moment is not ranked
+    number: int = 5  # N
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("model.moments", self.moments, ("pool", "conv"))
+        for key in ("rows", "lstm_layers", "conv_layers", "number"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"model.{key} must be 1 or more; got {getattr(self, key)}")
+        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
+            raise ValueError(f"model.kernel_size must be odd and positive; got {self.kernel_size}")
+        if not 0 <= self.min_iou < self.max_iou <= 1:
+            raise ValueError(f"model.min_iou and max_iou must rise within 0 to 1; got {self.min_iou}, {self.max_iou}")
+        if not 0 <= self.nms < 1:
+            raise ValueError(f"model.nms must be at least 0 and below 1; got {self.nms}")
 
 
 @dataclass
@@ -202,9 +226,11 @@ class SnAGOptions(NetworkOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.num_heads < 1:
+            raise ValueError(f"model.num_heads must be 1 or more; got {self.num_heads}")
         for key in ("hidden_dim", "text_dim"):
-            if self.num_heads < 1 or (width := getattr(self, key)) % (2 * self.num_heads):
-                raise ValueError(f"model.{key} must be a multiple of 2 model.num_heads; got {width}, {self.num_heads}")
+            if (width := getattr(self, key)) % 2 or width % self.num_heads:
+                raise ValueError(f"model.{key} must be even and a multiple of model.num_heads; got {width}")
         if self.window < 0 or (self.window and self.window % 2 == 0):
             raise ValueError(f"model.window must be odd, or 0 for all clips; got {self.window}")
         layers = dict.fromkeys(
@@ -246,11 +272,10 @@ class CPNetPlusOptions(ContextualOptions):
     pyramid_levels: int = 4
     cam: CAMOptions = field(default_factory=lambda: CAMOptions(scale=True, separate_values=True))
     patch: int = 2  # consecutive clips that are projected together to one step
-    fusion_encoder: bool = True  # a second encoder, between fusion and pyramid
-    top_down: bool = True  # add coarser levels to finer ones
-    radius: float = 1.5  # steps of its level, from a moment's centre, within which a step learns its span
+    radius: float = 1.5  # sizes of a step, from a moment's centre, within which the step learns its span
     quality_weight: float = 4.0
-    alignment_weight: float = 1.0  # of the sentence with the clips, against all clips of the batch
+    alignment_weight: float = 1.0
+    without: list[str] = field(default_factory=list)  # names of PLUS_PARTS to leave out
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -259,3 +284,18 @@ class CPNetPlusOptions(ContextualOptions):
         for key in ("radius", "quality_weight", "alignment_weight"):
             if not 0 <= getattr(self, key) < math.inf:
                 raise ValueError(f"model.{key} must be finite and 0 or more; got {getattr(self, key)}")
+        for part in self.without:
+            check_choice("model.without", part, PLUS_PARTS)
+        self.context_aware &= "context" not in self.without
+        self.cam.separate_values &= "separate_values" not in self.without
+
+
+PLUS_PARTS = (
+    "alignment",  # of the sentence with the clips, against all clips of the batch
+    "channel_gate",  # the sentence weighs the channels of the features
+    "context",  # CAM on every level
+    "separate_values",  # of past and future in CAM
+    "top_down",  # coarser levels are added to finer ones
+    "refinement",  # answers read the finest level at their start, end and inside, and correct themselves
+    "consensus",  # the first answer is the one with which all agree most
+)

@@ -1,1 +1,1 @@
-"""CPNetPlus: CPNet's contextual pyramid with an answer at every clip of every level."""
+"""CPNetPlus: CPNet's contextual pyramid with an answer at every step of every level."""

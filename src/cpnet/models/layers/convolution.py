@@ -40,6 +40,21 @@ class TimeConv1d(nn.Module):
         return convolved.squeeze(2).transpose(1, 2)
 
 
+class Convolutions(nn.Module):
+    """[Convolution, LayerNorm, ReLU] several times. Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D)."""
+
+    def __init__(self, width: int, *, layers: int) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(TimeConv1d(width, 3, bias=False) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Convolve the real steps."""
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = norm(convolution(x, mask)).relu()
+        return x
+
+
 class DepthwiseConv1d(nn.Module):
     """Convolve each channel over time with its own filter, with padded time steps set to 0 first.
 
