@@ -67,6 +67,8 @@ def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     yield "attention", output.log_attention.exp(), attention
     yield "start", boundaries[:, 0], their_start
     yield "end", boundaries[:, 1], their_end
+    best = torch.stack((their_start.argmax(dim=1), their_end.argmax(dim=1) + 1), dim=1)
+    yield "span", output.span, best / torch.tensor(CLIPS)[:, None]
     yield "loss boundaries", boundary_loss(output.log_boundaries, labels), total - guidance
     yield "loss attention", guidance_loss(output.log_attention, target), guidance
     # Without our vector of unknown words, and two of their layers, which they do not use.

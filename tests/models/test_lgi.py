@@ -66,7 +66,7 @@ def batch_norm(x: Array, w: Weights) -> Array:
 
 def non_local(x: Array, w: Weights) -> Array:
     q, k, v = np.split(linear(x, part(w, "query_key_value")), 3, axis=1)
-    size, y = x.shape[1] // HEADS, x.copy()
+    size, y = x.shape[1] // HEADS, np.array(x)
     for t in range(len(x)):
         for head in range(HEADS):
             own = slice(head * size, (head + 1) * size)
