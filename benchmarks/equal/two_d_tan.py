@@ -67,7 +67,7 @@ def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
         scores, mask = theirs(words, batch.query_mask[..., None].float(), batch.video)
         yield name + "scores", found.logits, scores.flatten(1)[:, ours.cells]
         edges = torch.arange(rows + 1) / rows
-        cells = torch.stack(torch.broadcast_tensors(edges[:-1, None], edges[1:]), dim=2)
+        cells = torch.stack((edges[:-1, None].expand(-1, rows), edges[1:].expand(rows, -1)), dim=2)
         overlap = spans.iou(cells, batch.windows[:, :, None, None]).float()
         loss, probability = import_module("models.loss").bce_rescale_loss(
             scores, mask, overlap, core.config.LOSS.PARAMS

@@ -29,7 +29,7 @@ def is_moment(a: int, b: int) -> bool:
     """The paper's indicator G(a, b)."""
     k = max(1, math.ceil(math.log2((b - a + 1) / 8)))
     s, shift = 2 ** (k - 1), 0 if k == 1 else 2 ** (k + 2) - 1
-    return a % s == 0 and (b - shift) % s == 0
+    return bool(a % s == 0 and (b - shift) % s == 0)
 
 
 @pytest.mark.parametrize("rows", [1, 16, 18, 64, 128])
@@ -56,7 +56,8 @@ def lstm(x: Array, w: Weights, layers: int) -> Array:
             h = np.tanh(c) / (1 + np.exp(-o))
             states.append(h)
         x = np.stack(states)
-    return x[-1]
+    last: Array = x[-1]
+    return last
 
 
 def convolved(rows: Array, w: Weights) -> dict[Cell, Array]:

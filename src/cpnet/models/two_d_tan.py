@@ -71,8 +71,9 @@ class TwoDTAN(nn.Module):
         mask = torch.zeros(options.rows**2).index_fill(0, self.cells, 1.0).view(1, 1, options.rows, options.rows)
         self.convolutions = nn.Sequential()
         for layer in range(options.conv_layers):
-            self.convolutions.append(MapConvolution(width, mask, layer=layer, options=options))
-            mask = self.convolutions[-1].share.sign()
+            convolution = MapConvolution(width, mask, layer=layer, options=options)
+            self.convolutions.append(convolution)
+            mask = convolution.share.sign()
         self.score = nn.Linear(width, 1)
 
     def forward(self, batch: GroundingBatch) -> TwoDTANOutput:
@@ -97,11 +98,10 @@ class TwoDTAN(nn.Module):
 
     def logits(self, fused: Tensor) -> Tensor:
         """Convolve the map of moments, and score its cells, in float32 or wider. Shape: (B, M, D) -> (B, M)"""
-        rows = self.options.rows
-        image = fused.new_zeros(len(fused), rows**2, fused.shape[2]).index_copy(1, self.cells, fused)
-        # (B, rows, rows, D) in memory: channels last
-        image = self.convolutions(image.unflatten(1, (rows, rows)).permute(0, 3, 1, 2))
-        logits = self.score(image.permute(0, 2, 3, 1)).flatten(1)
+        rows, width = self.options.rows, fused.shape[2]
+        image = fused.new_zeros(len(fused), rows**2, width).index_copy(1, self.cells, fused)
+        image = image.view(-1, rows, rows, width).permute(0, 3, 1, 2)  # (B, D, rows, rows), channels last in memory
+        logits: Tensor = self.score(self.convolutions(image).permute(0, 2, 3, 1)).flatten(1)
         return logits.index_select(1, self.cells).to(torch.promote_types(logits.dtype, torch.float32))
 
     def loss(self, output: TwoDTANOutput, batch: GroundingBatch) -> dict[str, Tensor]:
