@@ -10,4 +10,4 @@ from cpnet.models.two_d_tan import TwoDTAN
 from cpnet.models.vslnet import VSLNet
 from cpnet.models.zero_shot import ZeroShot
 
-__all__ = ["ABLR", "CPNet", "CPNetPlus", "LGI", "SnAG", "TMLGA", "TwoDTAN", "VSLNet", "ZeroShot"]
+__all__ = ["ABLR", "LGI", "TMLGA", "CPNet", "CPNetPlus", "SnAG", "TwoDTAN", "VSLNet", "ZeroShot"]
