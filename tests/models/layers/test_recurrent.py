@@ -57,3 +57,16 @@ def test_dropout_lies_between_layers_and_in_training_alone() -> None:
         layer = Bidirectional("gru", 3, 4, layers=layers, dropout=0.5)
         training, evaluating = layer(x, mask)[0], layer.eval()(x, mask)[0]
         assert torch.equal(training, evaluating) == same
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_an_exported_program_takes_other_lengths(cell: str, bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, dynamic = Bidirectional(cell, 3, 4, bias=bias).eval(), dict.fromkeys(range(2), torch.export.Dim.DYNAMIC)
+    example = padded([torch.randn(length, 3) for length in (4, 9)])
+    program = torch.export.export(layer, example, dynamic_shapes=(dynamic, dynamic)).module()
+    for lengths in ((1,), (2, 1, 5), (20, 3)):
+        inputs = padded([torch.randn(length, 3) for length in lengths])
+        torch.testing.assert_close(program(*inputs), layer(*inputs))
