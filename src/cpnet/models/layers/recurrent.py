@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
 
 from cpnet.models.layers.masking import zero_padding
 from cpnet.models.layers.scan import states_of
@@ -66,37 +62,8 @@ def run(layer: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
     if torch.compiler.is_exporting():
         return states_of(layer, x)
     with torch.autocast(x.device.type, enabled=False):
-        x = x.to(layer.get_parameter("weight_ih_l0").dtype)
-        states: Tensor = scanned(layer, x) if torch.compiler.is_exporting() else layer(x)[0]
+        states: Tensor = layer(x.to(layer.get_parameter("weight_ih_l0").dtype))[0]
     return states
-
-
-def scanned(layer: nn.Module, x: Tensor) -> Tensor:
-    """Return the states by a loop that an exported program keeps; torch unrolls its layers, for one length alone.
-
-    Shape: x (B, L, input width) -> (B, L, D)
-    """
-    named = dict(layer.named_parameters())
-    inputs = F.linear(x, named["weight_ih_l0"], named.get("bias_ih_l0")).transpose(0, 1)
-    weight, bias = named["weight_hh_l0"], named.get("bias_hh_l0")
-
-    def lstm(carry: tuple[Tensor, Tensor], gates: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-        h, c = carry
-        i, f, g, o = (gates + F.linear(h, weight, bias)).chunk(4, dim=1)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * c.tanh()
-        return (h, c), h.clone()
-
-    def gru(h: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
-        (r, z, n), (of_r, of_z, of_n) = gates.chunk(3, dim=1), F.linear(h, weight, bias).chunk(3, dim=1)
-        z = (z + of_z).sigmoid()
-        h = (1 - z) * (n + (r + of_r).sigmoid() * of_n).tanh() + z * h
-        return h, h.clone()
-
-    zero = x.new_zeros(x.shape[0], weight.shape[1])
-    loop: Any = (lstm, (zero, zero.clone())) if isinstance(layer, nn.LSTM) else (gru, zero)
-    states: Tensor = scan(*loop, inputs)[1]
-    return states.transpose(0, 1)
 
 
 def reverse(x: Tensor, mask: Tensor) -> Tensor:
