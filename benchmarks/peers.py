@@ -146,21 +146,30 @@ def two_d_tan(folder: Path) -> Model:
     return network, train, predict
 
 
-def snag(folder: Path) -> Model:
-    """Build SnAG with its configuration for Charades-STA; the average of its weights is part of a step."""
-    unused = ("torchtext", "torchtext.data", "torch.utils.tensorboard", "nms_1d_cpu_vg")
-    sys.modules |= dict.fromkeys(unused, MagicMock())
+def snag_code(folder: Path) -> tuple[nn.Module, Any, Any]:
+    """Build SnAG with its configuration for Charades-STA; return it, its trainer without data, and the configuration.
+
+    Modules that are not needed here are replaced, unless they are loaded.
+    """
+    for unused in ("torchtext", "torchtext.data", "torch.utils.tensorboard", "nms_1d_cpu_vg"):
+        sys.modules.setdefault(unused, MagicMock())
     options, worker = import_module("libs.core.opt"), import_module("libs.worker")
     opt = yaml.safe_load((folder / "opts/video_centric/charades_sta_i3d.yaml").read_text(encoding="utf-8"))
     opt["model"]["vid_net"] |= {"in_dim": VIDEO_DIM, "max_seq_len": CLIPS}
     options._merge(options.DEFAULTS, opt)
     options._update_opt(opt)
     network, average = (worker.PtTransformer(opt["model"]) for _ in range(2))
-    optimizer = worker.make_optimizer(network, opt["train"]["optimizer"])
-    trainer = worker.Trainer.__new__(worker.Trainer)  # without its data
+    trainer = worker.Trainer.__new__(worker.Trainer)
     vars(trainer).update(opt["train"], opt=opt | {"_distributed": False}, model=network)
     vars(trainer).update(model_ema=average.eval().requires_grad_(False), pt_gen=worker.PtGenerator(**opt["pt_gen"]))
     vars(trainer).update(max_text_len=opt["model"]["max_text_len"], vid_stride=1, input_vid_len=CLIPS)
+    return network, trainer, opt
+
+
+def snag(folder: Path) -> Model:
+    """Build SnAG; the average of its weights is part of a step."""
+    network, trainer, opt = snag_code(folder)
+    optimizer = import_module("libs.worker").make_optimizer(network, opt["train"]["optimizer"])
 
     def samples(batch: GroundingBatch) -> tuple[list[Tensor], list[Tensor]]:
         words = zip(vectors(batch), batch.query_mask, strict=True)

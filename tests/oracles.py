@@ -1,4 +1,4 @@
-"""A second implementation of model and losses: loops over float64 numbers, from the paper's equations.
+"""A second implementation of CPNet and its losses, and of layers: loops over float64 numbers, from the equations.
 
 Every function takes one pair without padding and no mask. The model's answer for a padded pair must equal the answer
 here for the pair alone. Only the names of the weights are the model's.
@@ -7,6 +7,7 @@ here for the pair alone. Only the names of the weights are the model's.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,6 +75,54 @@ def convolution(x: Array, w: Weights, *, stride: int = 1) -> Array:
                     for i in range(inputs):
                         y[t, o] += filters[o, i, k] * x[source, o if depthwise else i]
     return y
+
+
+def lstm(x: Array, w: Weights) -> Array:
+    """torch's layer: the rows of its matrices are those of the gates i, f, g, o."""
+    width = w["weight_hh"].shape[1]
+    h, c, states = np.zeros(width), np.zeros(width), np.zeros((len(x), width))
+    for t, step in enumerate(x):
+        gates = w["weight_ih"] @ step + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]
+        i, f, g, o = (gates[gate * width : (gate + 1) * width] for gate in range(4))
+        for d in range(width):
+            c[d] = sigmoid(f[d]) * c[d] + sigmoid(i[d]) * math.tanh(g[d])
+            h[d] = sigmoid(o[d]) * math.tanh(c[d])
+        states[t] = h
+    return states
+
+
+def gru(x: Array, w: Weights) -> Array:
+    """torch's layer without biases: the rows of its matrices are those of the gates r, z, n."""
+    width = w["weight_hh"].shape[1]
+    h, states = np.zeros(width), np.zeros((len(x), width))
+    for t, step in enumerate(x):
+        (r, z, n), (past_r, past_z, past_n) = (
+            (w["weight_ih"] @ step).reshape(3, -1),
+            (w["weight_hh"] @ h).reshape(3, -1),
+        )
+        for d in range(width):
+            new = math.tanh(n[d] + sigmoid(r[d] + past_r[d]) * past_n[d])
+            update = sigmoid(z[d] + past_z[d])
+            states[t, d] = (1 - update) * new + update * h[d]
+        h = states[t]
+    return states
+
+
+def bidirectional(x: Array, w: Weights, cell: Callable[[Array, Weights], Array]) -> Array:
+    """Read ahead and backwards, layer on layer."""
+    layer = 0
+    while ahead := part(w, f"ahead.{layer}"):
+        both = [
+            {key.removesuffix("_l0"): each for key, each in weights.items()}
+            for weights in (ahead, part(w, f"back.{layer}"))
+        ]
+        x = np.concatenate([cell(x, both[0]), cell(x[::-1], both[1])[::-1]], axis=1)
+        layer += 1
+    return x
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
 
 
 def sinusoids(length: int, width: int) -> Array:
@@ -211,7 +260,7 @@ def regression(z: Array, w: Weights) -> tuple[Array, Array]:
     for t in range(len(z)):
         pooled[0] += a[t] * z[t]
     hidden = np.maximum(linear(pooled, part(w, "regression.0")), 0)
-    return np.array([1 / (1 + math.exp(-value)) for value in linear(hidden, part(w, "regression.3"))[0]]), a
+    return np.array([sigmoid(value) for value in linear(hidden, part(w, "regression.3"))[0]]), a
 
 
 def cpnet(video: Array, query: list[int], w: Weights, *, heads: int, knobs: Knobs) -> tuple[Array, Array]:

@@ -129,6 +129,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     return {
         "best": _digest(best["state_dict"]),
         "last": _digest(last["state_dict"]),
+        "weights before their average": _digest(last.get("current_model_state", {})),
         "optimizer": _digest(last["optimizer_states"][0]["state"]),
         "metrics.csv": (folder / "metrics.csv").read_text(),
         "predictions": (folder / "predictions.jsonl").read_text(),

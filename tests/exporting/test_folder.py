@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cpnet.errors import DataError
 from cpnet.exporting import example
 from cpnet.exporting.folder import INPUTS, Program, compare, save
 from models.pairs import VIDEO_DIM, WORDS, small_model
+from models.test_every_model import NAMES, model_of
 
 
 def program_of(**knobs: Any) -> Program:
@@ -41,6 +43,17 @@ def test_every_form_of_the_network_takes_any_size(kind: str, knobs: dict[str, An
         dims = {name: [dim.dim_param or dim.dim_value for dim in each] for name, each in tensors.items()}
         named = {name: list(names) for name, names in INPUTS.items()}
         assert dims == named | {"video": ["videos", "clips", VIDEO_DIM], "ranked": ["pairs", 1, 2]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["torch_export", "onnx"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "cpnet"])
+def test_every_model_is_exported_for_any_size(name: str, kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript") and pytest.importorskip("onnx")
+    program = Program(copy.deepcopy(model_of(name)).float(), dim=VIDEO_DIM, rows=WORDS)
+    save(program, kind, tmp_path, clips=24, words=12)
+    for clips, words in ((24, 12), (13, 2)):
+        assert compare(example.load(tmp_path), program, clips=clips, words=words) < 1e-4
 
 
 @pytest.mark.parametrize("wrong", [2e-4, float("nan")])

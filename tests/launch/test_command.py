@@ -275,11 +275,6 @@ def test_checkpoint_path_may_be_quoted(place: Path) -> None:
     assert "checkpoint: lr=1/best.ckpt\n" in ended.out
 
 
-def test_two_recipes_are_refused(tmp_path: Path) -> None:
-    ended = call("train", "dataset=synthetic", "model=cpnet_small", "size=tiny", folder=tmp_path)
-    assert message_of(ended).startswith("size=... and model=cpnet_small both set")
-
-
 def test_cpnet_lists_and_runs_commands(tmp_path: Path) -> None:
     ended = spawn("-m", "cpnet", folder=tmp_path)
     assert ended.code == 0

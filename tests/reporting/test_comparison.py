@@ -182,10 +182,27 @@ def test_notes_list_differences_that_names_leave_out(tmp_path: Path) -> None:
         "precision differs: 32-true in epochs=1; bf16-mixed in epochs=2",
         "commit differs: 0123456 in epochs=1; 0123456+changes in epochs=2",
         "seeds differ: 0, 1 in epochs=1; 0 in epochs=2",
-        "metrics omitted, because some runs lack them: R1@0.3, dR1@0.3",
         "trivial predictors are those of the first run; other runs have other training pairs",
     )
-    assert table.keys == ("R1@0.5", "dR1@0.5", "mIoU")
+    assert table.keys == ("R1@0.5", "dR1@0.5", "mIoU", "R1@0.3", "dR1@0.3")
+    assert ["R1@0.3" in row.estimates for row in table.rows] == [False, True]
+    assert table.cells()[1][0][3] == "-"
+
+
+def test_rows_of_several_models_show_their_costs(tmp_path: Path) -> None:
+    forward = {"gflop": 0.5, "pairs_per_sec": 2000.0}
+    for seed in (0, 1):
+        seconds = {"fit": 120.0 + 120 * seed, "fit_cpu": 60.0}
+        write_run(tmp_path / f"{seed}", cfg=config(seed=seed), seconds=seconds, forward=forward)
+    write_run(tmp_path / "2", cfg=config(model="snag"))  # of an older version
+    (table,) = compared(tmp_path).tables
+    heads, lines = table.cells()
+    assert heads[-6:-1] == ["parameters (M)", "GFLOP a pair", "training (min)", "training (CPU min)", "pairs/s"]
+    assert [line[-6:-1] for line in lines[:3]] == [
+        ["0.00123", "0.5", "3", "1", "2000"],
+        ["0.00123", "-", "0.0167", "-", "-"],
+        [""] * 5,
+    ]
 
 
 def test_the_default_row_of_another_experiment_comes_first(tmp_path: Path) -> None:

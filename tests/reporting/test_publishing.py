@@ -19,8 +19,9 @@ from reporting.made import COMMIT, compared, config, spans, write_run
 README = "# Results\nabove\n<!-- results -->\nold\n<!-- /results -->\nbelow\n"
 TRUE = spans(12, 100)
 HEAD = (
-    "| experiment | dataset | row | R@1,IoU=0.3 | R@1,IoU=0.5 | R@1,IoU=0.7 | mIoU | paper's mIoU | seeds | epochs "
-    "| commit |\n| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+    "| experiment | dataset | row | R@1,IoU=0.3 | R@1,IoU=0.5 | R@1,IoU=0.7 | R@5,IoU=0.5 | mIoU | paper's mIoU "
+    "| parameters (M) | GFLOP a pair | training (CPU min) | seeds | epochs | commit |\n"
+    "| --- | --- | --- |" + " ---: |" * 12 + "\n"
 )
 
 
@@ -40,8 +41,14 @@ def test_keep_writes_the_table_and_updates_the_index(tmp_path: Path) -> None:
     readme = tmp_path / "experiments/README.md"
     readme.parent.mkdir()
     readme.write_text(README)
-    assert kept(tmp_path / "runs", readme.parent / "results") == ["a-b.json", "README.md"]
-    line = "| a\\|b | tiny | own | - | 100.00 | - | 100.00 ± 0.00 | 52.00 (cpnet) | 0, 1 | 3 "
+    page = tmp_path / "docs/models.md"
+    page.parent.mkdir()
+    page.write_text("# M\n<!-- results compare_* -->\n<!-- /results -->\n")
+    assert kept(tmp_path / "runs", readme.parent / "results", "compare_x") == ["compare_x.json", "README.md", page.name]
+    (readme.parent / "results/compare_x.json").unlink()
+    assert kept(tmp_path / "runs", readme.parent / "results") == ["a-b.json", "README.md", page.name]
+    assert page.read_text() == f"# M\n<!-- results compare_* -->\n\n{HEAD}\n<!-- /results -->\n"
+    line = "| a\\|b | tiny | own | - | 100.00 | - | - | 100.00 ± 0.00 | 52.00 (cpnet) | 0.0012 | - | - | 0, 1 | 3 "
     line += "| 0123456, abcdef0+changes |\n"
     expected = README.replace("old\n", f"\n{HEAD}{line}\n")
     assert readme.read_text() == expected

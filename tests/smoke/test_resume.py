@@ -27,6 +27,7 @@ from soak import outcome
 RUN = (*(each for each in TINY if each != "trainer=debug"), "trainer=cpu", "trainer.compile=false")
 RANDOM = (
     *("model.dropout=0.3", "sampling=pick", "trainer.precision=bf16-mixed"),
+    "+callbacks.average._target_=cpnet.training.callbacks.average.WeightAverage",
     # a schedule that does not depend on the number of epochs, which one test changes
     *("scheduler=constant", "scheduler.warmup=0", "epochs=3", "callbacks.early_stopping=null"),
 )

@@ -122,7 +122,9 @@ def test_results_json_describes_the_run(place: Path) -> None:
     assert results.precision in ("32-true", "bf16-mixed")  # auto depends on the machine
     assert (results.model, results.experiment, results.pairs, results.paper) == ("cpnet_small", None, 12, {})
     assert set(results.trivial) == {"whole video", "best constant, R@1,IoU=0.5", "best constant, mIoU"}
-    assert set(results.seconds) == {"fit", "test"}
+    assert set(results.seconds) == {"fit", "fit_cpu", "test"}
+    assert results.forward is not None
+    assert results.forward.gflop > 0
     assert (results.protocol.dataset, results.protocol.selection) == ("synthetic", Selection.HOLDOUT)
     weights = torch.load(place / "run/checkpoints/best.ckpt", weights_only=True)["state_dict"]
     assert results.parameters == sum(weight.numel() for weight in weights.values())

@@ -18,6 +18,7 @@ from cpnet.evaluation.protocol import Protocol, Selection
 from cpnet.options import MetricsOptions
 from cpnet.runs.predictions import read_predictions
 from cpnet.runs.results import Results, Validation
+from cpnet.training.callbacks.cost import CostMeter
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.measure import measure, protocol, trivial_rows
 from cpnet.training.module import GroundingModule
@@ -100,7 +101,7 @@ def test_split_without_true_windows_has_no_metrics(tmp_path: Path, capsys: pytes
     datamodule = ready(write_corpus(tmp_path, {"train": TRAIN, "val": VAL, "test": unknown}))
     writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
     module = GroundingModule(model=Table(torch.rand(len(TEST), 2)), metrics=METRICS)
-    results = measure(config(), trainer(callbacks=[writer]), module, datamodule, writer)
+    results = measure(config(), trainer(callbacks=[writer, CostMeter()]), module, datamodule, writer)
     assert (results.metrics, results.trivial, results.paper, results.pairs) == ({}, {}, {}, len(TEST))
     assert Results.read(tmp_path) == results
     assert "tiny, test split, 7 pairs: no true windows" in capsys.readouterr().out
@@ -112,11 +113,13 @@ def test_results_hold_everything_a_number_depends_on(
 ) -> None:
     datamodule = ready(write_corpus(tmp_path) | {"tested": split})
     writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset(split).moments)
-    run = trainer(callbacks=[writer])
+    meter = CostMeter()
+    meter.load_state_dict({"fit": 1.504})
+    run = trainer(callbacks=[writer, meter])
     cfg, validation = config(), Validation(monitor="val/mIoU", score=41.5, epoch=3)
     cfg.model_name = name
     module = GroundingModule(model=Table(torch.rand(len(TEST), 2)), metrics=METRICS)
-    results = measure(cfg, run, module, datamodule, writer, seconds={"fit": 1.504}, validation=validation)
+    results = measure(cfg, run, module, datamodule, writer, validation=validation)
     assert Results.read(tmp_path) == results
     assert f"outputs: {tmp_path}" in capsys.readouterr().out
     assert {f"test/{key}": value for key, value in results.metrics.items()} | {"test/reversed": results.reversed} == {
@@ -132,6 +135,7 @@ def test_results_hold_everything_a_number_depends_on(
     assert results.versions["torch"] == torch.__version__
     assert results.versions["cpnet-grounding"] == cpnet.__version__
     assert results.device
+    assert results.forward == meter.forward
 
 
 def test_test_pairs_without_features_score_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,7 +146,7 @@ def test_test_pairs_without_features_score_0(tmp_path: Path, capsys: pytest.Capt
     table = torch.rand(len(moments), 2, generator=torch.Generator().manual_seed(0)).sort(dim=1).values
     writer = PredictionWriter(tmp_path / "predictions.jsonl", moments, missed=missed)
     module = GroundingModule(model=Table(table), metrics=METRICS)
-    results = measure(config(), trainer(callbacks=[writer]), module, datamodule, writer)
+    results = measure(config(), trainer(callbacks=[writer, CostMeter()]), module, datamodule, writer)
     _, target, duration = arrays([*moments], (0.0, 1.0))
     ranked = table.double().numpy()[:, None] * duration[:, None, None]
     assert results.metrics["mIoU"] == pytest.approx(5 / 7 * reference.mean_iou(ranked, target))

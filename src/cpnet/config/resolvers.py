@@ -1,4 +1,4 @@
-"""OmegaConf resolvers: ``${max:...}``, experiment names, folders of runs and sweeps, environment variables."""
+"""OmegaConf resolvers: ``${max:...}``, experiments and their presets, folders of runs and sweeps, the environment."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def register_resolvers() -> None:
     """Register the resolvers with OmegaConf."""
     OmegaConf.register_new_resolver("max", max, replace=True)
     OmegaConf.register_new_resolver("experiment_name", experiment_name, replace=True)
+    OmegaConf.register_new_resolver("presets", presets, replace=True)
     OmegaConf.register_new_resolver("oc.env", environment, replace=True)
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True, use_cache=True)
@@ -40,6 +41,15 @@ def experiment_name(experiment: str | None, size: str, otherwise: str | None = N
     if not experiment:
         return otherwise
     return experiment if size == "full" else f"{experiment}_{size}"
+
+
+def presets(size: str, *models: str) -> str:
+    """Return the values of a sweep over models: their small presets at each size but the full one.
+
+    >>> presets("small", "cpnet", "vslnet")
+    'cpnet_small,vslnet_small'
+    """
+    return ",".join(models if size == "full" else (f"{model}_small" for model in models))
 
 
 def run_folder(now: str) -> str:

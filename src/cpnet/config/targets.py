@@ -26,6 +26,7 @@ ALLOWED = {
     "cpnet.models": "cpnet.models",
     "cpnet.training.losses": "cpnet.training.losses",
     "cpnet.training.schedules": "cpnet.training.schedules",
+    "cpnet.training.callbacks.average.WeightAverage": "cpnet.training.callbacks.average.WeightAverage",
     "cpnet.training.callbacks.recovery.Recovery": "cpnet.training.callbacks.recovery.Recovery",
     "cpnet.training.callbacks.non_finite.NonFinite": "cpnet.training.callbacks.non_finite.NonFinite",
     "cpnet.data.readers": "cpnet.data.readers",

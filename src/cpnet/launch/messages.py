@@ -85,8 +85,6 @@ def explain(error: BaseException, config_name: str) -> str:
         if isinstance(cause, MissingConfigException) and cause.options is not None:
             return _unknown_choice(str(cause.missing_cfg_file), list(cause.options))
     text = str(error)
-    if text.startswith("recipe appears more than once"):
-        return "size=... and model=cpnet_small both set the model's recipe: remove one of them"
     if match := re.match(r"Ambiguous value for argument '(.*?)'\n1\. ", text, re.DOTALL):
         return f"{match[1]}: one value, or several? To run one job a value, add -m.{_as_text(match[1])}"
     match = re.search(r"Could not override '([^']+)'", text)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from cpnet.options.checks import MISSING, check_choice
+from cpnet.options.checks import MISSING, check_choice, check_weight
 
 
 @dataclass
@@ -20,8 +19,7 @@ class LossOptions:
     def __post_init__(self) -> None:
         check_choice("loss.attention_normalizer", self.attention_normalizer, ("target", "literal"))
         for key in ("attention_weight", "regression_weight"):
-            if not 0 <= getattr(self, key) < math.inf:
-                raise ValueError(f"loss.{key} must be finite and 0 or more; got {getattr(self, key)}")
+            check_weight(f"loss.{key}", getattr(self, key))
 
 
 @dataclass

@@ -96,7 +96,7 @@ def _written(run: Run) -> float:
 def _table(groups: Groups, notes: Sequence[str], baseline: str | None, resamples: int) -> Table:
     runs = [run for row in groups.values() for run in row]
     protocol = runs[0].results.protocol
-    keys = tuple(key for key in runs[0].scores if all(key in run.scores for run in runs))
+    keys = tuple(dict.fromkeys(key for run in runs for key in run.scores))
     chosen = baseline if baseline in groups else next(iter(groups))
     if baseline not in (None, chosen):
         notes = [*notes, f"this table has no row {baseline}: differences refer to {chosen}"]
@@ -106,14 +106,15 @@ def _table(groups: Groups, notes: Sequence[str], baseline: str | None, resamples
         rows=tuple(_rows(groups, keys, chosen, resamples)),
         baseline=chosen,
         references=references(run.results for run in runs),
-        notes=(*notes, *_notes(groups, keys)),
+        notes=(*notes, *_notes(groups)),
     )
 
 
 def _rows(groups: Groups, keys: Sequence[str], baseline: str, resamples: int) -> list[Row]:
-    # A pair's score in a row is its mean over the seeds. Shape: (rows, metrics, pairs)
+    # A pair's score in a row is its mean over the seeds, NaN without the metric. Shape: (rows, metrics, pairs)
+    missing = np.full(len(next(iter(groups.values()))[0].scores["mIoU"]), np.nan)
     scores = np.array(
-        [[np.mean([run.scores[key] for run in runs], axis=0) for key in keys] for runs in groups.values()]
+        [[np.mean([run.scores.get(key, missing) for run in runs], axis=0) for key in keys] for runs in groups.values()]
     )
     drawn = resampled_means(scores.reshape(-1, scores.shape[-1]).T, resamples=resamples)
     drawn = 100 * drawn.reshape(resamples, *scores.shape[:2])
@@ -123,6 +124,8 @@ def _rows(groups: Groups, keys: Sequence[str], baseline: str, resamples: int) ->
     for place, (name, runs) in enumerate(groups.items()):
         estimates = {}
         for column, key in enumerate(keys):
+            if not np.isfinite(means[place, column]):
+                continue
             values, of_base = _by_seed(runs, key), _by_seed(groups[baseline], key)
             gains = [value - of_base[seed] for seed, value in values.items() if seed in of_base]
             mean, gain = float(means[place, column]), float(means[place, column] - means[base, column])
@@ -130,17 +133,18 @@ def _rows(groups: Groups, keys: Sequence[str], baseline: str, resamples: int) ->
             low, high, low_difference, high_difference = ends[:, place, column].tolist()
             difference = Difference(gain, low_difference, high_difference, over_seeds(gains))
             values_of_seeds = tuple(values.values())
-            estimates[key] = Estimate(mean, sd, low, high, values_of_seeds, None if place == base else difference)
+            comparable = place != base and np.isfinite(gain)
+            estimates[key] = Estimate(mean, sd, low, high, values_of_seeds, difference if comparable else None)
         rows.append(Row(name, tuple(runs), estimates))
     return rows
 
 
 def _by_seed(runs: Sequence[Run], key: str) -> dict[int, float]:
     """Return a metric in per cent by seed."""
-    return {run.results.seed: 100 * float(run.scores[key].mean()) for run in runs}
+    return {run.results.seed: 100 * float(run.scores[key].mean()) for run in runs if key in run.scores}
 
 
-def _notes(groups: Groups, keys: Sequence[str]) -> list[str]:
+def _notes(groups: Groups) -> list[str]:
     """Return notes on differences between rows that their names do not show."""
     notes = []
     described: Mapping[str, Callable[[Sequence[Run]], str]] = {
@@ -156,8 +160,6 @@ def _notes(groups: Groups, keys: Sequence[str]) -> list[str]:
             parts = [f"{text} in {', '.join(names)}" for text, names in rows.items()]
             notes.append(f"{what}: {'; '.join(parts)}")
     every = [run for row in groups.values() for run in row]
-    if dropped := sorted({key for run in every for key in run.scores} - set(keys)):
-        notes.append(f"metrics omitted, because some runs lack them: {', '.join(dropped)}")
     if any(run.results.trivial != every[0].results.trivial for run in every):
         notes.append("trivial predictors are those of the first run; other runs have other training pairs")
     return notes

@@ -17,14 +17,15 @@ from cpnet.files import replacing
 from cpnet.reporting import documents
 from cpnet.reporting.documents import escape_markdown
 from cpnet.reporting.figures import tables
-from cpnet.reporting.tables import Report, Row, Table, short_commit
+from cpnet.reporting.tables import COSTS, Report, Row, Table, cost_text, short_commit
 from cpnet.reporting.terminal import print_report
 
 LONGEST_NAME = 200  # characters; a file name may have 255
-START, END = "<!-- results -->", "<!-- /results -->"
-RECALLS = ("R1@0.3", "R1@0.5", "R1@0.7")
+INDEX = re.compile(r"^<!-- results ?([\w*]*) -->$.*?^<!-- /results -->$", re.MULTILINE | re.DOTALL)
+RECALLS = ("R1@0.3", "R1@0.5", "R1@0.7", "R5@0.5")
+SHOWN = ("parameters (M)", "GFLOP a pair", "training (CPU min)")
 HEADS = (
-    *("experiment", "dataset", "row", *map(printed_name, RECALLS), "mIoU", "paper's mIoU"),
+    *("experiment", "dataset", "row", *map(printed_name, RECALLS), "mIoU", "paper's mIoU", *SHOWN),
     *("seeds", "epochs", "commit"),
 )
 USUAL = {"strict": False, "ground_truth": "clipped", "on_defect": "error", "missing": {}}  # not in the index
@@ -101,11 +102,12 @@ def _row_json(row: Row) -> dict[str, Any]:
         "commits": list(dict.fromkeys(each.git_commit for each in results)),
         "versions": first.versions,
         "seconds": [each.seconds for each in results],
+        "cost": {head: row.cost(head) for head in COSTS},
     }
 
 
 def keep(report: Report, folder: Path) -> list[Path]:
-    """Write each table as a JSON file, and update the index in the README of the parent folder if it has one.
+    """Write each table as a JSON file, and update the indices beside and in ``docs/models.md`` that exist.
 
     Raises:
         DataError: a file of the folder is not a kept table
@@ -125,30 +127,33 @@ def keep(report: Report, folder: Path) -> list[Path]:
             text = json.dumps(content, indent=2, ensure_ascii=False)
             stream.write(f"{text}\n".encode(errors="backslashreplace"))
         written.append(path)
-    readme = folder.resolve().parent / "README.md"
-    return [*written, readme] if update_index(readme, folder) else written
+    beside = folder.resolve().parent
+    indices = (beside / "README.md", beside.parent / "docs/models.md")
+    return [*written, *(page for page in indices if update_index(page, folder))]
 
 
-def update_index(readme: Path, folder: Path) -> bool:
+def update_index(page: Path, folder: Path) -> bool:
     """Replace the text between the lines ``<!-- results -->`` and ``<!-- /results -->`` with the index of a folder.
 
+    ``<!-- results compare_* -->`` lists only the experiments whose names match.
+
     Returns:
-        whether the README exists and has the two lines
+        whether the page exists and has the two lines
 
     Raises:
         DataError: a file of the folder is not a kept table
     """
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    found = re.search(f"^{START}$.*?^{END}$", text, re.MULTILINE | re.DOTALL)
-    if found:
-        with replacing(readme) as stream:
-            middle = f"{START}\n\n{index_table(folder)}\n\n{END}"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if found := INDEX.search(text):
+        first, *_, last = found[0].splitlines()
+        with replacing(page) as stream:
+            middle = f"{first}\n\n{index_table(folder, found[1] or '*')}\n\n{last}"
             stream.write(f"{text[: found.start()]}{middle}{text[found.end() :]}".encode())
     return found is not None
 
 
-def index_table(folder: Path) -> str:
-    """Return all kept tables of a folder as one markdown table.
+def index_table(folder: Path, names: str = "*") -> str:
+    """Return the kept tables of a folder as one markdown table, those whose names match.
 
     A row that several tables share, as ablations share the default model, is printed once, before the others.
 
@@ -158,7 +163,7 @@ def index_table(folder: Path) -> str:
     rows: defaultdict[str, list[list[str]]] = defaultdict(list)  # lines by measurement; equal ones are merged
     path = folder
     try:
-        for path in sorted(folder.glob("*.json")):
+        for path in sorted(folder.glob(f"{names}.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
             for row in content["rows"]:
                 values = [each["values"] for each in row["metrics"].values()]
@@ -185,6 +190,7 @@ def _index_line(content: dict[str, Any], row: dict[str, Any]) -> list[str]:
         *(content["experiment"] or "-", f"{content['dataset']}{_unusual(content)}", row["name"]),
         *(f"{metrics[key]['mean']:.2f}" if key in metrics else "-" for key in RECALLS),
         *(f"{metrics['mIoU']['mean']:.2f}" + ("" if sd is None else f" ± {sd:.2f}"), theirs),
+        *(cost_text(row.get("cost", {}).get(head)) for head in SHOWN),
         *(", ".join(map(str, row["seeds"])), str(row["epochs"]), ", ".join(map(short_commit, row["commits"]))),
     )
     return [*map(escape_markdown, texts)]

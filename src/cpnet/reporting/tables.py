@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,28 @@ from cpnet.runs.results import Results
 
 CONDITIONS = ("dataset", "split", "selection", "holdout_fraction", "strict", "ground_truth", "on_defect")
 WARNING = "THE CHECKPOINTS WERE CHOSEN ON THE TEST SPLIT: THESE NUMBERS ARE TOO HIGH"
+
+
+def _minutes(key: str) -> Callable[[Results], float | None]:
+    return lambda of: of.seconds[key] / 60 if key in of.seconds else None
+
+
+COSTS: Mapping[str, Callable[[Results], float | None]] = {  # by head of the column
+    "parameters (M)": lambda of: of.parameters / 1e6,
+    "GFLOP a pair": lambda of: of.forward.gflop if of.forward else None,
+    "training (min)": _minutes("fit"),
+    "training (CPU min)": _minutes("fit_cpu"),
+    "pairs/s": lambda of: of.forward.pairs_per_sec if of.forward else None,
+}
+
+
+def cost_text(value: float | None) -> str:
+    """Return a cost with three significant digits.
+
+    >>> cost_text(0.012345), cost_text(1234.0), cost_text(None)
+    ('0.0123', '1234', '-')
+    """
+    return "-" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def conditions(protocol: Protocol) -> dict[str, Hashable]:
@@ -130,6 +152,11 @@ class Row:
     runs: tuple[Run, ...]
     estimates: Mapping[str, Estimate]
 
+    def cost(self, head: str) -> float | None:
+        """Return a cost of ``COSTS``, the mean over the seeds; None if a run lacks it."""
+        costs = [COSTS[head](run.results) for run in self.runs]
+        return None if None in costs else sum(each for each in costs if each is not None) / len(costs)
+
 
 @dataclass(frozen=True, eq=False)
 class Table:
@@ -137,7 +164,7 @@ class Table:
 
     Attributes:
         protocol: conditions of the measurement
-        keys: metrics that all rows have
+        keys: metrics of all rows; a row may lack some
         rows: variants
         baseline: name of the row that differences refer to
         references: metrics of trivial predictors and of the paper, by name
@@ -166,18 +193,26 @@ class Table:
         """Keys of the metrics whose differences are printed; none for a single row."""
         return [key for key in ("R1@0.5", "mIoU") if key in self.keys and len(self.rows) > 1]
 
+    @property
+    def costs(self) -> list[str]:
+        """Heads of the columns of costs; none if all rows have the same model."""
+        models = {run.results.model for row in self.rows for run in row.runs}
+        return [*COSTS] if len(models) > 1 else []
+
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Return the column heads and the text of each line: name, metrics, differences, number of seeds."""
+        """Return the column heads and the text of each line: name, metrics, differences, costs, number of seeds."""
         keys, lines = printed_keys(self.keys), []
         for row in self.rows:
-            differences = [row.estimates[key].difference or "-" for key in self.compared]
-            lines.append([row.name, *(str(row.estimates[key]) for key in keys), *map(str, differences)])
-            lines[-1].append(str(len(row.runs)))
+            estimates = [str(row.estimates.get(key, "-")) for key in keys]
+            found = [row.estimates.get(key) for key in self.compared]
+            differences = [str((estimate and estimate.difference) or "-") for estimate in found]
+            costs = [cost_text(row.cost(head)) for head in self.costs]
+            lines.append([row.name, *estimates, *differences, *costs, str(len(row.runs))])
         for name, metrics in self.references.items():
             texts = [f"{metrics[key]:.2f}" if key in metrics else "-" for key in keys]
-            lines.append([name, *texts, *("" for _ in self.compared), ""])
+            lines.append([name, *texts, *("" for _ in (*self.compared, *self.costs)), ""])
         differing = [f"difference in {printed_name(key)}" for key in self.compared]
-        return ["", *map(printed_name, keys), *differing, "seeds"], lines
+        return ["", *map(printed_name, keys), *differing, *self.costs, "seeds"], lines
 
     def sentences(self) -> list[str]:
         """Return the protocol and the notes, after a warning if checkpoints were chosen on the test split."""
@@ -187,7 +222,7 @@ class Table:
             "mean ± standard deviation over seeds (n - 1); [95 % bootstrap interval over test pairs]",
         ]
         if len(self.rows) > 1:
-            differences = [row.estimates[self.keys[0]].difference for row in self.rows]
+            differences = [row.estimates["mIoU"].difference for row in self.rows]
             of_seeds = any(each.seeds for each in differences if each)
             limit = ", and outside the 95 % t interval over common seeds" if of_seeds else "; other seeds may differ"
             star = f"* = 0 lies outside the interval{limit}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD, Box
@@ -38,12 +39,17 @@ def print_report(report: Report, console: Console) -> None:
     """Print all tables, the reasons for several tables, and the folders left out."""
     for table in report.tables:
         heads, lines = table.cells()
-        end = len(heads) - 1 - len(table.compared)
+        cost = len(heads) - 1 - len(table.costs)
+        end = cost - len(table.compared)
         _print_grid(console, table.title, [*heads[:end], heads[-1]], [[*line[:end], line[-1]] for line in lines])
         _print(console, "")
         if table.compared:
-            compared = [[line[0], *line[end:-1]] for line in lines[: len(table.rows)] if line[0] != table.baseline]
-            _print_grid(console, f"difference to {table.baseline}", ["", *heads[end:-1]], compared)
+            compared = [[line[0], *line[end:cost]] for line in lines[: len(table.rows)] if line[0] != table.baseline]
+            _print_grid(console, f"difference to {table.baseline}", ["", *heads[end:cost]], compared)
+            _print(console, "")
+        if table.costs:
+            costs = [[line[0], *line[cost:-1]] for line in lines[: len(table.rows)]]
+            _print_grid(console, "cost, mean over seeds", ["", *heads[cost:-1]], costs)
             _print(console, "")
         for sentence in table.sentences():
             _print(console, sentence, "bold red" if sentence == WARNING else "")
@@ -62,7 +68,7 @@ def _print_grid(
     grid.padding = (0, 0, 0, 0) if plain else (0, 1, 0, 1)
     grid.add_column("", overflow="fold", min_width=16 if plain else None)
     for head in heads[1:]:
-        grid.add_column(head.replace(",", "\n"), justify="right", no_wrap=True, min_width=5 if plain else 7)
+        grid.add_column(re.sub(r",| (?=\()", "\n", head), justify="right", no_wrap=True, min_width=5 if plain else 7)
     for name, *cells in lines:
         grid.add_row(Text(printable(name)), *cells)
     console.print(grid)

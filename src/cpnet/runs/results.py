@@ -33,6 +33,17 @@ class Trivial:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ForwardCost:
+    """Cost of predicting: 10^9 floating-point operations a pair, of which a multiply-add is two, and pairs a second.
+
+    Of a whole test batch; a model that encodes each video once shares that cost among the pairs of the video.
+    """
+
+    gflop: float
+    pairs_per_sec: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Results:
     """Content of results.json.
 
@@ -52,9 +63,10 @@ class Results:
         seed: seed of the run
         precision: Lightning's name of the precision
         compiled: whether the model was compiled
-        seconds: seconds per stage; those of a resumed run count from the resume
+        seconds: wall time of ``fit``, over all starts of the run, and of ``test``; ``fit_cpu`` is processor time
         versions: versions of the packages that can change a result, by name
         device: name of the GPU, or ``cpu``
+        forward: cost of predicting; None if not measured
         git_commit: commit of the checkout, with ``+changes`` if files differ from it; None outside of a checkout
     """
 
@@ -77,6 +89,7 @@ class Results:
     versions: Mapping[str, str]
     device: str
     git_commit: str | None
+    forward: ForwardCost | None = None
 
     def write(self, folder: Path) -> None:
         """Write results.json into a run's folder, atomically."""

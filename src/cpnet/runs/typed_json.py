@@ -18,7 +18,7 @@ _types = cache(get_type_hints)
 
 
 def parse(kind: type[T], value: object) -> T:
-    """Build a dataclass from JSON. Unknown keys are ignored.
+    """Build a dataclass from JSON. Unknown keys are ignored, and keys with a default may be missing.
 
     Raises:
         ValueError: a key is missing or its value has another type; the message names the dotted key
@@ -44,9 +44,9 @@ def _parse(kind: Any, value: Any, key: str) -> Any:
             raise _error(key, "an object", value)
         below = f"{key}." if key else ""
         types = dict.fromkeys(value, arguments[1]) if origin is Mapping else _types(kind)
-        if missing := [f"{below}{name}" for name in types if name not in value]:
+        if missing := [f"{below}{name}" for name in types if name not in value and not hasattr(kind, name)]:
             raise ValueError(f"it has no {', '.join(missing)}")
-        parsed = {name: _parse(each, value[name], f"{below}{name}") for name, each in types.items()}
+        parsed = {name: _parse(each, value[name], f"{below}{name}") for name, each in types.items() if name in value}
         return parsed if origin is Mapping else kind(**parsed)
     return _parse_leaf(kind, value, key)
 

@@ -20,6 +20,7 @@ from cpnet.options import MetricsOptions
 from cpnet.runs.checkpoint import provenance
 from cpnet.runs.folder import METRICS
 from cpnet.training import threads
+from cpnet.training.callbacks.cost import CostMeter
 from cpnet.training.callbacks.epoch_lines import EpochLines
 from cpnet.training.callbacks.fewer_threads import FewerThreads
 from cpnet.training.callbacks.metrics_csv import MetricsCSV
@@ -86,7 +87,7 @@ def make_trainer(
     loggers: Sequence[Logger] = (),
     **arguments: Any,
 ) -> Trainer:
-    """Build the trainer of ``cfg.trainer``; add the callbacks that compile, show progress and adapt to load.
+    """Build the trainer of ``cfg.trainer``; add callbacks that measure cost, compile, show progress and adapt to load.
 
     ``batch_size`` is the number of pairs of a batch on each process.
 
@@ -100,7 +101,7 @@ def make_trainer(
         effective = node.pop("effective_batch_size", None)
     node.enable_progress_bar = node.get("enable_progress_bar", True) and sys.stdout.isatty()
     compilation = Compilation(compiling, cache=cache)
-    added: list[Callback] = [compilation]
+    added: list[Callback] = [CostMeter(), compilation]  # the cost of the model as it tests, which is not compiled
     if node.enable_progress_bar:
         added.append(TQDMProgressBar(refresh_rate=REFRESH_BATCHES))
     if not (node.get("deterministic") or threads.is_fixed()):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -24,18 +23,11 @@ from cpnet.reporting.terminal import print_results
 from cpnet.runs.environment import device_name, git_commit, package_versions
 from cpnet.runs.results import Results, Trivial, Validation
 from cpnet.terminal import printable
+from cpnet.training.callbacks.cost import CostMeter
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.compilation import Compilation
 from cpnet.training.instantiate import containers
 from cpnet.training.module import GroundingModule
-
-
-@contextmanager
-def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    """Store the duration of the block in ``seconds[stage]``."""
-    start = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - start
 
 
 def measure(
@@ -45,24 +37,23 @@ def measure(
     datamodule: GroundingDataModule,
     writer: PredictionWriter,
     *,
-    seconds: Mapping[str, float] | None = None,
     validation: Validation | None = None,
 ) -> Results:
     """Test a module on a split. The first process writes and prints the results.
 
     Args:
         cfg: the run's configuration
-        trainer: has ``writer`` among its callbacks
+        trainer: has ``writer`` and a ``CostMeter`` among its callbacks
         module: the trained module
         datamodule: trivial predictors are fitted on its training split
         writer: writes the predictions
-        seconds: durations of earlier stages
         validation: how the checkpoint was chosen
     """
-    seconds = dict(seconds or {})
     module.missed = len(datamodule.missed())
-    with timed(seconds, "test"):
-        trainer.test(module, datamodule=datamodule, verbose=False)
+    start = time.perf_counter()
+    trainer.test(module, datamodule=datamodule, verbose=False)
+    meter = next(each for each in trainer.callbacks if isinstance(each, CostMeter))  # type: ignore[attr-defined]
+    seconds = meter.seconds | {"test": time.perf_counter() - start}
     split = datamodule.loading.tested
     # Presets and other models are compared with the paper's full model, ablations with their own rows.
     paper_model = cfg.model_name if cfg.model_name in cfg.dataset.paper else "cpnet"
@@ -90,6 +81,7 @@ def measure(
         versions=package_versions(),
         device=device_name(),
         git_commit=git_commit(),
+        forward=meter.forward,
     )
     if trainer.is_global_zero:
         folder = writer.path.parent

@@ -27,7 +27,7 @@ from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.compilation import prepare_process
 from cpnet.training.initialise import initialise
 from cpnet.training.instantiate import config_errors, containers, instantiate_all
-from cpnet.training.measure import measure, timed
+from cpnet.training.measure import measure
 from cpnet.training.module import NOT_FINITE, GroundingModule
 from cpnet.training.precision import choose_precision
 
@@ -58,14 +58,13 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     files.clear(folder, results_only=True)
     files.save_config(cfg, folder)
 
-    seconds: dict[str, float] = {}
     with tracking.job(trainer.loggers, containers(cfg)), signals.outlasting():
-        with timed(seconds, "fit"), _monitor_errors():
+        with _monitor_errors():
             trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
         if module.skipped and module.skipped == trainer.global_step:
             raise DataError(f"the gradients of all {module.skipped} steps were not finite\n  {NOT_FINITE}")
         validation = _load_best(module, best)
-        results = measure(cfg, trainer, module, datamodule, writer, seconds=seconds, validation=validation)
+        results = measure(cfg, trainer, module, datamodule, writer, validation=validation)
         if trainer.is_global_zero:
             checkpoint = Path(best.best_model_path)
             tracking.log_results(trainer.loggers, results, predictions=writer.path, checkpoint=checkpoint)

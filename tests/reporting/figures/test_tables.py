@@ -118,6 +118,28 @@ def test_each_compared_row_has_its_intervals(tmp_path: Path) -> None:
     assert low < min(of.low, 0.0) <= max(of.high, 0.0) < high
 
 
+def test_points_lie_at_their_costs_with_intervals_over_seeds(tmp_path: Path) -> None:
+    for variant, model in enumerate(("cpnet", "snag")):
+        for seed in (0, 1, 2):
+            write_run(
+                tmp_path / f"{variant}/{seed}",
+                cfg=config(model=model, seed=seed),
+                predicted=spans(40, 10 * variant + seed),
+                true=TRUE,
+                seconds={"fit": 1.0, "fit_cpu": 60.0 * (1 + variant)},
+                forward={"gflop": 0.1 + variant, "pairs_per_sec": 1.0},
+            )
+    shown = compared(tmp_path).tables[0]
+    for axes, costs in zip(tables.cost(shown).axes, ([0.1, 1.1], [1.0, 2.0]), strict=True):
+        assert axes.get_xscale() == "log"
+        for row, x, bar, dot in zip(shown.rows, costs, axes.lines[::2], axes.lines[1::2], strict=True):
+            estimate = row.estimates["mIoU"]
+            assert estimate.sd is not None
+            half = 4.302653 * estimate.sd / 3**0.5  # Student's t of two degrees of freedom
+            assert np.asarray(dot.get_xydata()).tolist() == [[pytest.approx(x), estimate.mean]]
+            np.testing.assert_allclose(np.asarray(bar.get_ydata()), [estimate.mean - half, estimate.mean + half])
+
+
 def test_titles_warn_of_checkpoints_chosen_on_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     titles = []
     monkeypatch.setattr(Figure, "suptitle", lambda figure, title, **style: titles.append(title))

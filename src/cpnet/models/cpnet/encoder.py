@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from cpnet.models.layers.attention import attention
 from cpnet.models.layers.convolution import DepthwiseConv1d
 from cpnet.models.layers.dropout import Dropout
-from cpnet.options import CPNetOptions
+from cpnet.options import EncodingOptions
 
 
 class FeatureEncoder(nn.Module):
@@ -18,12 +18,12 @@ class FeatureEncoder(nn.Module):
 
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D)
 
-    >>> encoder = FeatureEncoder(CPNetOptions(hidden_dim=16))
+    >>> encoder = FeatureEncoder(EncodingOptions(hidden_dim=16))
     >>> encoder(torch.zeros(1, 5, 16), torch.ones(1, 5, dtype=torch.bool)).shape
     torch.Size([1, 5, 16])
     """
 
-    def __init__(self, options: CPNetOptions) -> None:
+    def __init__(self, options: EncodingOptions) -> None:
         super().__init__()
         width, dropout, encoder = options.hidden_dim, options.dropout, options.encoder
         self.position = PositionalEncoding(width, kind=options.position, max_length=options.max_length)

@@ -12,37 +12,39 @@ from torch.utils.checkpoint import checkpoint
 from cpnet.models.layers.attention import LONGEST_MAP
 from cpnet.models.layers.convolution import TimeConv1d
 from cpnet.models.layers.masking import mask_logits, masked_softmax, zero_padding
-from cpnet.options import CAMOptions, CPNetOptions
+from cpnet.options import CAMOptions, ContextualOptions
 
 ROWS = 128  # rows of M computed at a time, for sequences of more than LONGEST_MAP steps
 
 
-class ContextualPyramid(nn.Module):
-    """CAM at T, T/2, T/4, ... clips, joined from the top down and concatenated (CPNet, Eq. 9-10).
+class ContextualLevels(nn.Module):
+    """CAM at T, T/2, T/4, ... clips, bottom-up (CPNet, Eq. 9).
 
     The levels share no weights. ``context_aware=False`` replaces CAM by the identity (the paper's "w/o CAM") and keeps
-    pooling and joining.
+    the pooling.
 
     Shape:
         - x (B, T, D), mask (B, T) bool, True = real
-        - -> Z (B, T, D), and the map M of each level, finest first; empty unless ``return_maps``
+        - -> levels (B, T_p, D), their masks (B, T_p), and the map M of each level, finest first; no maps unless
+          ``return_maps``
     """
 
-    def __init__(self, options: CPNetOptions) -> None:
+    def __init__(self, options: ContextualOptions) -> None:
         super().__init__()
         width, self.levels = options.hidden_dim, options.pyramid_levels
         aware_levels = self.levels if options.context_aware else 0
         self.cams = nn.ModuleList(ContextAwareModule(width, options.cam) for _ in range(aware_levels))
         self.downsamplings = nn.ModuleList(DownSampling(width, kind=options.downsample) for _ in range(self.levels - 1))
-        self.top_down = TopDown(width, levels=self.levels, upsample=options.upsample)
 
-    def forward(self, x: Tensor, mask: Tensor, *, return_maps: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Compute the levels bottom-up, then join them top-down at the finest size."""
+    def ascend(
+        self, x: Tensor, mask: Tensor, *, return_maps: bool = False
+    ) -> tuple[list[Tensor], list[Tensor], tuple[Tensor, ...]]:
+        """Compute the levels, the finest first."""
         pyramid: list[Tensor] = []
         masks: list[Tensor] = []
         maps: list[Tensor] = []
         level, level_mask = x, mask
-        for p in range(self.levels):  # bottom-up, Eq. (9)
+        for p in range(self.levels):
             if p > 0:
                 level, level_mask = self.downsamplings[p - 1](level, level_mask)
             if self.cams:
@@ -50,7 +52,25 @@ class ContextualPyramid(nn.Module):
                 maps += [] if m is None else [m]
             pyramid.append(level)
             masks.append(level_mask)
-        return self.top_down(pyramid, masks), tuple(maps)
+        return pyramid, masks, tuple(maps)
+
+
+class ContextualPyramid(ContextualLevels):
+    """Levels joined from the top down and concatenated (CPNet, Eq. 9-10).
+
+    Shape:
+        - x (B, T, D), mask (B, T) bool, True = real
+        - -> Z (B, T, D), and the map M of each level, finest first; empty unless ``return_maps``
+    """
+
+    def __init__(self, options: ContextualOptions) -> None:
+        super().__init__(options)
+        self.top_down = TopDown(options.hidden_dim, levels=self.levels, upsample=options.upsample)
+
+    def forward(self, x: Tensor, mask: Tensor, *, return_maps: bool = False) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Compute the levels bottom-up, then join them top-down at the finest size."""
+        pyramid, masks, maps = self.ascend(x, mask, return_maps=return_maps)
+        return self.top_down(pyramid, masks), maps
 
 
 class ContextAwareModule(nn.Module):
@@ -184,17 +204,25 @@ class TopDown(nn.Module):
 
     def forward(self, pyramid: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
         """Add the levels from the coarsest down, and join them."""
-        *finer, top = pyramid
         size, kind = pyramid[0].shape[1], self.kind
-        joined = [self.top(top)]  # coarsest first
-        for p, level in reversed(list(enumerate(finer))):
-            coarser = upsample(joined[-1], masks[p + 1], factor=2, size=level.shape[1], kind=kind)
-            joined.append(level + coarser)  # Eq. (10)
+        joined = descend(self.top, pyramid, masks, kind=kind)
         # A linear map of concatenated levels is a sum of maps. Each is cheaper at its level's own size.
         weights = self.join.weight.chunk(len(masks), dim=1)
-        mapped = [F.linear(level, weight) for level, weight in zip(reversed(joined), weights, strict=True)]
+        mapped = [F.linear(level, weight) for level, weight in zip(joined, weights, strict=True)]
         spread = [upsample(level, masks[p], factor=2**p, size=size, kind=kind) for p, level in enumerate(mapped)]
         return sum(spread[1:], spread[0]) + self.join.bias.to(spread[0].dtype)
+
+
+def descend(top: nn.Linear, pyramid: Sequence[Tensor], masks: Sequence[Tensor], *, kind: str) -> list[Tensor]:
+    """Add each level, mapped by ``top`` at the coarsest, to the finer one below it (CPNet, Eq. 10).
+
+    Shape: level p (B, T_p, D), mask p (B, T_p) bool, True = real, finest first -> as the levels
+    """
+    joined = [top(pyramid[-1])]
+    for p in reversed(range(len(pyramid) - 1)):
+        coarser = upsample(joined[0], masks[p + 1], factor=2, size=pyramid[p].shape[1], kind=kind)
+        joined.insert(0, pyramid[p] + coarser)
+    return joined
 
 
 def upsample(x: Tensor, mask: Tensor, *, factor: int, size: int, kind: str) -> Tensor:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cpnet.models.layers.attention import attentive_pool
 from cpnet.models.layers.dropout import Dropout
-from cpnet.models.layers.masking import mask_logits
 
 
 class SelfAttentiveRegression(nn.Module):
@@ -29,8 +27,6 @@ class SelfAttentiveRegression(nn.Module):
 
     def forward(self, z: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Attend, pool and regress; both results are float32 or wider under any autocast."""
-        logits = mask_logits(self.score(self.hidden(z).tanh()).squeeze(-1), mask)
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        log_attention = F.log_softmax(logits, dim=1, dtype=wide)  # Eq. (11)
-        pooled = (log_attention.exp().to(z.dtype).unsqueeze(1) @ z).squeeze(1)  # Eq. (12)
-        return self.regression(pooled).to(wide).sigmoid(), log_attention  # Eq. (13)
+        logits = self.score(self.hidden(z).tanh()).squeeze(-1)
+        pooled, log_attention = attentive_pool(z, logits, mask)  # Eq. (11-12)
+        return self.regression(pooled).to(log_attention.dtype).sigmoid(), log_attention  # Eq. (13)

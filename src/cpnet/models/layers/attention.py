@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cpnet.models.layers.masking import masked_softmax
+from cpnet.models.layers.masking import mask_logits, masked_softmax
 
 LONGEST_MAP = 256  # time steps up to which a whole T x T map is computed at once
 
@@ -22,3 +23,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     logits = (q * q.shape[3] ** -0.5) @ k.transpose(2, 3)
     return masked_softmax(logits, mask, dim=3).to(v.dtype) @ v
+
+
+def attentive_pool(x: Tensor, logits: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean of the real steps, weighted by the softmax of ``logits``, and the log of the weights.
+
+    Shape: x (B, T, D), logits (B, T), mask (B, T) bool, True = real -> (B, D), log weights (B, T) float32 or wider
+    """
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    log_attention = F.log_softmax(mask_logits(logits, mask), dim=1, dtype=wide)
+    return (log_attention.exp().to(x.dtype).unsqueeze(1) @ x).squeeze(1), log_attention

@@ -17,22 +17,42 @@ class TimeConv1d(nn.Module):
     """Convolve over time, with padded time steps set to 0 first.
 
     Args:
-        width: D, in and out
+        width: D
         kernel_size: odd
         stride: 2 returns ceil(T / 2) steps
+        out_width: O; D if None
+        bias: add a vector
 
-    Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, ceil(T / stride), D)
+    Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, ceil(T / stride), O)
     """
 
-    def __init__(self, width: int, kernel_size: int, *, stride: int = 1) -> None:
+    def __init__(
+        self, width: int, kernel_size: int, *, stride: int = 1, out_width: int | None = None, bias: bool = True
+    ) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(width, width, (1, kernel_size), stride=(1, stride), padding=(0, kernel_size // 2))
+        size, strides, padding = (1, kernel_size), (1, stride), (0, kernel_size // 2)
+        self.convolution = nn.Conv2d(width, out_width or width, size, stride=strides, padding=padding, bias=bias)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Convolve the real time steps."""
         image = zero_padding(x, mask).transpose(1, 2).unsqueeze(2)  # (B, D, 1, T)
         convolved: Tensor = self.convolution(image)
         return convolved.squeeze(2).transpose(1, 2)
+
+
+class Convolutions(nn.Module):
+    """[Convolution, LayerNorm, ReLU] several times. Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D)."""
+
+    def __init__(self, width: int, *, layers: int) -> None:
+        super().__init__()
+        self.convolutions = nn.ModuleList(TimeConv1d(width, 3, bias=False) for _ in range(layers))
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(layers))
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Convolve the real steps."""
+        for convolution, norm in zip(self.convolutions, self.norms, strict=True):
+            x = norm(convolution(x, mask)).relu()
+        return x
 
 
 class DepthwiseConv1d(nn.Module):

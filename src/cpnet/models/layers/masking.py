@@ -25,13 +25,18 @@ def zero_padding(x: Tensor, mask: Tensor) -> Tensor:
     return x * mask.unsqueeze(-1).to(x.dtype)
 
 
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Return each sequence's mean over its real time steps. Shape: x (B, T, D), mask (B, T) bool -> (B, D)"""
+    return zero_padding(x, mask).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+
+
 def centre(x: Tensor, mask: Tensor) -> Tensor:
     """Subtract each sequence's mean over its real time steps, and divide by the root mean square of what remains.
 
     Shape: x (B, T, D), mask (B, T) bool, True = real -> (B, T, D), 0 where padded
     """
     count = mask.sum(dim=1)[:, None, None]
-    centred = zero_padding(x - zero_padding(x, mask).sum(dim=1, keepdim=True) / count, mask)
+    centred = zero_padding(x - masked_mean(x, mask).unsqueeze(1), mask)
     scale = centred.square().mean(dim=2, keepdim=True).sum(dim=1, keepdim=True).div(count).sqrt()
     return centred / scale.clamp_min(1e-3)  # a still picture stays 0
 

@@ -40,6 +40,20 @@ def rank(spans: Tensor, scores: Tensor, *, number: int, decay: Callable[[Tensor]
     return torch.cat(ranked, dim=1), torch.cat(found, dim=1)
 
 
+def vote(ranked: Tensor, spans: Tensor, scores: Tensor, *, least: float) -> Tensor:
+    """Average each ranked span with all whose IoU with it is ``least`` or more, weighted by their scores.
+
+    Shape: ranked (B, N, 2), spans (B, M, 2), scores (B, M), below 0 where there is no candidate -> (B, N, 2)
+
+    >>> spans, scores = torch.tensor([[[0.0, 1.0], [0.0, 0.75], [0.5, 1.0]]]), torch.tensor([[0.75, 0.25, 0.5]])
+    >>> vote(spans[:, :1], spans, scores, least=0.6).tolist()
+    [[[0.0, 0.9375]]]
+    """
+    weight = scores.clamp_min(0)[:, None] * (algebra.iou(ranked[:, :, None], spans[:, None]) >= least)  # (B, N, M)
+    total = weight.sum(dim=2, keepdim=True)
+    return torch.where(total > 0, weight @ spans / total.clamp_min(torch.finfo(total.dtype).tiny), ranked)
+
+
 def hard(threshold: float) -> Callable[[Tensor], Tensor]:
     """Return the decay that removes spans whose IoU with a better one is above the threshold."""
     return lambda iou: (iou <= threshold).to(iou.dtype)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from cpnet.models.layers.masking import zero_padding
+from cpnet.models.layers.scan import states_of
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU}
 
@@ -21,6 +22,7 @@ class Bidirectional(nn.Module):
         width: D of each direction
         layers: number of layers; each but the first reads both directions of the one below
         dropout: probability between layers
+        bias: whether the cells have biases
 
     Shape: x (B, L, input_dim), mask (B, L) bool, True = real -> steps (B, L, 2D), 0 where padded, and the last states
         of both directions of the last layer (B, 2D)
@@ -30,11 +32,14 @@ class Bidirectional(nn.Module):
     (torch.Size([2, 5, 8]), torch.Size([2, 8]))
     """
 
-    def __init__(self, cell: str, input_dim: int, width: int, *, layers: int = 1, dropout: float = 0.0) -> None:
+    def __init__(
+        self, cell: str, input_dim: int, width: int, *, layers: int = 1, dropout: float = 0.0, bias: bool = True
+    ) -> None:
         super().__init__()
         widths = [input_dim, *[2 * width] * (layers - 1)]
-        self.ahead = nn.ModuleList(CELLS[cell](each, width, batch_first=True) for each in widths)
-        self.back = nn.ModuleList(CELLS[cell](each, width, batch_first=True) for each in widths)
+        self.ahead, self.back = (
+            nn.ModuleList(CELLS[cell](each, width, batch_first=True, bias=bias) for each in widths) for _ in range(2)
+        )
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -42,11 +47,23 @@ class Bidirectional(nn.Module):
         for layer, (ahead, back) in enumerate(zip(self.ahead, self.back, strict=True)):
             x = self.dropout(x) if layer else x
             x = zero_padding(x, mask)
-            forward, backward = ahead(x)[0], reverse(back(reverse(x, mask))[0], mask)
+            forward, backward = run(ahead, x), reverse(run(back, reverse(x, mask)), mask)
             x = torch.cat((forward, backward), dim=2)
         end = (mask.sum(dim=1) - 1)[:, None, None].expand(-1, 1, forward.shape[2])
         last = torch.cat((forward.gather(1, end).squeeze(1), backward[:, 0]), dim=1)
         return zero_padding(x, mask), last
+
+
+def run(layer: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
+    """Return the states of an LSTM or GRU, computed in the type of its weights: some CPUs have none in bfloat16.
+
+    Shape: x (B, L, input width) -> (B, L, D)
+    """
+    if torch.compiler.is_exporting():
+        return states_of(layer, x)
+    with torch.autocast(x.device.type, enabled=False):
+        states: Tensor = layer(x.to(layer.get_parameter("weight_ih_l0").dtype))[0]
+    return states
 
 
 def reverse(x: Tensor, mask: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
-"""Pictures of a table: recall, IoU, IoU by moment, training curves, and differences to the baseline."""
+"""Pictures of a table: recall, IoU, IoU by moment, training curves, differences to the baseline, and cost."""
 
 from __future__ import annotations
 
+import itertools
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,14 @@ import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from cpnet import spans
 from cpnet.evaluation.functional import meets
 from cpnet.evaluation.protocol import Selection
 from cpnet.files import replacing
+from cpnet.reporting.statistics import over_seeds
 from cpnet.reporting.tables import Row, Table
 from cpnet.terminal import printable
 
@@ -43,6 +45,8 @@ def draw(table: Table, folder: Path, *, prefix: str = "") -> dict[str, str]:
         pictures["training curves"] = ("training", training)
     if len(table.rows) > 1:
         pictures["differences in mIoU"] = ("differences", differences)
+    if table.costs:
+        pictures["mIoU against cost"] = ("cost", cost)
     files = {}
     with rc_context({"text.parse_math": False}):  # a $ in a name does not start a formula
         for title, (name, make) in pictures.items():
@@ -152,6 +156,27 @@ def differences(table: Table) -> Figure:
     axes.set_ylim(len(rows) - 0.5, -0.5)
     label = f"mIoU minus that of {printable(table.baseline)}; 95 % intervals: thick over test pairs, thin over seeds"
     figure.supxlabel(textwrap.fill(f"{label} (hollow: 0 lies within)", 100), fontsize="small")
+    return figure
+
+
+def cost(table: Table) -> Figure:
+    """Draw each row's mIoU against its cost, with the 95 % t interval over seeds."""
+    heads = ("GFLOP a pair", "training (CPU min)" if table.results.device == "cpu" else "training (min)")
+    figure, panels = _panels(table, 2)
+    for axes, head in zip(panels, heads, strict=True):
+        for (row, style), marker in zip(_styled(table), itertools.cycle("oooooooDDDDDDD")):
+            estimate, price = row.estimates["mIoU"], row.cost(head)
+            if price:
+                low, high = over_seeds(estimate.values) or (estimate.mean, estimate.mean)
+                axes.plot([price, price], [low, high], color=style["color"], linewidth=1)
+                axes.plot(price, estimate.mean, marker, color=style["color"])
+                label = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": "small", "color": style["color"]}
+                axes.annotate(_wrapped(row.name), (price, estimate.mean), **label)
+        axes.set(xscale="log", xlabel=f"{head}; bars: 95 % intervals over seeds", ylabel="mIoU (per cent)")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
+        axes.margins(x=0.25)
     return figure
 
 

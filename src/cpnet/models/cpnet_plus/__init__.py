@@ -1,0 +1,1 @@
+"""CPNetPlus: CPNet's contextual pyramid with an answer at every step of every level."""

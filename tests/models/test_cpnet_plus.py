@@ -1,0 +1,245 @@
+"""CPNetPlus against loops over pairs, clips and windows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from cpnet.batch import GroundingBatch
+from cpnet.models import CPNetPlus
+from cpnet.models.cpnet.pyramid import descend
+from cpnet.models.cpnet_plus.head import Answers, assign, lay_out, quality_loss, span_loss
+from cpnet.models.cpnet_plus.network import decode
+from cpnet.options import CPNetPlusOptions, EncoderOptions
+from cpnet.options.models import PLUS_PARTS
+from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair, randomised
+
+PAIRS = [pair(5, 3), pair(1, 1), pair(9, 2), pair(2, 6)]
+LEVELS = 3
+
+
+def small_plus(**knobs: Any) -> CPNetPlus:
+    torch.manual_seed(0)
+    small: dict[str, Any] = {
+        "hidden_dim": 8,
+        "pyramid_levels": LEVELS,
+        "patch": 2,
+        "encoder": EncoderOptions(kernel_size=3, conv_layers=1, num_heads=2),
+    }
+    options = CPNetPlusOptions(**(small | knobs))
+    return randomised(CPNetPlus(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), options), dtype=torch.float64)
+
+
+def asked(windows: list[list[list[float]]]) -> GroundingBatch:
+    one = batch(PAIRS[: len(windows)], more_clips=3)
+    return replace(one, windows=torch.tensor(windows, dtype=torch.float64))
+
+
+def iou(a: Tensor, b: Tensor) -> float:
+    (a0, a1), (b0, b1) = a.tolist(), b.tolist()
+    shared = max(0.0, min(a1, b1) - max(a0, b0))
+    return float(shared / (a1 - a0 + b1 - b0 - shared))
+
+
+def softplus(x: float) -> float:
+    return math.log1p(math.exp(x))
+
+
+def mean_of(values: Tensor, weights: list[float]) -> Tensor:
+    return sum((w * value for w, value in zip(weights, values, strict=True)), torch.zeros(())) / sum(weights)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("refine", [False, True])
+@pytest.mark.parametrize("patch", [1, 2])
+def test_every_step_of_every_level_answers_around_its_centre(patch: int, refine: bool) -> None:
+    head, clips = small_plus(without=[] if refine else ["refinement"]).head, [5, 1, 9, 2]
+    sizes = [patch * 2**p for p in range(LEVELS)]
+    masks = [size * torch.arange(-(-12 // size)) < torch.tensor(clips)[:, None] for size in sizes]
+    levels = [torch.randn(*mask.shape, 8, dtype=torch.float64) for mask in masks]
+    first, last = head(levels, lay_out(masks, torch.tensor(clips), patch=patch))
+    places = [(p, t) for p, mask in enumerate(masks) for t in range(mask.shape[1])]
+    for b, real in enumerate(clips):
+        finest = head.norms[0](levels[0][b][masks[0][b]])
+        for place, (p, t) in enumerate(places):
+            assert bool(first.steps.mask[b, place]) == bool(masks[p][b, t])
+            if not masks[p][b, t]:
+                continue
+            centre = (t * sizes[p] + min((t + 1) * sizes[p], real)) / 2
+
+            def decoded(out: Tensor, centre: float = centre, size: int = sizes[p]) -> tuple[list[float], float]:
+                before, after, quality = out.tolist()
+                return [centre - softplus(before) * size, centre + softplus(after) * size], quality - 2
+
+            hidden = head.hidden(head.norms[p](levels[p][b, t]))
+            out = head.out(hidden.clamp_min(0))
+            expected = [decoded(out)]
+            if refine:
+                assert head.reading is not None
+                assert head.correction is not None
+                start, end = (edge / patch for edge in expected[0][0])  # in steps of the finest level
+                inside = [max(0.0, min(end, s + 1) - max(start, s)) for s in range(len(finest))]
+                for i, weights in enumerate([tent(start, len(finest)), tent(end, len(finest)), inside]):
+                    hidden = hidden + mean_of(head.reading(finest)[:, 8 * i : 8 * i + 8], weights)
+                expected.append(decoded(out + head.correction(hidden.clamp_min(0))))
+            for answers, (span, logit) in zip((first, last), (expected[0], expected[-1]), strict=True):
+                np.testing.assert_allclose(answers.spans[b, place], np.array(span) / real, atol=1e-6)
+                assert float(answers.logits[b, place]) == pytest.approx(logit, abs=1e-5)
+
+
+def tent(place: float, steps: int) -> list[float]:
+    """Weights with which a value at ``place`` is interpolated between the centres of steps."""
+    place = min(max(place - 0.5, 0), steps - 1)
+    lower = min(int(place), steps - 1)
+    return [1 - (place - lower) if s == lower else place - lower if s == lower + 1 else 0.0 for s in range(steps)]
+
+
+@pytest.mark.parametrize("consensus", [False, True])
+def test_the_answer_of_the_highest_score_or_of_most_agreement_comes_first(consensus: bool) -> None:
+    torch.manual_seed(3)
+    spans, logits = torch.rand(3, 7, 2).double().sort(dim=-1).values * 1.2 - 0.1, torch.rand(3, 7).double()
+    spans[0, :3] = torch.tensor([[0.0, 0.1], [0.5, 0.9], [0.52, 0.9]])
+    logits[0] = torch.tensor([1.0, 0.95, 0.9, -3, -3, -3, -3])  # two that agree outvote the best
+    masks = [torch.arange(7) < torch.tensor([7, 1, 4])[:, None]]
+    steps = lay_out(masks, torch.tensor([7, 1, 4]), patch=1)
+    ranked, scores = decode(Answers(spans=spans, logits=logits, steps=steps), consensus=consensus)
+    differ = 0
+    for b, real in enumerate([7, 1, 4]):
+        clamped, score = spans[b].clamp(0, 1), [1 / (1 + math.exp(-x)) for x in logits[b].tolist()]
+        agreement = [sum(score[j] ** 8 * iou(clamped[i], clamped[j]) for j in range(real)) for i in range(real)]
+        best, agreed = (max(range(real), key=values.__getitem__) for values in (score, agreement))
+        differ += best != agreed
+        assert ranked[b, 0].tolist() == clamped[agreed if consensus else best].tolist()
+        assert float(scores[b, 0]) == pytest.approx(score[best])
+        if consensus and best != agreed:
+            decayed = [score[agreed] if i == best else score[i] for i in range(real)]
+            decayed = [s * math.exp(-(iou(clamped[agreed], clamped[i]) ** 2) / 0.5) for i, s in enumerate(decayed)]
+            assert float(scores[b, 1]) == pytest.approx(max(decayed[i] for i in range(real) if i != agreed))
+    assert differ > 0
+
+
+@torch.no_grad()
+def test_sentences_are_aligned_with_the_clips_of_all_videos_and_weigh_channels() -> None:
+    model, alone = small_plus(), [batch([each]) for each in PAIRS]
+    assert model.gate is not None
+    pairs = batch(PAIRS, more_clips=2)
+    output = model(pairs)
+    part, sentences, clips = model.alignment, [], []
+    assert part is not None
+    for one in alone:
+        rows = [*one.video[0], *[torch.zeros(VIDEO_DIM).double()] * (one.video.shape[1] % 2)]
+        steps = torch.stack([torch.cat(rows[t : t + 2]) for t in range(0, len(rows), 2)])
+        video = model.encoder(model.video_projection(steps[None]), torch.ones(1, len(steps), dtype=torch.bool))[0]
+        query = model.encoder(model.query_projection(model.words(one.query)), one.query_mask)[0]
+        share = model.importance(query)[:, 0].exp()
+        pooled = (share[:, None] * query).sum(dim=0) / share.sum()
+        sentence = part.sentence(pooled)
+        sentences.append(sentence / sentence.norm())
+        clips.append([step / step.norm() for step in part.clip(video) for _ in range(2)][: one.video.shape[1]])
+        weight = model.gate.weight(pooled)
+        gated = [
+            model.gate.projection(torch.cat((a * weight, c * weight)))
+            for a, c in zip(rows[::2], rows[1::2], strict=True)
+        ]
+        torch.testing.assert_close(model.gate(steps[None], pooled[None])[0], torch.stack(gated))
+    scale = math.exp(float(part.log_scale))
+    for b, sentence in enumerate(sentences):
+        weights = [[math.exp(scale * float(sentence @ clip)) for clip in video] for video in clips]
+        total, own = sum(map(sum, weights)), weights[b]
+        np.testing.assert_allclose(output.alignment[b, : len(own)].exp(), np.array(own) / total, rtol=1e-6)
+        np.testing.assert_allclose(output.log_attention[b, : len(own)].exp(), np.array(own) / sum(own), rtol=1e-6)
+
+
+@torch.no_grad()
+def test_pairs_that_share_videos_are_aligned_with_each_video_once() -> None:
+    model = small_plus()
+    queries, index = batch([pair(1, words, seed=words) for words in (3, 1, 4)]), torch.tensor([1, 0, 1])
+    videos = batch([pair(5, 1), pair(9, 1)])
+    shared = replace(queries, video=videos.video, video_mask=videos.video_mask, video_index=index)
+    ours, theirs = model(shared), model(shared.per_pair())
+    torch.testing.assert_close(ours.ranked, theirs.ranked)
+    torch.testing.assert_close(ours.log_attention, theirs.log_attention)
+    assert bool((ours.alignment[0, :9] > theirs.alignment[0, :9]).all())  # among fewer clips
+
+
+@pytest.mark.parametrize("radius", [0.5, 1.5])
+def test_losses_are_the_loops(radius: float) -> None:
+    torch.manual_seed(1)
+    spans, logits = torch.rand(2, 6, 2).double().sort(dim=-1).values * 1.5 - 0.2, torch.randn(2, 6).double()
+    windows = torch.tensor([[[0.1, 0.3], [0.6, 0.7]], [[0.5, 1.0], [0.5, 1.0]]]).double()
+    clips = [3, 2]
+    masks = [size * torch.arange(4 // size) < torch.tensor(clips)[:, None] for size in (1, 2)]
+    steps = lay_out(masks, torch.tensor(clips), patch=1)
+    matched, positive = assign(steps, windows, radius=radius)
+    of_spans, of_quality = list[float](), list[float]()
+    for b in range(2):
+        regressed, scored = [], []
+        for m, (begin, size) in enumerate([(0, 1), (1, 1), (2, 1), (3, 1), (0, 2), (2, 2)]):
+            middle = (begin + min(begin + size, clips[b])) / 2 / clips[b]
+            distance, window = min((abs(middle - float(w.mean())), k) for k, w in enumerate(windows[b]))
+            near = distance <= radius * size / clips[b] and begin < clips[b]
+            assert bool(positive[b, m]) == near
+            if near:
+                target, span = windows[b, window], spans[b, m]
+                assert matched[b, m].tolist() == target.tolist()
+                hull = max(span[1], target[1]) - min(span[0], target[0])
+                regressed.append(1 - iou(span, target) + float((span.mean() - target.mean()) / hull) ** 2)
+            if begin < clips[b]:
+                p = 1 / (1 + math.exp(-float(logits[b, m])))
+                best = max(iou(spans[b, m].clamp(0, 1), w) for w in windows[b])
+                scored.append(-best * math.log(p) - (1 - best) * math.log(1 - p))
+        of_spans.append(float(np.mean(regressed)) if regressed else 0.0)
+        of_quality.append(float(np.mean(scored)))
+    assert float(span_loss(spans, matched, positive)) == pytest.approx(np.mean(of_spans))
+    assert float(quality_loss(Answers(spans=spans, logits=logits, steps=steps), windows)) == pytest.approx(
+        np.mean(of_quality)
+    )
+
+
+def test_loss_weighs_its_terms_and_reaches_every_parameter() -> None:
+    model = small_plus(quality_weight=3.0, alignment_weight=0.5)
+    of_pairs = asked([[[0.2, 0.7], [0.1, 0.2]], [[0.0, 1.0], [0.0, 1.0]], [[0.3, 0.31], [0.3, 0.31]]])
+    terms = model.loss(model(of_pairs), of_pairs)
+    expected = terms["span"] + terms["first_span"] + 3 * terms["quality"] + 0.5 * terms["alignment"]
+    torch.testing.assert_close(terms["loss"], expected)
+    named = dict(model.named_parameters())
+    gradients = torch.autograd.grad(terms["loss"], list(named.values()), allow_unused=True)
+    lost = [name for name, each in zip(named, gradients, strict=True) if each is None or not each.abs().sum() > 0]
+    assert set(lost) <= {"words.unknown"}  # no unknown word
+
+
+@torch.no_grad()
+def test_levels_are_added_top_down() -> None:
+    model = small_plus()
+    assert model.top is not None
+    levels, masks, _ = model.pyramid.ascend(torch.randn(1, 4, 8).double(), torch.ones(1, 4, dtype=torch.bool))
+    joined = descend(model.top, levels, masks, kind="nearest")
+    for t in range(4):
+        expected = levels[0][0, t] + levels[1][0, t // 2] + model.top(levels[2][0, 0])
+        torch.testing.assert_close(joined[0][0, t], expected)
+
+
+@pytest.mark.parametrize("part", PLUS_PARTS[:-1])  # the last, consensus, is tested above
+def test_each_part_can_be_left_out(part: str) -> None:
+    pairs, whole, without = batch(PAIRS), small_plus(), small_plus(without=[part])
+    without.load_state_dict({name: whole.state_dict()[name] for name in without.state_dict()})
+    of_whole, of_rest = ({**m.loss(m(pairs), pairs), "ranked": m(pairs).ranked} for m in (whole, without))
+    assert any(name not in of_rest or not torch.equal(value, of_rest[name]) for name, value in of_whole.items())
+    gradients = torch.autograd.grad(of_rest["loss"], [*without.parameters()])  # raises for a parameter without one
+    assert len(gradients) <= len([*whole.parameters()])
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [({"radius": -1.0}, "model.radius"), ({"without": ["cam"]}, "model.without"), ({"patch": 0}, "model.patch")],
+    ids=str,
+)
+def test_wrong_options_name_their_key(knobs: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CPNetPlusOptions(**knobs)

@@ -1,0 +1,55 @@
+"""Average of the weights. Oracle: the recurrence on floats; exact resume is part of ``smoke/test_resume.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
+
+from cpnet.data.datamodule import GroundingDataModule
+from cpnet.training.callbacks.average import WeightAverage
+from training.callbacks.short_runs import fit
+
+
+class Moves(Callback):
+    """Move a weight by one after every step, and record it in validation."""
+
+    def __init__(self) -> None:
+        self.trained, self.validated = list[float](), list[float]()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        weight = next(pl_module.parameters())
+        weight.data += 1
+        self.trained.append(weight.flatten()[0].item())
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.validated.append(next(pl_module.parameters()).flatten()[0].item())
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        self.validated.append(next(pl_module.parameters()).flatten()[0].item())
+
+
+def test_average_is_validated_and_kept(datamodule: GroundingDataModule, tmp_path: Path) -> None:
+    moves = Moves()
+    keeps = ModelCheckpoint(tmp_path, filename="best", monitor="val/mIoU", mode="max")
+    run = fit(datamodule, moves, WeightAverage(share=0.5), keeps)
+    average = moves.trained[0]
+    for step, weight in enumerate(moves.trained[1:], start=2):
+        average += (weight - average) / max(1.0, 0.5 * step)
+    *during, after = moves.validated
+    assert during == pytest.approx([average] * len(during), rel=1e-6)
+    assert after == moves.trained[-1]
+    content = torch.load(tmp_path / "best.ckpt", weights_only=True)
+    for key, expected in (("state_dict", average), ("current_model_state", after)):
+        assert float(next(iter(content[key].values())).flatten()[0]) == pytest.approx(expected, rel=1e-6)
+    assert run.global_step == 7
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1, -0.1])
+def test_share_outside_its_range_is_refused(share: float) -> None:
+    with pytest.raises(ValueError, match="share must be above 0 and at most 1"):
+        WeightAverage(share=share)
