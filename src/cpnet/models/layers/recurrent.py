@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -91,8 +91,8 @@ def scanned(layer: nn.Module, x: Tensor) -> Tensor:
         return h, h.clone()
 
     zero = x.new_zeros(x.shape[0], weight.shape[1])
-    loop: Any = (lstm, (zero, zero.clone())) if isinstance(layer, nn.LSTM) else (gru, zero)
-    states: Tensor = scan(*loop, inputs)[1]
+    step, first = cast(Any, (lstm, (zero, zero.clone())) if isinstance(layer, nn.LSTM) else (gru, zero))
+    states: Tensor = scan(step, first, inputs)[1]
     return states.transpose(0, 1)
 
 
