@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
 
+from cpnet.config.instantiate import containers
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.times import times
 from cpnet.evaluation.protocol import Protocol, Selection
@@ -21,7 +22,6 @@ from cpnet.runs.results import Results, Validation
 from cpnet.terminal import printable
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.compilation import Compilation
-from cpnet.training.instantiate import containers
 from cpnet.training.module import GroundingModule
 
 
