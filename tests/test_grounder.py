@@ -39,7 +39,7 @@ def config(**changes: Any) -> dict[str, Any]:
 def network() -> nn.Module:
     from omegaconf import OmegaConf
 
-    from cpnet.training.instantiate import instantiate
+    from cpnet.config.instantiate import instantiate
 
     torch.manual_seed(0)
     model: nn.Module = instantiate(OmegaConf.create({"model": MODEL}).model, word_vectors=WORDS.vectors)

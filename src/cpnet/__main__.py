@@ -13,6 +13,7 @@ COMMANDS = {
     "export": "write a model that runs without cpnet, in ONNX or for torch",
     "prepare": "inspect, pack, generate or extract video features",
     "search": "find a sentence in many videos",
+    "score": "score predictions of any system",
     "report": "compare runs in tables and figures",
     "dashboard": "save dashboards of the runs in W&B",
 }

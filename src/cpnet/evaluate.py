@@ -31,6 +31,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from dataclasses import replace
     from pathlib import Path
 
+    from cpnet.config.instantiate import config_errors, containers
     from cpnet.data.extractor import check_extractor
     from cpnet.evaluation.protocol import Selection
     from cpnet.grounder import Grounder
@@ -40,7 +41,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from cpnet.runs.checkpoint import is_other_corpus, load_checkpoint
     from cpnet.training.build import make_trainer
     from cpnet.training.callbacks.predictions import PredictionWriter
-    from cpnet.training.instantiate import config_errors, containers
     from cpnet.training.measure import measure
     from cpnet.training.module import GroundingModule
     from cpnet.training.run import prepare_run, read_data

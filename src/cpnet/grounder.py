@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.config import register_schemas
+from cpnet.config.instantiate import instantiate
 from cpnet.data.dataset import GroundingDataset
 from cpnet.data.extractor import Extractor, check_extractor
 from cpnet.data.features.joined import normalise
@@ -28,7 +29,6 @@ from cpnet.grounding.candidates import Candidates, find_candidates, soft_nms
 from cpnet.grounding.windows import Windows
 from cpnet.grounding.zero_shot import empty_checkpoint, encode_sentences, joint
 from cpnet.runs.checkpoint import Checkpoint, load_checkpoint
-from cpnet.training.instantiate import instantiate
 from cpnet.video.backbones import Backbone, JointBackbone, load_backbone
 from cpnet.video.encode import EncodedVideo, encode_video
 from cpnet.video.sandbox import Limits

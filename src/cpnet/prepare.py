@@ -43,6 +43,7 @@ def inspect(cfg: DictConfig) -> None:
     from dataclasses import replace
 
     from cpnet import terminal
+    from cpnet.config.corpus import build_annotations
     from cpnet.data.features import inspection, open_features
     from cpnet.reporting import features
     from cpnet.training import build_data
@@ -50,7 +51,7 @@ def inspect(cfg: DictConfig) -> None:
     delivered = build_data.build_features(cfg.dataset.features)
     arguments = {"path": delivered.store_path()} if delivered.has_only_store() else delivered.arguments()
     # Training rejects reversed pairs of evaluation splits; inspection counts them.
-    splits, reports = replace(build_data.build_annotations(cfg.dataset), on_defect="drop").read()
+    splits, reports = replace(build_annotations(cfg.dataset), on_defect="drop").read()
     found = inspection.inspect(
         open_features(**{**arguments, "dim": None}),  # another width is a finding
         splits,
@@ -69,11 +70,12 @@ def inspect(cfg: DictConfig) -> None:
 def pack(cfg: DictConfig) -> None:
     """Write the packed store of all videos of the corpus."""
     from cpnet import terminal
+    from cpnet.config.corpus import build_annotations
     from cpnet.data import features
     from cpnet.data.features import pack as packing
     from cpnet.training import build_data
 
-    annotations = build_data.build_annotations(cfg.dataset)
+    annotations = build_annotations(cfg.dataset)
     delivered = build_data.build_features(cfg.dataset.features)
     source, store = features.open_features(**delivered.arguments()), delivered.store_path()
     splits, _ = features.split_by_features(source, annotations.read()[0], on_missing=annotations.on_missing)

@@ -23,20 +23,16 @@ def length(span: Tensor) -> Tensor:
 def iou(predicted: Tensor, target: Tensor) -> Tensor:
     """Return the intersection over union in [0, 1]; 0 for disjoint and for empty spans.
 
-    Computed in float64 as intersection / (length + length - intersection), in this order, so that IoUs equal to a
-    threshold are the same on every device.
-
-    Shape: (..., 2), (..., 2) -> (...) float64
+    Shape: (..., 2), (..., 2) -> (...)
 
     >>> iou(torch.tensor([0.0, 10.0]), torch.tensor([5.0, 10.0])).item()
     0.5
     """
-    predicted, target = predicted.double(), target.double()
     start = torch.maximum(predicted[..., 0], target[..., 0])
     end = torch.minimum(predicted[..., 1], target[..., 1])
     intersection = (end - start).clamp_min(0)
     union = length(predicted) + length(target) - intersection
-    return torch.where(union > 0, intersection / union.clamp_min(torch.finfo(torch.float64).tiny), 0.0)
+    return torch.where(union > 0, intersection / union.clamp_min(torch.finfo(union.dtype).tiny), 0.0)
 
 
 def clip_target(windows: Tensor, video_mask: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ from cpnet.evaluation.metrics import (
     PairMean,
     RecallAtIoU,
     grounding_metrics,
-    printed_name,
 )
+from cpnet.evaluation.names import printed_name
 from cpnet.options import MetricsOptions
 from evaluation import reference
 from evaluation.problems import THRESHOLDS, Problem, problems

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
 from cpnet.data.cleaning import clean
-from cpnet.data.moment import Moment
-from cpnet.evaluation.metrics import grounding_metrics
-from cpnet.evaluation.trivial import best_constant, predict_constant, trivial_predictors
+from cpnet.data.times import times
+from cpnet.evaluation.functional import Floats
+from cpnet.evaluation.trivial import best_constant, predict_constant, trivial_rows
 from cpnet.options import MetricsOptions
 from data.readers.test_published_files import activitynet_captions, charades_sta, tacos_2dtan, tacos_tall
 from evaluation import reference
@@ -23,10 +21,10 @@ from evaluation.problems import Problem, problems
 
 def loop_constant(problem: Problem, threshold: float | None, steps: int) -> tuple[float, float]:
     best, answer = -math.inf, (math.nan, math.nan)
+    _, target, duration = problem.arrays()
     for a in range(steps):
         for b in range(a + 1, steps + 1):
-            ranked = predict_constant((a / steps, b / steps), problem.duration).numpy()
-            target = problem.target.numpy()
+            ranked = predict_constant((a / steps, b / steps), duration)
             if threshold is None:
                 score = reference.mean_iou(ranked, target)
             else:
@@ -39,36 +37,30 @@ def loop_constant(problem: Problem, threshold: float | None, steps: int) -> tupl
 @given(problems(), st.sampled_from([None, 0.3, 0.5, 0.7]), st.integers(1, 8))
 @settings(max_examples=40)
 def test_best_constant_equals_the_loop(problem: Problem, threshold: float | None, steps: int) -> None:
-    found = best_constant(problem.target, problem.duration, threshold=threshold, steps=steps)
+    found = best_constant(*problem.arrays()[1:], threshold=threshold, steps=steps)
     assert found == loop_constant(problem, threshold, steps)
 
 
 def test_best_constant_counts_the_pairs_of_all_chunks() -> None:
-    few = torch.tensor([[0.0, 5.0], [0.0, 5.0], [2.0, 9.0]])
-    target, duration = few.repeat(500, 1), torch.full((1500,), 10.0)
+    target = np.tile([[0.0, 5.0], [0.0, 5.0], [2.0, 9.0]], (500, 1))
+    duration = np.full(1500, 10.0)
     assert best_constant(target, duration, threshold=1.0, steps=10) == (0.0, 0.5)
-    target[-1] = torch.tensor([7.0, 8.0])  # would win if only the last chunk counted
+    target[-1] = 7.0, 8.0  # would win if only the last chunk counted
     assert best_constant(target, duration, threshold=1.0, steps=10) == (0.0, 0.5)
 
 
 @pytest.mark.parametrize(
     ("target", "threshold", "steps", "message"),
     [
-        (torch.zeros(0, 2), None, 40, "to 0 pairs"),
-        (torch.tensor([[0.0, 1.0]]), None, 0, "at least 1 step, got 0"),
-        (torch.tensor([[0.0, 1.0]]), 5, 40, r"\(0, 1\], got 5"),
-        (torch.tensor([[0.0, 1.0, 2.0]]), None, 40, r"targets of 1 pairs must be .*, got \(1, 3\)"),
+        (np.zeros((0, 2)), None, 40, "to 0 pairs"),
+        (np.array([[0.0, 1.0]]), None, 0, "at least 1 step, got 0"),
+        (np.array([[0.0, 1.0]]), 5, 40, r"\(0, 1\], got 5"),
+        (np.array([[0.0, 1.0, 2.0]]), None, 40, r"targets of 1 pairs must be .*, got \(1, 3\)"),
     ],
 )
-def test_error_names_invalid_argument(target: Tensor, threshold: float | None, steps: int, message: str) -> None:
+def test_error_names_invalid_argument(target: Floats, threshold: float | None, steps: int, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        best_constant(target, torch.full((len(target),), 2.0), threshold=threshold, steps=steps)
-
-
-def tensors(moments: Sequence[Moment]) -> tuple[Tensor, Tensor]:
-    rows = [(*moment.windows_sec[0], moment.duration_sec) for moment in moments]
-    table = torch.tensor(rows, dtype=torch.float64)
-    return table[:, :2], table[:, 2]
+        best_constant(target, np.full(len(target), 2.0), threshold=threshold, steps=steps)
 
 
 # Span of each predictor, then R@1 at 0.3, 0.5 and 0.7 and mIoU on the test split; >=, ground truth clipped
@@ -98,17 +90,13 @@ CORPORA = {
 
 @pytest.mark.parametrize("corpus", CORPORA)
 def test_trivial_predictors_have_their_measured_scores(corpus: str) -> None:
-    rows = [line.split()[1:] for line in MEASURED.splitlines() if line.startswith(f"{corpus} ")]
-    test_split, expected = rows[0][0], [list(map(float, numbers)) for _, *numbers in rows]
+    measured = [line.split()[1:] for line in MEASURED.splitlines() if line.startswith(f"{corpus} ")]
+    test_split, expected = measured[0][0], [list(map(float, numbers)) for _, *numbers in measured]
     train, _ = clean(CORPORA[corpus]("train"), split="train", drop=True)
     test, _ = clean(CORPORA[corpus](test_split), split=test_split, drop=False)
-    predictors = trivial_predictors(*tensors(train))
-    target, duration = tensors(test)
-    assert list(predictors) == ["whole video", "best constant, R@1,IoU=0.5", "best constant, mIoU"]
-    for span, (start, end, *scores) in zip(predictors.values(), expected, strict=True):
-        metrics = grounding_metrics(MetricsOptions(discounted=False))
-        metrics.update(predict_constant(span, duration), target, duration)
-        assert span == pytest.approx((start, end), abs=1e-9)
-        computed = metrics.compute()
-        rounded = [round(computed[key].item(), 2) for key in ("R1@0.3", "R1@0.5", "R1@0.7", "mIoU")]
+    rows = trivial_rows(times(train), times(test), metrics=MetricsOptions(discounted=False))
+    assert list(rows) == ["whole video", "best constant, R@1,IoU=0.5", "best constant, mIoU"]
+    for row, (start, end, *scores) in zip(rows.values(), expected, strict=True):
+        assert row.span == pytest.approx((start, end), abs=1e-9)
+        rounded = [round(row.metrics[key], 2) for key in ("R1@0.3", "R1@0.5", "R1@0.7", "mIoU")]
         assert rounded == pytest.approx(scores, abs=0.001)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.config import CONFIG_DIR, register_schemas
-from cpnet.training.instantiate import instantiate
+from cpnet.config.instantiate import instantiate
 from cpnet.training.losses import GroundingLoss
 from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, Pair, batch, pair, randomised
 

@@ -10,8 +10,8 @@ import pytest
 from rich.console import Console
 
 from cpnet.evaluation.protocol import Selection
+from cpnet.evaluation.trivial import Trivial
 from cpnet.reporting.terminal import print_results
-from cpnet.runs.results import Trivial
 from reporting.made import config, results
 
 RESULTS = results(config(), metrics={"R1@0.5": 12.345, "dR1@0.5": 11.0, "mIoU": 33.0}, paper={"mIoU": 52.0}, pairs=42)

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 from PIL import Image
 
 from commands import call
+from cpnet.config.instantiate import instantiate
 from cpnet.grounder import Grounder
 from cpnet.runs.predictions import read_predictions
-from cpnet.training.instantiate import instantiate
 
 BEST = "run/checkpoints/best.ckpt"
 CORPUS = ("dataset=synthetic", "dataset.generate.videos=20")

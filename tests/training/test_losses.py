@@ -13,7 +13,7 @@ from torch import Tensor
 
 import oracles
 from cpnet.batch import GroundingBatch, GroundingOutput
-from cpnet.data.collate import pad_windows
+from cpnet.data.times import pad_windows
 from cpnet.options import LossOptions
 from cpnet.training.losses import GroundingLoss
 
@@ -24,7 +24,7 @@ WINDOWS = st.lists(st.tuples(FRACTION, FRACTION).map(lambda ends: (min(ends), ma
 
 def batch_of(windows: list[list[tuple[float, float]]], clips: list[int]) -> GroundingBatch:
     pairs, most = len(windows), max(clips)
-    padded = pad_windows([*map(tuple, windows)]).to(torch.get_default_device())
+    padded = torch.from_numpy(pad_windows([*map(tuple, windows)])).to(torch.get_default_device())
     return GroundingBatch(
         video=torch.zeros(pairs, most, 1),
         video_mask=torch.arange(most) < torch.tensor(clips)[:, None],

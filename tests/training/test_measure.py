@@ -14,13 +14,15 @@ from omegaconf import DictConfig, OmegaConf
 import cpnet
 from corpora import ROWS, TEST, TRAIN, VAL, Table, ready, trainer, write_corpus, write_features
 from cpnet.data.moment import Moment
+from cpnet.data.times import times
 from cpnet.evaluation.protocol import Protocol, Selection
+from cpnet.evaluation.trivial import trivial_rows
 from cpnet.options import MetricsOptions
 from cpnet.runs.predictions import read_predictions
 from cpnet.runs.results import Results, Validation
 from cpnet.training.callbacks.cost import CostMeter
 from cpnet.training.callbacks.predictions import PredictionWriter
-from cpnet.training.measure import measure, protocol, trivial_rows
+from cpnet.training.measure import measure, protocol
 from cpnet.training.module import GroundingModule
 from evaluation import reference
 
@@ -73,7 +75,7 @@ def slow_best(moments: list[Moment], threshold: float | None) -> tuple[float, fl
 
 
 def test_trivial_rows_are_fitted_on_train_and_measured_on_test() -> None:
-    rows = trivial_rows(TRAIN, TEST, metrics=METRICS)
+    rows = trivial_rows(times(TRAIN), times(TEST), metrics=METRICS)
     spans = {
         "whole video": (0.0, 1.0),
         "best constant, R@1,IoU=0.5": slow_best(TRAIN, 0.5),
@@ -92,7 +94,9 @@ def test_trivial_rows_are_fitted_on_train_and_measured_on_test() -> None:
 
 
 def test_trivial_predictors_have_one_prediction() -> None:
-    rows = trivial_rows(TRAIN, TEST, metrics=MetricsOptions(recall_at=[5, 1], thresholds=[0.5], discounted=False))
+    rows = trivial_rows(
+        times(TRAIN), times(TEST), metrics=MetricsOptions(recall_at=[5, 1], thresholds=[0.5], discounted=False)
+    )
     assert {key for row in rows.values() for key in row.metrics} == {"R1@0.5", "mIoU"}
 
 
@@ -130,7 +134,7 @@ def test_results_hold_everything_a_number_depends_on(
     assert results.paper == ({"R1@0.5": 60.27, "mIoU": 52.0} if split == "test" else {})
     assert results.paper_model == "cpnet"
     moments = {each: datamodule.dataset(each).moments for each in ("train", split)}
-    assert results.trivial == trivial_rows(moments["train"], moments[split], metrics=METRICS)
+    assert results.trivial == trivial_rows(times(moments["train"]), times(moments[split]), metrics=METRICS)
     assert (results.validation, results.seconds["fit"], set(results.seconds)) == (validation, 1.5, {"fit", "test"})
     assert results.versions["torch"] == torch.__version__
     assert results.versions["cpnet-grounding"] == cpnet.__version__
@@ -152,7 +156,9 @@ def test_test_pairs_without_features_score_0(tmp_path: Path, capsys: pytest.Capt
     assert results.metrics["mIoU"] == pytest.approx(5 / 7 * reference.mean_iou(ranked, target))
     assert results.metrics["R1@0.5"] == pytest.approx(5 / 7 * reference.recall(ranked, target, n=1, threshold=0.5))
     assert (results.pairs, results.protocol.missing) == (7, {"train": 2, "test": 2})
-    assert results.trivial == trivial_rows(datamodule.dataset("train").moments, [*moments, *missed], metrics=METRICS)
+    assert results.trivial == trivial_rows(
+        times(datamodule.dataset("train").moments), times([*moments, *missed]), metrics=METRICS
+    )
     last = [(row.qid, row.predicted, row.iou) for row in read_predictions(writer.path)][5:]
     assert last == [("test-2", (), 0.0), ("test-3", (), 0.0)]
     printed = capsys.readouterr().out

@@ -131,6 +131,21 @@ class ReportConfig:
 
 
 @dataclass
+class ScoreConfig:
+    """Root keys of ``python -m cpnet.score``."""
+
+    predictions: str = MISSING
+    against: str | None = None
+    split: str = MISSING
+    dataset: DatasetOptions = MISSING
+    metrics: MetricsOptions = field(default_factory=MetricsOptions)
+    round_sec: float | None = None
+    resamples: int = MISSING
+    data_dir: str = MISSING
+    output_dir: str = MISSING
+
+
+@dataclass
 class EvaluateConfig:
     """Root keys of ``python -m cpnet.evaluate``. The checkpoint sets those in ``from_checkpoint.FROM_CHECKPOINT``."""
 
@@ -223,6 +238,7 @@ def register_schemas() -> None:
         (None, "demo", DemoConfig),
         (None, "predict", PredictConfig),
         (None, "prepare", PrepareConfig),
+        (None, "score", ScoreConfig),
         (None, "search", SearchConfig),
         (None, "report", ReportConfig),
         (None, "dashboard", DashboardConfig),

@@ -14,6 +14,7 @@ from cpnet.batch import PADDING, GroundingBatch
 from cpnet.data.features.placement import PlacedFeatures
 from cpnet.data.moment import Moment
 from cpnet.data.sampling import Sampling
+from cpnet.data.times import times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,7 @@ class Pairs:
         # pad_sequence would need one tensor per query, which takes a hundred times the memory of its words.
         query = torch.full((len(queries), int(words.max())), PADDING)
         query[_first(words, query.shape[1])] = torch.from_numpy(np.fromiter(chain.from_iterable(queries), np.int64))
-        windows_sec = pad_windows([moment.windows_sec for moment in moments])
-        duration_sec = torch.tensor([m.duration_sec for m in moments], dtype=torch.float64)
+        windows_sec, duration_sec = map(torch.from_numpy, times(moments))
         return cls(
             video=torch.tensor(videos),
             query=query,
@@ -44,20 +44,6 @@ class Pairs:
             windows_sec=windows_sec,
             duration_sec=duration_sec,
         )
-
-
-def pad_windows(windows: Sequence[tuple[tuple[float, float], ...]]) -> Tensor:
-    """Return the windows of all pairs as one tensor; a pair with fewer than K repeats its first.
-
-    Shape: (pairs, K, 2) float64, where K is the largest number of windows; 0 if no pair has one
-
-    >>> pad_windows([[(0.0, 1.0), (4.0, 5.0)], [(2.0, 3.0)]]).tolist()
-    [[[0.0, 1.0], [4.0, 5.0]], [[2.0, 3.0], [2.0, 3.0]]]
-    """
-    most = max(map(len, windows))
-    padded = chain.from_iterable((*each, *each[:1] * (most - len(each))) for each in windows)
-    times = np.fromiter(chain.from_iterable(padded), np.float64)
-    return torch.from_numpy(times).reshape(len(windows), most, 2)
 
 
 def collate(

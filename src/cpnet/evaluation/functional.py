@@ -1,18 +1,39 @@
-"""Scores of single pairs as pure functions in float64: IoU, recall and discounted recall.
+"""Scores of single pairs as pure functions of NumPy arrays in float64: IoU, recall and discounted recall.
 
 Predictions and targets are in seconds. A target is one true window (B, 2) or several (B, K, 2): a query counts once, by
 its best window. Comparisons with thresholds tolerate 1e-9, so that exact ties, which do occur, count the same on every
-platform.
+platform. Tensors of the host are accepted too.
 """
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn.functional import pad
+from typing import Any
 
-from cpnet import spans
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+Floats = NDArray[np.float64]
 TIE = 1e-9
+
+
+def iou(predicted: ArrayLike, target: ArrayLike) -> Floats:
+    """Return the intersection over union in [0, 1]; 0 for disjoint, empty and reversed spans.
+
+    Computed as intersection / (length + length - intersection), in this order, so that IoUs equal to a threshold are
+    the same everywhere.
+
+    Shape: (..., 2), (..., 2), which broadcast -> (...)
+
+    >>> iou([0.0, 10.0], [5.0, 10.0]).item()
+    0.5
+    """
+    predicted, target = np.asarray(predicted, np.float64), np.asarray(target, np.float64)
+    intersection = np.minimum(predicted[..., 1], target[..., 1]) - np.maximum(predicted[..., 0], target[..., 0])
+    intersection = np.maximum(intersection, 0.0)
+    lengths = (np.maximum(each[..., 1] - each[..., 0], 0.0) for each in (predicted, target))
+    union = sum(lengths) - intersection
+    found: Floats = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
+    return found
 
 
 def check_recall(n: int, threshold: float) -> None:
@@ -27,7 +48,7 @@ def check_recall(n: int, threshold: float) -> None:
         raise ValueError(f"an IoU threshold must lie in (0, 1], got {threshold}")
 
 
-def check_pairs(ranked: Tensor, target: Tensor, duration: Tensor | None = None) -> None:
+def check_pairs(ranked: Any, target: Any, duration: Any = None) -> None:
     """Check that the shapes of ranked predictions, targets and durations match.
 
     Raises:
@@ -42,20 +63,18 @@ def check_pairs(ranked: Tensor, target: Tensor, duration: Tensor | None = None) 
         raise ValueError(f"durations of {pairs} pairs must be ({pairs},), got {tuple(duration.shape)}")
 
 
-def meets(iou: Tensor, threshold: float, *, strict: bool = False) -> Tensor:
+def meets(iou: ArrayLike, threshold: float, *, strict: bool = False) -> NDArray[np.bool_]:
     """Return whether each IoU is at least the threshold, or above it if ``strict``; equality holds within 1e-9.
 
     Shape: (...) -> (...) bool
 
-    >>> import torch
-    >>> iou = torch.tensor([0.4, 0.5, 0.6], dtype=torch.float64)
-    >>> meets(iou, 0.5).tolist(), meets(iou, 0.5, strict=True).tolist()
+    >>> meets([0.4, 0.5, 0.6], 0.5).tolist(), meets([0.4, 0.5, 0.6], 0.5, strict=True).tolist()
     ([False, True, True], [False, False, True])
     """
-    return iou > threshold + TIE if strict else iou >= threshold - TIE
+    return np.asarray(iou) > threshold + TIE if strict else np.asarray(iou) >= threshold - TIE
 
 
-def best_iou(ranked: Tensor, target: Tensor, *, n: int = 1) -> Tensor:
+def best_iou(ranked: Any, target: Any, *, n: int = 1) -> Floats:
     """Return the highest IoU of the first ``n`` predictions with a true window; 0 for a pair without predictions.
 
     Shape: ranked (B, N, 2), target (B, 2) or (B, K, 2), both in seconds -> (B,) float64
@@ -63,17 +82,16 @@ def best_iou(ranked: Tensor, target: Tensor, *, n: int = 1) -> Tensor:
     Raises:
         ValueError: if ``n`` is below 1 or a shape is wrong.
 
-    >>> import torch
-    >>> ranked, target = torch.tensor([[[0.0, 9.0], [5.0, 10.0]]]), torch.tensor([[0.0, 10.0]])
+    >>> ranked, target = np.array([[[0.0, 9.0], [5.0, 10.0]]]), np.array([[0.0, 10.0]])
     >>> best_iou(ranked, target, n=1).item(), best_iou(ranked[:, 1:], target, n=5).item()
     (0.9, 0.5)
     """
     check_recall(n, 1.0)
     check_pairs(ranked, target)
-    return _best(spans.iou(ranked[:, :n, None], _windows(target)))
+    return _best(iou(*_facing(ranked[:, :n], target)))
 
 
-def recall_at_iou(ranked: Tensor, target: Tensor, *, n: int, threshold: float, strict: bool = False) -> Tensor:
+def recall_at_iou(ranked: Any, target: Any, *, n: int, threshold: float, strict: bool = False) -> NDArray[np.bool_]:
     """Return whether one of the first ``n`` predictions has an IoU of at least ``threshold`` with a true window.
 
     R@n,IoU=m of TALL (Gao et al. 2017), with >= as in the code of TALL, LGI, VSLNet and SnAG. ``strict`` uses >, as in
@@ -84,8 +102,7 @@ def recall_at_iou(ranked: Tensor, target: Tensor, *, n: int, threshold: float, s
     Raises:
         ValueError: if ``n`` is below 1, ``threshold`` outside (0, 1] or a shape is wrong.
 
-    >>> import torch
-    >>> ranked, target = torch.tensor([[[0.0, 4.0], [0.0, 5.0]]]), torch.tensor([[0.0, 10.0]])
+    >>> ranked, target = np.array([[[0.0, 4.0], [0.0, 5.0]]]), np.array([[0.0, 10.0]])
     >>> [recall_at_iou(ranked, target, n=n, threshold=0.5).item() for n in (1, 2)]
     [False, True]
     """
@@ -94,8 +111,8 @@ def recall_at_iou(ranked: Tensor, target: Tensor, *, n: int, threshold: float, s
 
 
 def discounted_recall(
-    ranked: Tensor, target: Tensor, duration: Tensor, *, n: int, threshold: float, strict: bool = False
-) -> Tensor:
+    ranked: Any, target: Any, duration: Any, *, n: int, threshold: float, strict: bool = False
+) -> Floats:
     """Return each hit of ``recall_at_iou`` times (1 - start error) times (1 - end error).
 
     dR@n,IoU@m of Yuan et al. 2021, "A Closer Look at Temporal Sentence Grounding in Videos". Errors are absolute
@@ -107,27 +124,28 @@ def discounted_recall(
     Raises:
         ValueError: if ``n`` is below 1, ``threshold`` outside (0, 1], a shape is wrong or a duration not positive.
 
-    >>> import torch
-    >>> ranked, target = torch.tensor([[[0.0, 5.0]]]), torch.tensor([[0.0, 10.0]])
-    >>> discounted_recall(ranked, target, torch.tensor([10.0]), n=1, threshold=0.5).item()
+    >>> ranked, target = np.array([[[0.0, 5.0]]]), np.array([[0.0, 10.0]])
+    >>> discounted_recall(ranked, target, np.array([10.0]), n=1, threshold=0.5).item()
     0.5
     """
     check_recall(n, threshold)
     check_pairs(ranked, target, duration)
-    if not bool((duration > 0).all()):
+    duration = np.asarray(duration, np.float64)
+    if not (duration > 0).all():
         raise ValueError(f"durations must be positive, got {duration[~(duration > 0)][0].item()}")
-    ranked, target = ranked[:, :n, None].double(), _windows(target).double()
-    error = (ranked - target).abs() / duration.double()[:, None, None, None]
-    discount = (1 - error).clamp_min(0).prod(dim=-1)
-    return _best(discount.where(meets(spans.iou(ranked, target), threshold, strict=strict), 0.0))
+    predicted, windows = _facing(ranked[:, :n], target)
+    error = np.abs(predicted - windows) / duration[:, None, None, None]
+    discount = np.maximum(1 - error, 0.0).prod(axis=-1)
+    return _best(np.where(meets(iou(predicted, windows), threshold, strict=strict), discount, 0.0))
 
 
-def _windows(target: Tensor) -> Tensor:
-    """Return the windows of each pair, to be compared with each prediction. Shape: (B, 1, K, 2)"""
-    return target[:, None, None] if target.ndim == 2 else target[:, None]
+def _facing(ranked: Any, target: Any) -> tuple[Floats, Floats]:
+    """Return predictions and windows so that each prediction meets each window. Shape: (B, N, 1, 2), (B, 1, K, 2)"""
+    target = target[:, None, None] if target.ndim == 2 else target[:, None]
+    return np.asarray(ranked[:, :, None], np.float64), np.asarray(target, np.float64)
 
 
-def _best(score: Tensor) -> Tensor:
-    """Return the best score of each pair over predictions and windows. Shape: (B, N, K) -> (B,)"""
-    # The added 0 is the score of a pair without predictions; no score is lower.
-    return pad(score.flatten(1), (0, 1)).amax(dim=1)
+def _best(score: Floats) -> Floats:
+    """Return the best score of each pair over predictions and windows, 0 without. Shape: (B, N, K) -> (B,)"""
+    best: Floats = score.reshape(len(score), np.prod(score.shape[1:], dtype=int)).max(axis=1, initial=0.0)
+    return best

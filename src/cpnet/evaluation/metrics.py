@@ -1,18 +1,15 @@
-"""Metrics of video grounding as torchmetrics classes, and the collection that names them.
-
-A metric has two names: its key in code and logs (``R1@0.5``) and its name in tables (``R@1,IoU=0.5``).
-"""
+"""Metrics of video grounding as torchmetrics classes, and the collection that names them."""
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from cpnet.evaluation.functional import best_iou, check_recall, discounted_recall, recall_at_iou
+from cpnet.evaluation.functional import Floats, best_iou, check_recall, discounted_recall, recall_at_iou
 from cpnet.options import MetricsOptions
 
 RESOLUTION = 2.0**-30  # scores are rounded to multiples of it
@@ -39,7 +36,7 @@ class PairMean(Metric):
         self.add_state("total", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
 
     @abstractmethod
-    def score(self, ranked_sec: Tensor, target_sec: Tensor, duration_sec: Tensor | None) -> Tensor:
+    def score(self, ranked_sec: Floats, target_sec: Floats, duration_sec: Floats | None) -> Floats:
         """Return the score of each pair, in [0, 1].
 
         Shape: as in ``update`` -> (B,)
@@ -53,10 +50,10 @@ class PairMean(Metric):
         Raises:
             ValueError: if a shape is wrong, or the score needs durations and none are passed.
         """
-        duration_sec = None if duration_sec is None else duration_sec.cpu()
-        score = self.score(ranked_sec.cpu(), target_sec.cpu(), duration_sec)
-        self.score_sum = self.score_sum + int((score.double() / RESOLUTION).round().sum())
-        self.total = self.total + score.numel()
+        duration = None if duration_sec is None else duration_sec.cpu().double().numpy()
+        score = self.score(ranked_sec.cpu().double().numpy(), target_sec.cpu().double().numpy(), duration)
+        self.score_sum = self.score_sum + int(np.round(score / RESOLUTION).sum())
+        self.total = self.total + score.size
 
     def add_missed(self, pairs: int) -> None:
         """Add pairs without predictions, whose score is 0."""
@@ -82,7 +79,7 @@ class MeanIoU(PairMean):
     25.0
     """
 
-    def score(self, ranked_sec: Tensor, target_sec: Tensor, duration_sec: Tensor | None) -> Tensor:
+    def score(self, ranked_sec: Floats, target_sec: Floats, duration_sec: Floats | None) -> Floats:
         """Return the IoU of the first prediction of each pair; see ``PairMean.score``."""
         return best_iou(ranked_sec, target_sec, n=1)
 
@@ -109,9 +106,10 @@ class RecallAtIoU(PairMean):
         check_recall(n, threshold)
         self.n, self.threshold, self.strict = n, threshold, strict
 
-    def score(self, ranked_sec: Tensor, target_sec: Tensor, duration_sec: Tensor | None) -> Tensor:
+    def score(self, ranked_sec: Floats, target_sec: Floats, duration_sec: Floats | None) -> Floats:
         """Return whether each pair is a hit; see ``PairMean.score``."""
-        return recall_at_iou(ranked_sec, target_sec, n=self.n, threshold=self.threshold, strict=self.strict)
+        hits = recall_at_iou(ranked_sec, target_sec, n=self.n, threshold=self.threshold, strict=self.strict)
+        return hits.astype(np.float64)
 
 
 class DiscountedRecallAtIoU(RecallAtIoU):
@@ -125,7 +123,7 @@ class DiscountedRecallAtIoU(RecallAtIoU):
     75.0
     """
 
-    def score(self, ranked_sec: Tensor, target_sec: Tensor, duration_sec: Tensor | None) -> Tensor:
+    def score(self, ranked_sec: Floats, target_sec: Floats, duration_sec: Floats | None) -> Floats:
         """Return the discounted hit of each pair; see ``PairMean.score``."""
         if duration_sec is None:
             raise ValueError("dR@n,IoU@m needs the videos' durations: duration_sec must be (B,), got None")
@@ -163,21 +161,3 @@ def grounding_metrics(options: MetricsOptions, *, prefix: str = "") -> Grounding
     metrics["mIoU"] = MeanIoU()
     # Compute groups merge metrics with equal states after the first batch, but two thresholds' may be equal by chance.
     return GroundingMetrics(metrics, prefix=prefix or None, compute_groups=False)
-
-
-def printed_name(key: str) -> str:
-    """Return the name of a metric in tables.
-
-    Raises:
-        ValueError: if no metric has this key.
-
-    >>> printed_name("R1@0.5"), printed_name("dR5@0.7"), printed_name("mIoU")
-    ('R@1,IoU=0.5', 'dR@5,IoU@0.7', 'mIoU')
-    """
-    if key == "mIoU":
-        return key
-    match = re.fullmatch(r"(d?R)(\d+)@(\d[\d.]*)", key)
-    if match is None:
-        raise ValueError(f"a metric's key is mIoU or like R1@0.5 or dR1@0.5, got {key!r}")
-    letter, n, threshold = match.groups()
-    return f"{letter}@{n},IoU{'=' if letter == 'R' else '@'}{threshold}"

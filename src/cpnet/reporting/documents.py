@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 from markdown_it import MarkdownIt
 
-from cpnet.evaluation.metrics import printed_name
+from cpnet.evaluation.names import printed_name
 from cpnet.reporting.tables import Report, Table, conditions
 from cpnet.terminal import printable
 

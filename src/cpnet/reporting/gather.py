@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cpnet.errors import DataError, cut
-from cpnet.evaluation.metrics import PairMean, grounding_metrics
+from cpnet.evaluation.names import metric_keys, score_pairs
 from cpnet.options import MetricsOptions
 from cpnet.runs.predictions import read_predictions
 from cpnet.runs.results import Results
@@ -169,11 +168,11 @@ def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
     if not results.metrics:
         raise DataError(f"its {results.protocol.split} split has no true windows, so it has predictions but no metrics")
     qids, duration, windows, ranked = _read_pairs(folder / "predictions.jsonl")
-    scores = {}
+    scores = dict[str, Floats]()
     try:
-        for key, metric in grounding_metrics(MetricsOptions(**config["metrics"])).items():
-            assert isinstance(metric, PairMean)
-            scores[key] = metric.score(*map(torch.from_numpy, (ranked, windows, duration))).double().numpy()
+        options = MetricsOptions(**config["metrics"])
+        for key in metric_keys(options):
+            scores[key] = score_pairs(key, ranked, windows, duration, strict=options.strict)
     except (TypeError, ValueError) as error:
         raise DataError(f"config.yaml: metrics cannot be computed: {cut(str(error))}") from None
     for key, score in scores.items():

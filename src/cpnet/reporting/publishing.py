@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from cpnet.errors import DataError, shown
-from cpnet.evaluation.metrics import printed_name
+from cpnet.evaluation.names import printed_name
 from cpnet.files import replacing
 from cpnet.reporting import documents
 from cpnet.reporting.documents import escape_markdown

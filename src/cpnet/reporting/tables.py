@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cpnet.evaluation.metrics import printed_name
+from cpnet.evaluation.names import printed_name
 from cpnet.evaluation.protocol import Protocol, Selection
 from cpnet.reporting.gather import Run
 from cpnet.runs.results import Results

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from cpnet.evaluation.metrics import printed_name
+from cpnet.evaluation.names import printed_name
 from cpnet.reporting.tables import WARNING, Report, describe, heading, printed_keys, references
 from cpnet.runs.predictions import SUBMISSION
 from cpnet.runs.results import Results

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cpnet.errors import DataError, cut
 from cpnet.evaluation.protocol import Protocol
+from cpnet.evaluation.trivial import Trivial
 from cpnet.files import write_json
 from cpnet.runs.typed_json import parse
 
@@ -22,14 +23,6 @@ class Validation:
     monitor: str
     score: float
     epoch: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trivial:
-    """A trivial predictor: its constant span in fractions of the video, and its metrics in per cent."""
-
-    span: tuple[float, float]
-    metrics: Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,7 @@ from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 
+from cpnet.config.instantiate import config_errors, containers, factory, instantiate, instantiate_all
 from cpnet.data.extractor import Extractor
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError
@@ -28,7 +29,6 @@ from cpnet.training.callbacks.recovery import Recovery
 from cpnet.training.callbacks.resume import ExactResume
 from cpnet.training.checkpoint_io import CheckpointFiles
 from cpnet.training.compilation import Compilation
-from cpnet.training.instantiate import config_errors, containers, factory, instantiate, instantiate_all
 from cpnet.training.module import GroundingModule
 
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")

@@ -12,8 +12,8 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
-from cpnet.config import check_call, make_later
-from cpnet.data.annotations import Annotations
+from cpnet.config.corpus import build_annotations
+from cpnet.config.instantiate import containers, instantiate
 from cpnet.data.datamodule import GroundingDataModule, Loading
 from cpnet.data.extractor import Extractor, check_extractor
 from cpnet.data.features.feature_pack import FeaturePack
@@ -22,24 +22,7 @@ from cpnet.data.vocabulary import Vocabulary, Words
 from cpnet.errors import ConfigError, DataError, shown
 from cpnet.options import FeatureOptions, WordOptions
 from cpnet.terminal import track
-from cpnet.training.instantiate import config_errors, containers, instantiate
 from cpnet.training.precision import device_type
-
-
-def build_annotations(dataset: DictConfig) -> Annotations:
-    """Build the annotations of ``cfg.dataset`` without reading them.
-
-    Raises:
-        ConfigError: a value is invalid
-    """
-    policy = ("validation", "holdout_fraction", "holdout_seed", "on_defect", "on_missing", "ground_truth", "time_unit")
-    with config_errors("dataset.reader"):
-        reader = make_later(dataset.reader)
-    splits = containers(dataset.splits)
-    for split, arguments in splits.items():
-        check_call(reader, arguments, f"dataset.splits.{split}")
-    with config_errors("dataset"):
-        return Annotations(reader=reader, splits=splits, **{key: dataset[key] for key in policy})
 
 
 def build_features(features: DictConfig, *, gpu: bool = False) -> FeaturePack:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 
-import torch
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
-from torch import Tensor
 
-from cpnet.data.collate import pad_windows
+from cpnet.config.instantiate import containers
 from cpnet.data.datamodule import GroundingDataModule
-from cpnet.data.moment import Moment
-from cpnet.evaluation.metrics import grounding_metrics
+from cpnet.data.times import times
 from cpnet.evaluation.protocol import Protocol, Selection
-from cpnet.evaluation.trivial import predict_constant, trivial_predictors
+from cpnet.evaluation.trivial import trivial_rows
 from cpnet.options import MetricsOptions
 from cpnet.reporting.terminal import print_results
 from cpnet.runs.environment import device_name, git_commit, package_versions
-from cpnet.runs.results import Results, Trivial, Validation
+from cpnet.runs.results import Results, Validation
 from cpnet.terminal import printable
 from cpnet.training.callbacks.cost import CostMeter
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.compilation import Compilation
-from cpnet.training.instantiate import containers
 from cpnet.training.module import GroundingModule
 
 
@@ -59,7 +54,9 @@ def measure(
     paper_model = cfg.model_name if cfg.model_name in cfg.dataset.paper else "cpnet"
     logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
     metrics = {key.removeprefix("test/"): value for key, value in logged.items() if key.startswith("test/")}
-    train, tested = datamodule.dataset("train").moments, [*datamodule.dataset(split).moments, *datamodule.missed()]
+    train = times(datamodule.dataset("train").moments)
+    tested = times([*datamodule.dataset(split).moments, *datamodule.missed()])
+    options = MetricsOptions(**containers(cfg.metrics))
     missing = {name: len(moments) for name, moments in datamodule.missing.items() if moments}
     results = Results(
         experiment=cfg.get("experiment_name"),
@@ -68,7 +65,7 @@ def measure(
         metrics=metrics,
         pairs=writer.written,
         validation=validation,
-        trivial=trivial_rows(train, tested, metrics=MetricsOptions(**containers(cfg.metrics))) if metrics else {},
+        trivial=trivial_rows(train, tested, metrics=options) if metrics else {},
         paper=dict(cfg.dataset.paper.get(paper_model, {})) if split == "test" and metrics else {},
         paper_model=paper_model,
         protocol=protocol(cfg, split, missing=missing),
@@ -91,20 +88,6 @@ def measure(
     return results
 
 
-def trivial_rows(train: Sequence[Moment], tested: Sequence[Moment], *, metrics: MetricsOptions) -> dict[str, Trivial]:
-    """Fit the trivial predictors on the training split and measure them on another split.
-
-    They predict one span, so of R@n they have R@1 alone.
-    """
-    metrics = replace(metrics, recall_at=[n for n in metrics.recall_at if n == 1])
-    rows = {}
-    target_sec, duration_sec = _times(tested)
-    for name, span in trivial_predictors(*_times(train)).items():
-        measured = grounding_metrics(metrics)(predict_constant(span, duration_sec), target_sec, duration_sec)
-        rows[name] = Trivial(span=span, metrics={key: float(value) for key, value in measured.items()})
-    return rows
-
-
 def protocol(cfg: DictConfig, split: str, *, missing: Mapping[str, int]) -> Protocol:
     """Return the conditions of a measurement on a split. ``missing`` has the numbers of pairs without features."""
     dataset = cfg.dataset
@@ -121,9 +104,3 @@ def protocol(cfg: DictConfig, split: str, *, missing: Mapping[str, int]) -> Prot
         features=path if isinstance(path := dataset.features.path, str) else ", ".join(path),
         sampling=containers(cfg.sampling),
     )
-
-
-def _times(moments: Sequence[Moment]) -> tuple[Tensor, Tensor]:
-    """Return windows (M, K, 2) and durations (M,) in seconds."""
-    durations_sec = torch.tensor([moment.duration_sec for moment in moments], dtype=torch.float64)
-    return pad_windows([moment.windows_sec for moment in moments]), durations_sec

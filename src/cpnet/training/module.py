@@ -201,7 +201,7 @@ class GroundingModule(LightningModule):
         iou = torch.full_like(duration_sec, torch.nan)
         if windows_sec.shape[1]:
             self.metrics[split].update(ranked_sec, windows_sec, duration_sec)  # type: ignore[operator]
-            iou = best_iou(ranked_sec, windows_sec)
+            iou = torch.from_numpy(best_iou(ranked_sec, windows_sec))
         return Prediction(indices=index, ranked_sec=ranked_sec, iou=iou)
 
     def _log(self, split: str) -> None:

@@ -12,6 +12,7 @@ from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.callbacks import ModelCheckpoint
 
 from cpnet import tracking
+from cpnet.config.instantiate import config_errors, containers, instantiate_all
 from cpnet.data.datamodule import GroundingDataModule, Loading
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError, DataError
@@ -26,7 +27,6 @@ from cpnet.training.build_data import build_datamodule
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.compilation import prepare_process
 from cpnet.training.initialise import initialise
-from cpnet.training.instantiate import config_errors, containers, instantiate_all
 from cpnet.training.measure import measure
 from cpnet.training.module import NOT_FINITE, GroundingModule
 from cpnet.training.precision import choose_precision

@@ -47,6 +47,7 @@ class Bidirectional(nn.Module):
         for layer, (ahead, back) in enumerate(zip(self.ahead, self.back, strict=True)):
             x = self.dropout(x) if layer else x
             x = zero_padding(x, mask)
+            assert isinstance(ahead, nn.RNNBase) and isinstance(back, nn.RNNBase)
             forward, backward = run(ahead, x), reverse(run(back, reverse(x, mask)), mask)
             x = torch.cat((forward, backward), dim=2)
         end = (mask.sum(dim=1) - 1)[:, None, None].expand(-1, 1, forward.shape[2])
@@ -54,7 +55,7 @@ class Bidirectional(nn.Module):
         return zero_padding(x, mask), last
 
 
-def run(layer: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
+def run(layer: nn.RNNBase, x: Tensor) -> Tensor:
     """Return the states of an LSTM or GRU, computed in the type of its weights: some CPUs have none in bfloat16.
 
     Shape: x (B, L, input width) -> (B, L, D)

@@ -11,7 +11,7 @@ from torch._higher_order_ops.scan import scan
 States = tuple[Tensor, ...]
 
 
-def states_of(layer: nn.LSTM | nn.GRU, x: Tensor) -> Tensor:
+def states_of(layer: nn.RNNBase, x: Tensor) -> Tensor:
     """Return what the layer itself returns first: the states of its last sub-layer, in one direction from zeros.
 
     Shape: x (B, L, input width) -> (B, L, D)

@@ -10,15 +10,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
-from cpnet import spans
-from cpnet.evaluation.functional import meets
+from cpnet.evaluation.functional import iou, meets
 from cpnet.evaluation.protocol import Selection
 from cpnet.files import replacing
 from cpnet.reporting.statistics import over_seeds
@@ -65,16 +63,21 @@ def recall(table: Table) -> Figure:
     figure, (axes,) = _panels(table, 1)
     strict = table.protocol.strict
 
-    def curve(iou: Floats) -> list[float]:
-        scores = torch.from_numpy(iou)
-        return [100 * float(meets(scores, m, strict=strict).double().mean()) for m in THRESHOLDS]
+    def curve(scores: Floats) -> list[float]:
+        return [100 * float(meets(scores, m, strict=strict).mean()) for m in THRESHOLDS]
 
     for row, style in _styled(table):
         axes.plot(THRESHOLDS, np.mean([curve(run.scores["mIoU"]) for run in row.runs], axis=0), **style)
-    windows = torch.from_numpy(table.rows[0].runs[0].windows)
+    windows = table.rows[0].runs[0].windows
     for (name, trivial), dash in zip(table.results.trivial.items(), DASHES[1:], strict=False):
-        iou = spans.iou(torch.tensor(trivial.span, dtype=torch.float64), windows).amax(dim=1).numpy()
-        axes.plot(THRESHOLDS, curve(iou), color="0.6", linestyle=dash, linewidth=1, label=_wrapped(name))
+        axes.plot(
+            THRESHOLDS,
+            curve(iou(trivial.span, windows).max(axis=1)),
+            color="0.6",
+            linestyle=dash,
+            linewidth=1,
+            label=_wrapped(name),
+        )
     label = f"IoU threshold m ({'>' if strict else '>='} m)"
     axes.set(xlabel=label, ylabel="R@1 (per cent)", xlim=(0, 1), ylim=(0, 100))
     return _legend(figure, axes)
