@@ -42,7 +42,8 @@ def mask(real: int, padded: int) -> Tensor:
 
 @given(st.lists(st.tuples(SPAN, SPAN), min_size=1, max_size=8))
 def test_iou_is_the_loop(pairs: list[tuple[tuple[float, float], tuple[float, float]]]) -> None:
-    answer = spans.iou(torch.tensor([a for a, _ in pairs]), torch.tensor([b for _, b in pairs]))
+    predicted, target = torch.tensor(pairs, dtype=torch.float64).unbind(dim=1)
+    answer = spans.iou(predicted, target)
     assert answer.dtype == torch.float64
     assert answer.tolist() == pytest.approx([loop_iou(a, b) for a, b in pairs], abs=1e-12)
 

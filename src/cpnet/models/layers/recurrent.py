@@ -47,7 +47,8 @@ class Bidirectional(nn.Module):
         for layer, (ahead, back) in enumerate(zip(self.ahead, self.back, strict=True)):
             x = self.dropout(x) if layer else x
             x = zero_padding(x, mask)
-            assert isinstance(ahead, nn.RNNBase) and isinstance(back, nn.RNNBase)
+            assert isinstance(ahead, nn.RNNBase)
+            assert isinstance(back, nn.RNNBase)
             forward, backward = run(ahead, x), reverse(run(back, reverse(x, mask)), mask)
             x = torch.cat((forward, backward), dim=2)
         end = (mask.sum(dim=1) - 1)[:, None, None].expand(-1, 1, forward.shape[2])
