@@ -137,12 +137,13 @@ def points(steps: int, levels: int, device: torch.device) -> tuple[Tensor, Tenso
     Shape: -> (S,), (S,) int64
 
     >>> [each.tolist() for each in points(3, 2, torch.device("cpu"))]
-    [[0, 1, 2, 3, 0, 2, 4], [0, 0, 0, 0, 1, 1, 1]]
+    [[0, 1, 2, 0, 0, 2, 0], [0, 0, 0, 0, 1, 1, 1]]
     """
-    sizes = [-(-steps // 2**p) + 1 for p in range(levels)]
-    position = torch.cat([torch.arange(size, device=device) * 2**p for p, size in enumerate(sizes)])
-    level = torch.cat([torch.full((size,), p, device=device) for p, size in enumerate(sizes)])
-    return position, level
+    places = [torch.arange(steps, device=device)]
+    for _ in range(levels - 1):
+        places.append(places[-1][::2])  # as the encoder does, so that torch.export sees equal sizes
+    places = [F.pad(place, (0, 1)) for place in places]
+    return torch.cat(places), torch.cat([torch.full_like(place, level) for level, place in enumerate(places)])
 
 
 def targets(position: Tensor, level: Tensor, windows: Tensor, options: SnAGOptions) -> tuple[Tensor, Tensor]:
@@ -180,7 +181,7 @@ class TextEncoder(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode each query."""
         x = add_positions(self.projection(x))
-        x, mask = torch.cat((self.token.to(x).expand(len(x), 1, -1), x), dim=1), F.pad(mask, (1, 0), value=True)
+        x, mask = torch.cat((self.token.to(x).expand(x.shape[0], 1, -1), x), dim=1), F.pad(mask, (1, 0), value=True)
         for layer in self.layers:
             x, mask = layer(x, mask)
         return x, mask

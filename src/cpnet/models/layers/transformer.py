@@ -138,7 +138,8 @@ class EncoderLayer(nn.Module):
             pairs = zip(self.convolutions, self.norms, strict=True)
             q, k, v = (norm(convolution(h, mask)[:, :: self.stride]) for convolution, norm in pairs)
         if self.stride == 2:
-            x = F.max_pool1d(mask_logits(x, mask[:, :, None]).transpose(1, 2), 3, 2, 1).transpose(1, 2)
+            around = F.pad(mask_logits(x, mask[:, :, None]), (0, 0, 1, 1), value=torch.finfo(x.dtype).min)
+            x = torch.maximum(torch.maximum(around[:, :-2:2], around[:, 1:-1:2]), around[:, 2::2])
             mask = mask[:, ::2]
         x = zero_padding(x, mask) + self.attention_branch(self.attention(q, k, v, mask))
         encoded: Tensor = x + self.feed_forward_branch(self.feed_forward(self.feed_forward_norm(x)))
