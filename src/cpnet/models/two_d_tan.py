@@ -85,7 +85,7 @@ class TwoDTAN(nn.Module):
             moments = moments[batch.video_index]
         query = self.query(batch.query, batch.query_mask)
         logits = self.logits(F.normalize(query[:, None] * moments, dim=2))
-        options, moments = self.options, self.moments.to(logits.dtype).expand(len(logits), -1, -1)
+        options, moments = self.options, self.moments.to(logits.dtype).expand(logits.shape[0], -1, -1)
         ranked, scores = rank(moments, logits.sigmoid(), number=options.number, decay=hard(options.nms))
         return TwoDTANOutput(span=ranked[:, 0], ranked=ranked, scores=scores, logits=logits)
 
@@ -99,7 +99,7 @@ class TwoDTAN(nn.Module):
     def logits(self, fused: Tensor) -> Tensor:
         """Convolve the map of moments, and score its cells, in float32 or wider. Shape: (B, M, D) -> (B, M)"""
         rows, width = self.options.rows, fused.shape[2]
-        image = fused.new_zeros(len(fused), rows**2, width).index_copy(1, self.cells, fused)
+        image = fused.new_zeros(fused.shape[0], rows**2, width).index_copy(1, self.cells, fused)
         image = image.view(-1, rows, rows, width).permute(0, 3, 1, 2)  # (B, D, rows, rows), channels last in memory
         logits: Tensor = self.score(self.convolutions(image).permute(0, 2, 3, 1)).flatten(1)
         return logits.index_select(1, self.cells).to(torch.promote_types(logits.dtype, torch.float32))

@@ -100,7 +100,7 @@ class CPNetPlus(nn.Module):
     def forward(self, batch: GroundingBatch) -> CPNetPlusOutput:
         """Predict spans and scores for every pair, and rank them."""
         index, patch = batch.video_index, self.options.patch
-        index = torch.arange(len(batch.query), device=batch.query.device) if index is None else index
+        index = torch.arange(batch.query.shape[0], device=batch.query.device) if index is None else index
         video = centre(batch.video, batch.video_mask) if self.options.centre else batch.video
         rows, mask = patches(video, batch.video_mask, size=patch)
         video = self.encoder(self.video_projection(rows), mask)  # once per video
@@ -184,4 +184,4 @@ def patches(video: Tensor, mask: Tensor, *, size: int) -> tuple[Tensor, Tensor]:
     """
     lacking = -video.shape[1] % size
     video, mask = F.pad(zero_padding(video, mask), (0, 0, 0, lacking)), F.pad(mask, (0, lacking))
-    return video.reshape(len(video), -1, size * video.shape[2]), mask.reshape(len(mask), -1, size).any(dim=2)
+    return video.reshape(video.shape[0], -1, size * video.shape[2]), mask.reshape(mask.shape[0], -1, size).any(dim=2)

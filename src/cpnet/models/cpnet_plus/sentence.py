@@ -38,7 +38,7 @@ class Alignment(nn.Module):
         wide = torch.promote_types(cosine.dtype, torch.float32)
         logits = cosine[..., : mask.shape[1]].to(wide) * self.log_scale.exp()  # (B, V, T)
         logits = mask_logits(logits, mask)
-        own = logits[torch.arange(len(index), device=index.device), index]
+        own = logits[torch.arange(index.shape[0], device=index.device), index]
         return own.log_softmax(dim=1), own - logits.flatten(1).logsumexp(dim=1, keepdim=True)
 
 

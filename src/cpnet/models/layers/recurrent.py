@@ -47,8 +47,6 @@ class Bidirectional(nn.Module):
         for layer, (ahead, back) in enumerate(zip(self.ahead, self.back, strict=True)):
             x = self.dropout(x) if layer else x
             x = zero_padding(x, mask)
-            assert isinstance(ahead, nn.RNNBase)
-            assert isinstance(back, nn.RNNBase)
             forward, backward = run(ahead, x), reverse(run(back, reverse(x, mask)), mask)
             x = torch.cat((forward, backward), dim=2)
         end = (mask.sum(dim=1) - 1)[:, None, None].expand(-1, 1, forward.shape[2])
@@ -56,12 +54,13 @@ class Bidirectional(nn.Module):
         return zero_padding(x, mask), last
 
 
-def run(layer: nn.RNNBase, x: Tensor) -> Tensor:
+def run(layer: nn.Module, x: Tensor) -> Tensor:
     """Return the states of an LSTM or GRU, computed in the type of its weights: some CPUs have none in bfloat16.
 
     Shape: x (B, L, input width) -> (B, L, D)
     """
     if torch.compiler.is_exporting():
+        assert isinstance(layer, nn.LSTM | nn.GRU)
         return states_of(layer, x)
     with torch.autocast(x.device.type, enabled=False):
         states: Tensor = layer(x.to(layer.get_parameter("weight_ih_l0").dtype))[0]
