@@ -27,7 +27,7 @@ from cpnet.models.layers.dense_losses import distance_iou_loss, focal_loss
 from cpnet.models.layers.embedding import WordEmbedding
 from cpnet.models.layers.masking import mask_logits
 from cpnet.models.layers.ranking import rank, soft, vote
-from cpnet.models.layers.transformer import Attention, Branch, EncoderLayer, add_positions, feed_forward
+from cpnet.models.layers.transformer import Attention, Branch, EncoderLayer, add_positions, feed_forward, halve
 from cpnet.options import SnAGOptions
 
 SHORTEST = 0.1  # clips; shorter spans rank behind all others
@@ -139,10 +139,10 @@ def points(steps: int, levels: int, device: torch.device) -> tuple[Tensor, Tenso
     >>> [each.tolist() for each in points(3, 2, torch.device("cpu"))]
     [[0, 1, 2, 0, 0, 2, 0], [0, 0, 0, 0, 1, 1, 1]]
     """
-    places = [torch.arange(steps, device=device)]
+    places = [torch.arange(steps, device=device)[None]]
     for _ in range(levels - 1):
-        places.append(places[-1][::2])  # as the encoder does, so that torch.export sees equal sizes
-    places = [F.pad(place, (0, 1)) for place in places]
+        places.append(halve(places[-1]))  # as the encoder does, so that torch.export sees equal sizes
+    places = [F.pad(place[0], (0, 1)) for place in places]
     return torch.cat(places), torch.cat([torch.full_like(place, level) for level, place in enumerate(places)])
 
 

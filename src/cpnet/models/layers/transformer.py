@@ -136,14 +136,25 @@ class EncoderLayer(nn.Module):
         q = k = v = h
         if self.stride:
             pairs = zip(self.convolutions, self.norms, strict=True)
-            q, k, v = (norm(convolution(h, mask)[:, :: self.stride]) for convolution, norm in pairs)
+            q, k, v = (norm(halve(conv(h, mask)) if self.stride == 2 else conv(h, mask)) for conv, norm in pairs)
         if self.stride == 2:
             around = F.pad(mask_logits(x, mask[:, :, None]), (0, 0, 1, 1), value=torch.finfo(x.dtype).min)
-            x = torch.maximum(torch.maximum(around[:, :-2:2], around[:, 1:-1:2]), around[:, 2::2])
-            mask = mask[:, ::2]
+            x = halve(torch.maximum(torch.maximum(around[:, :-2], around[:, 1:-1]), around[:, 2:]))
+            mask = halve(mask)
         x = zero_padding(x, mask) + self.attention_branch(self.attention(q, k, v, mask))
         encoded: Tensor = x + self.feed_forward_branch(self.feed_forward(self.feed_forward_norm(x)))
         return encoded, mask
+
+
+def halve(x: Tensor) -> Tensor:
+    """Return every second step, the first included.
+
+    Pairs instead of a slice: torch.export would take a slice for longer than one step.
+
+    Shape: (B, T, ...) -> (B, ceil(T / 2), ...)
+    """
+    odd = (*[0] * (2 * x.ndim - 4), 0, x.shape[1] % 2)
+    return F.pad(x, odd).reshape(x.shape[0], -1, 2, *x.shape[2:])[:, :, 0]
 
 
 def add_positions(x: Tensor) -> Tensor:
