@@ -20,6 +20,7 @@ READABLE = re.compile(
     r"|HOME|TMPDIR|SCRATCH|USER"
 )
 SECRET = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIAL|JWT", re.IGNORECASE)
+FOR_A_CORPUS = re.compile("_(activitynet|tacos)$")  # end of a preset's name
 
 
 def register_resolvers() -> None:
@@ -46,10 +47,12 @@ def experiment_name(experiment: str | None, size: str, otherwise: str | None = N
 def presets(size: str, *models: str) -> str:
     """Return the values of a sweep over models: their small presets at each size but the full one.
 
-    >>> presets("small", "cpnet", "vslnet")
-    'cpnet_small,vslnet_small'
+    The presets of a model for single corpora share its small preset.
+
+    >>> presets("small", "cpnet", "two_d_tan_tacos")
+    'cpnet_small,two_d_tan_small'
     """
-    return ",".join(models if size == "full" else (f"{model}_small" for model in models))
+    return ",".join(models if size == "full" else (f"{FOR_A_CORPUS.sub('', model)}_small" for model in models))
 
 
 def run_folder(now: str) -> str:

@@ -195,9 +195,9 @@ class Table:
 
     @property
     def costs(self) -> list[str]:
-        """Heads of the columns of costs; none if all rows have the same model."""
+        """Heads of the costs that a row has; none if all rows have the same model."""
         models = {run.results.model for row in self.rows for run in row.runs}
-        return [*COSTS] if len(models) > 1 else []
+        return [head for head in COSTS if len(models) > 1 and any(row.cost(head) is not None for row in self.rows)]
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Return the column heads and the text of each line: name, metrics, differences, costs, number of seeds."""

@@ -118,6 +118,14 @@ def test_each_compared_row_has_its_intervals(tmp_path: Path) -> None:
     assert low < min(of.low, 0.0) <= max(of.high, 0.0) < high
 
 
+def test_models_without_measured_costs_have_no_picture_of_them(tmp_path: Path) -> None:
+    for model in ("cpnet", "snag"):
+        write_run(tmp_path / model, cfg=config(model=model))  # of an older version
+    shown = compared(tmp_path).tables[0]
+    assert shown.costs == ["parameters (M)", "training (min)"]
+    assert "cost.png" not in tables.draw(shown, tmp_path).values()
+
+
 def test_points_lie_at_their_costs_with_intervals_over_seeds(tmp_path: Path) -> None:
     for variant, model in enumerate(("cpnet", "snag")):
         for seed in (0, 1, 2):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.training.callbacks.cost import CostMeter, forward_cost
+from cpnet.training.module import GroundingModule
 
 
 @pytest.mark.parametrize(
@@ -18,14 +24,36 @@ from cpnet.training.callbacks.cost import CostMeter, forward_cost
         (nn.Linear(8, 5), 7 * 8 * 5),
         (nn.LSTM(8, 6, batch_first=True), 7 * 4 * 6 * (8 + 6)),
         (nn.GRU(8, 6, batch_first=True, num_layers=2), 7 * 3 * 6 * (8 + 6 + 6 + 6)),
+        (lambda x: F.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None]), 2 * 7 * 7 * 8),
     ],
 )
-def test_operations_are_two_a_multiplication(layer: nn.Module, multiplications: int) -> None:
+def test_operations_are_two_a_multiplication(layer: Callable[[Tensor], Tensor], multiplications: int) -> None:
     x = torch.randn(4, 7, 8)
     with torch.inference_mode():
         cost = forward_cost(lambda: layer(x), pairs=4)
     assert cost.gflop == pytest.approx(2e-9 * multiplications)
     assert cost.pairs_per_sec > 0
+
+
+@pytest.mark.parametrize(("shares", "projections"), [(False, 3), (True, 2)])
+def test_a_video_of_several_pairs_counts_once_if_the_model_shares_it(shares: bool, projections: int) -> None:
+    class Projection(nn.Linear):
+        shares_videos = shares
+
+        def forward(self, batch: GroundingBatch) -> GroundingOutput:
+            super().forward(batch.video)
+            return GroundingOutput(span=torch.zeros(3, 2), ranked=torch.zeros(3, 1, 2))
+
+    videos = {"video": torch.randn(2, 7, 8), "video_mask": torch.ones(2, 7, dtype=torch.bool)}
+    words = {"query": torch.zeros(3, 1, dtype=torch.long), "query_mask": torch.ones(3, 1, dtype=torch.bool)}
+    windows = {"windows": torch.zeros(3, 1, 2), "windows_sec": torch.zeros(3, 1, 2), "duration_sec": torch.ones(3)}
+    pairs = GroundingBatch(**videos, **words, **windows, index=torch.arange(3), video_index=torch.tensor([0, 1, 0]))
+    moves, casts = SimpleNamespace(batch_to_device=lambda x: x), SimpleNamespace(forward_context=nullcontext)
+    run: Any = SimpleNamespace(test_dataloaders=[pairs], strategy=moves, precision_plugin=casts)
+    meter = CostMeter()
+    meter.on_test_end(run, GroundingModule(model=Projection(8, 5)))
+    assert meter.forward is not None
+    assert meter.forward.gflop == pytest.approx(2e-9 * projections * 7 * 8 * 5 / 3)
 
 
 def test_seconds_count_all_starts_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:

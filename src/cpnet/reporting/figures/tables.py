@@ -43,7 +43,7 @@ def draw(table: Table, folder: Path, *, prefix: str = "") -> dict[str, str]:
         pictures["training curves"] = ("training", training)
     if len(table.rows) > 1:
         pictures["differences in mIoU"] = ("differences", differences)
-    if table.costs:
+    if _prices(table):
         pictures["mIoU against cost"] = ("cost", cost)
     files = {}
     with rc_context({"text.parse_math": False}):  # a $ in a name does not start a formula
@@ -163,13 +163,13 @@ def differences(table: Table) -> Figure:
 
 
 def cost(table: Table) -> Figure:
-    """Draw each row's mIoU against its cost, with the 95 % t interval over seeds."""
-    heads = ("GFLOP a pair", "training (CPU min)" if table.results.device == "cpu" else "training (min)")
-    figure, panels = _panels(table, 2)
+    """Draw each row's mIoU against its costs, with the 95 % t interval over seeds; rows without a cost are left out."""
+    heads = _prices(table)
+    figure, panels = _panels(table, len(heads))
     for axes, head in zip(panels, heads, strict=True):
         for (row, style), marker in zip(_styled(table), itertools.cycle("oooooooDDDDDDD")):
             estimate, price = row.estimates["mIoU"], row.cost(head)
-            if price:
+            if price:  # the axis is logarithmic
                 low, high = over_seeds(estimate.values) or (estimate.mean, estimate.mean)
                 axes.plot([price, price], [low, high], color=style["color"], linewidth=1)
                 axes.plot(price, estimate.mean, marker, color=style["color"])
@@ -181,6 +181,12 @@ def cost(table: Table) -> Figure:
         axes.minorticks_off()
         axes.margins(x=0.25)
     return figure
+
+
+def _prices(table: Table) -> list[str]:
+    """Return the heads of the costs to draw."""
+    training = "training (CPU min)" if table.results.device == "cpu" else "training (min)"
+    return [head for head in table.costs if head in ("GFLOP a pair", training)]
 
 
 def _panels(table: Table, panels: int) -> tuple[Figure, list[Axes]]:

@@ -22,7 +22,8 @@ class CostMeter(Callback):
     """Measures the training over all starts of the run, and the forward pass of the first tested batch.
 
     Attributes:
-        seconds: wall time of the training as ``fit``, and time on processor cores as ``fit_cpu``; empty without one
+        seconds: wall time of the training as ``fit``, and time of this process on processor cores as ``fit_cpu``; empty
+            without a training
         forward: cost of a forward pass; None before a test, and if this process tests no pair
     """
 
@@ -67,18 +68,26 @@ class CostMeter(Callback):
 
 def forward_cost(run: Callable[[], object], *, pairs: int) -> ForwardCost:
     """Measure a function that predicts some pairs, after a pass that counts its FLOPs."""
-    rnn = torch.ops.aten
-    counted = {rnn.mkldnn_rnn_layer: _mkldnn_flops, rnn._cudnn_rnn: _cudnn_flops}  # others are matrix products
-    with FlopCounterMode(display=False, custom_mapping=counted) as counter:
+    aten = torch.ops.aten
+    uncounted = {  # by torch
+        aten.mkldnn_rnn_layer: _mkldnn_flops,
+        aten._cudnn_rnn: _cudnn_flops,
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    }
+    with FlopCounterMode(display=False, custom_mapping=uncounted) as counter:
         run()
     timer = Timer("run()", globals={"run": run}, num_threads=torch.get_num_threads())
     seconds = min(timer.timeit(1).mean for _ in range(PASSES))
     return ForwardCost(gflop=counter.get_total_flops() / pairs / 1e9, pairs_per_sec=pairs / seconds)
 
 
-def _mkldnn_flops(x: Shape, ahead: Shape, again: Shape, *_: Any, **__: Any) -> int:
-    return 2 * prod(x[:-1]) * (prod(ahead) + prod(again))
+def _mkldnn_flops(x: Shape, of_input: Shape, of_hidden: Shape, *_: Any, **__: Any) -> int:
+    return 2 * prod(x[:-1]) * (prod(of_input) + prod(of_hidden))
 
 
 def _cudnn_flops(x: Shape, weights: Sequence[Shape], *_: Any, **__: Any) -> int:
     return 2 * prod(x[:-1]) * sum(prod(each) for each in weights if len(each) == 2)
+
+
+def _attention_flops(q: Shape, k: Shape, v: Shape, *_: Any, **__: Any) -> int:
+    return 2 * prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
