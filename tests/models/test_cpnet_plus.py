@@ -11,13 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from cpnet.batch import GroundingBatch
 from cpnet.models import CPNetPlus
-from cpnet.models.cpnet.pyramid import descend
 from cpnet.models.cpnet_plus.head import Answers, assign, lay_out, quality_loss, span_loss
 from cpnet.models.cpnet_plus.network import decode
 from cpnet.options import CPNetPlusOptions, EncoderOptions
 from cpnet.options.models import PLUS_PARTS
+from evaluation.reference import iou
 from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair, randomised
 
 PAIRS = [pair(5, 3), pair(1, 1), pair(9, 2), pair(2, 6)]
@@ -34,17 +33,6 @@ def small_plus(**knobs: Any) -> CPNetPlus:
     }
     options = CPNetPlusOptions(**(small | knobs))
     return randomised(CPNetPlus(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), options), dtype=torch.float64)
-
-
-def asked(windows: list[list[list[float]]]) -> GroundingBatch:
-    one = batch(PAIRS[: len(windows)], more_clips=3)
-    return replace(one, windows=torch.tensor(windows, dtype=torch.float64))
-
-
-def iou(a: Tensor, b: Tensor) -> float:
-    (a0, a1), (b0, b1) = a.tolist(), b.tolist()
-    shared = max(0.0, min(a1, b1) - max(a0, b0))
-    return float(shared / (a1 - a0 + b1 - b0 - shared))
 
 
 def softplus(x: float) -> float:
@@ -204,7 +192,8 @@ def test_losses_are_the_loops(radius: float) -> None:
 
 def test_loss_weighs_its_terms_and_reaches_every_parameter() -> None:
     model = small_plus(quality_weight=3.0, alignment_weight=0.5)
-    of_pairs = asked([[[0.2, 0.7], [0.1, 0.2]], [[0.0, 1.0], [0.0, 1.0]], [[0.3, 0.31], [0.3, 0.31]]])
+    windows = torch.tensor([[[0.2, 0.7], [0.1, 0.2]], [[0.0, 1.0], [0.0, 1.0]], [[0.3, 0.31], [0.3, 0.31]]])
+    of_pairs = replace(batch(PAIRS[:3], more_clips=3), windows=windows.double())
     terms = model.loss(model(of_pairs), of_pairs)
     expected = terms["span"] + terms["first_span"] + 3 * terms["quality"] + 0.5 * terms["alignment"]
     torch.testing.assert_close(terms["loss"], expected)
@@ -214,25 +203,13 @@ def test_loss_weighs_its_terms_and_reaches_every_parameter() -> None:
     assert set(lost) <= {"words.unknown"}  # no unknown word
 
 
-@torch.no_grad()
-def test_levels_are_added_top_down() -> None:
-    model = small_plus()
-    assert model.top is not None
-    levels, masks, _ = model.pyramid.ascend(torch.randn(1, 4, 8).double(), torch.ones(1, 4, dtype=torch.bool))
-    joined = descend(model.top, levels, masks, kind="nearest")
-    for t in range(4):
-        expected = levels[0][0, t] + levels[1][0, t // 2] + model.top(levels[2][0, 0])
-        torch.testing.assert_close(joined[0][0, t], expected)
-
-
 @pytest.mark.parametrize("part", PLUS_PARTS[:-1])  # the last, consensus, is tested above
 def test_each_part_can_be_left_out(part: str) -> None:
     pairs, whole, without = batch(PAIRS), small_plus(), small_plus(without=[part])
     without.load_state_dict({name: whole.state_dict()[name] for name in without.state_dict()})
     of_whole, of_rest = ({**m.loss(m(pairs), pairs), "ranked": m(pairs).ranked} for m in (whole, without))
     assert any(name not in of_rest or not torch.equal(value, of_rest[name]) for name, value in of_whole.items())
-    gradients = torch.autograd.grad(of_rest["loss"], [*without.parameters()])  # raises for a parameter without one
-    assert len(gradients) <= len([*whole.parameters()])
+    torch.autograd.grad(of_rest["loss"], [*without.parameters()])  # raises for a parameter without a gradient
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 CPNet (AAAI 2021) pools its pyramid into one vector and regresses one span from it, which hedges between moments. Here
 every step of every level predicts its distances to start and end and the IoU that its span will have, corrects both
 after reading the clips at its ends, and the best step answers. The whole sentence also chooses channels of the features
-before fusion, and learns which clips it means against those of the other videos of a batch.
+before fusion, and learns which clips it means against those of the other pairs of a batch. The parts were chosen on
+surrogate scores of actions: on features of backbones the channel gate may gain less.
 """
 
 from __future__ import annotations

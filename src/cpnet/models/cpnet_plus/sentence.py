@@ -45,7 +45,8 @@ class Alignment(nn.Module):
 class ChannelGate(nn.Module):
     """Weigh the channels of the features by the sentence, and project them: a bilinear map of both.
 
-    The width D is too small to keep all channels of a video for every sentence; a sentence needs few of them.
+    A sentence needs few of the channels if each is a named action, as of the surrogate features on which this gate was
+    chosen. Channels of backbones have no such meaning, and the gate may gain less.
 
     Shape: rows (B, S, patch * V), sentence (B, D) -> (B, S, D)
     """
