@@ -104,11 +104,10 @@ class SnAG(nn.Module):
 
         Shape: spans (B, S, 2), logits and mask (B, S), clips (B, 1, 1) -> best (B, 2), ranked (B, N, 2), scores (B, N)
         """
-        options = self.options
-        scores = logits.sigmoid() * (algebra.length(spans) * clips.squeeze(2) > SHORTEST)
-        scores = scores.masked_fill(~mask, -1.0)
-        found, ranks = rank(spans, scores, number=options.predictions, decay=soft(options.nms_sigma))
-        return found[:, 0], vote(found, spans, scores, least=options.voting_iou).clamp(0, 1), ranks
+        long = algebra.length(spans) * clips.squeeze(2) > SHORTEST
+        scores = (logits.sigmoid() * long).masked_fill(~mask, -1.0)
+        found, ranks = rank(spans, scores, number=self.options.predictions, decay=soft(self.options.nms_sigma))
+        return found[:, 0], vote(found, spans, scores, least=self.options.voting_iou).clamp(0, 1), ranks
 
     def loss(self, output: SnAGOutput, batch: GroundingBatch) -> dict[str, Tensor]:
         """Return the focal loss of all points, and the DIoU loss of the positive ones (Sec. 3.3).
@@ -216,16 +215,12 @@ class VideoEncoder(nn.Module):
 
 def encoder_layer(width: int, options: SnAGOptions, *, stride: int = 0) -> EncoderLayer:
     """Return a layer of text (stride 0) or video."""
-    heads, window = options.num_heads, options.window if stride else 0
-    return EncoderLayer(
-        width, heads, stride=stride, window=window, dropout=options.dropout, drop_path=options.drop_path
-    )
+    window, dropout, drop_path = options.window if stride else 0, options.dropout, options.drop_path
+    return EncoderLayer(width, options.num_heads, stride=stride, window=window, dropout=dropout, drop_path=drop_path)
 
 
 class FusionLayer(nn.Module):
-    """Scale and shift each point of the video by its attention to the words; then a feed-forward layer (Sec. 3.2).
-
-    With ``options.normalise`` each point is normalised before, as adaptive layer norm does.
+    """Scale and shift each point by its attention to the words, after layer norm with ``options.normalise`` (Sec. 3.2).
 
     Shape: x (B, S, D), mask (B, S), words (B, L, E), word_mask (B, L); masks bool, True = real -> (B, S, D)
     """
