@@ -16,7 +16,6 @@ from cpnet.models.cpnet_plus.head import Answers, assign, lay_out, quality_loss,
 from cpnet.models.cpnet_plus.network import decode
 from cpnet.options import CPNetPlusOptions, EncoderOptions
 from cpnet.options.models import PLUS_PARTS
-from evaluation.reference import iou
 from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair, randomised
 
 PAIRS = [pair(5, 3), pair(1, 1), pair(9, 2), pair(2, 6)]
@@ -33,6 +32,12 @@ def small_plus(**knobs: Any) -> CPNetPlus:
     }
     options = CPNetPlusOptions(**(small | knobs))
     return randomised(CPNetPlus(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), options), dtype=torch.float64)
+
+
+def iou(a: Tensor, b: Tensor) -> float:
+    (a0, a1), (b0, b1) = a.tolist(), b.tolist()
+    shared = max(0.0, min(a1, b1) - max(a0, b0))
+    return float(shared / (a1 - a0 + b1 - b0 - shared))
 
 
 def softplus(x: float) -> float:

@@ -37,21 +37,28 @@ def test_operations_are_two_a_multiplication(layer: Callable[[Tensor], Tensor], 
 
 @pytest.mark.parametrize(("shares", "projections"), [(False, 3), (True, 2)])
 def test_a_video_of_several_pairs_counts_once_if_the_model_shares_it(shares: bool, projections: int) -> None:
-    class Projection(nn.Linear):
+    class Projection(nn.Module):
         shares_videos = shares
 
         def forward(self, batch: GroundingBatch) -> GroundingOutput:
-            super().forward(batch.video)
+            F.linear(batch.video, torch.ones(5, 8))
             return GroundingOutput(span=torch.zeros(3, 2), ranked=torch.zeros(3, 1, 2))
 
-    videos = {"video": torch.randn(2, 7, 8), "video_mask": torch.ones(2, 7, dtype=torch.bool)}
-    words = {"query": torch.zeros(3, 1, dtype=torch.long), "query_mask": torch.ones(3, 1, dtype=torch.bool)}
-    windows = {"windows": torch.zeros(3, 1, 2), "windows_sec": torch.zeros(3, 1, 2), "duration_sec": torch.ones(3)}
-    pairs = GroundingBatch(**videos, **words, **windows, index=torch.arange(3), video_index=torch.tensor([0, 1, 0]))
+    pairs = GroundingBatch(
+        video=torch.randn(2, 7, 8),
+        video_mask=torch.ones(2, 7, dtype=torch.bool),
+        query=torch.zeros(3, 1, dtype=torch.long),
+        query_mask=torch.ones(3, 1, dtype=torch.bool),
+        windows=torch.zeros(3, 1, 2),
+        windows_sec=torch.zeros(3, 1, 2),
+        duration_sec=torch.ones(3),
+        index=torch.arange(3),
+        video_index=torch.tensor([0, 1, 0]),
+    )
     moves, casts = SimpleNamespace(batch_to_device=lambda x: x), SimpleNamespace(forward_context=nullcontext)
     run: Any = SimpleNamespace(test_dataloaders=[pairs], strategy=moves, precision_plugin=casts)
     meter = CostMeter()
-    meter.on_test_end(run, GroundingModule(model=Projection(8, 5)))
+    meter.on_test_end(run, GroundingModule(model=Projection()))
     assert meter.forward is not None
     assert meter.forward.gflop == pytest.approx(2e-9 * projections * 7 * 8 * 5 / 3)
 
