@@ -36,7 +36,7 @@ MOMENTUM = 0.9  # of the mean number of positive points
 
 @dataclass(frozen=True, kw_only=True)
 class SnAGOutput(GroundingOutput):
-    """Output of SnAG.
+    """Output of SnAG at S points: those of all levels, and a padded one after each level.
 
     Shape: logits (B, S) of all points, offsets (B, S, 2) of start and end from each, in strides of its level, mask
         (B, S) bool, True = real
@@ -50,12 +50,9 @@ class SnAGOutput(GroundingOutput):
 class SnAG(nn.Module):
     """Score every point of a video pyramid, and regress a span from it.
 
-    S is the number of points of all levels, and one padded point after each.
-
     Args:
         video_dim: V
-        word_vectors: (2 + words, W) frozen vectors; row 0 is padding, row 1 is replaced by a learned vector for
-            unknown words
+        word_vectors: (2 + words, W), see :class:`~cpnet.models.layers.embedding.WordEmbedding`
         options: see :class:`~cpnet.options.SnAGOptions`
 
     Shape: a :class:`~cpnet.batch.GroundingBatch`, also one whose pairs share videos -> :class:`SnAGOutput`
@@ -105,8 +102,8 @@ class SnAG(nn.Module):
         Shape: spans (B, S, 2), logits and mask (B, S), clips (B, 1, 1) -> best (B, 2), ranked (B, N, 2), scores (B, N)
         """
         options = self.options
-        scores = logits.sigmoid() * (algebra.length(spans) * clips.squeeze(2) > SHORTEST)
-        scores = scores.masked_fill(~mask, -1.0)
+        long_enough = algebra.length(spans) * clips.squeeze(2) > SHORTEST
+        scores = (logits.sigmoid() * long_enough).masked_fill(~mask, -1.0)
         found, ranks = rank(spans, scores, number=options.predictions, decay=soft(options.nms_sigma))
         return found[:, 0], vote(found, spans, scores, least=options.voting_iou).clamp(0, 1), ranks
 
@@ -199,9 +196,9 @@ class VideoEncoder(nn.Module):
         super().__init__()
         self.projection = nn.Linear(video_dim, options.hidden_dim)
         self.convolutions = Convolutions(options.hidden_dim, layers=options.embedding_layers)
-        self.levels = options.levels
+        self.levels, width, window = options.levels, options.hidden_dim, options.window
         strides = [1] * (options.stem_layers + 1) + [2] * (options.levels - 1)
-        self.layers = nn.ModuleList(encoder_layer(options.hidden_dim, options, stride=stride) for stride in strides)
+        self.layers = nn.ModuleList(encoder_layer(width, options, stride=each, window=window) for each in strides)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode each video."""
@@ -214,12 +211,10 @@ class VideoEncoder(nn.Module):
         return torch.cat(levels[-self.levels :], dim=1), torch.cat(masks[-self.levels :], dim=1)
 
 
-def encoder_layer(width: int, options: SnAGOptions, *, stride: int = 0) -> EncoderLayer:
+def encoder_layer(width: int, options: SnAGOptions, *, stride: int = 0, window: int = 0) -> EncoderLayer:
     """Return a layer of text (stride 0) or video."""
-    heads, window = options.num_heads, options.window if stride else 0
-    return EncoderLayer(
-        width, heads, stride=stride, window=window, dropout=options.dropout, drop_path=options.drop_path
-    )
+    heads, dropout, drop_path = options.num_heads, options.dropout, options.drop_path
+    return EncoderLayer(width, heads, stride=stride, window=window, dropout=dropout, drop_path=drop_path)
 
 
 class FusionLayer(nn.Module):
