@@ -19,7 +19,7 @@ def states_of(layer: nn.RNNBase, x: Tensor) -> Tensor:
     cell, carried = (_lstm, 2) if isinstance(layer, nn.LSTM) else (_gru, 1)
     for of_input, of_state, *biases in layer.all_weights:
         bias, state_bias = biases or (None, None)
-        zeros = tuple(x.new_zeros(x.shape[0], layer.hidden_size) for _ in range(carried))
+        zeros = tuple(x.new_zeros(1, layer.hidden_size).repeat(x.shape[0], 1) for _ in range(carried))
         _, x = scan(cell(of_state, state_bias), zeros, F.linear(x, of_input, bias), dim=1)
     return x
 
