@@ -77,12 +77,17 @@ def convolution(x: Array, w: Weights, *, stride: int = 1) -> Array:
     return y
 
 
-def lstm(x: Array, w: Weights) -> Array:
+def words(query: list[int], w: Weights) -> Array:
+    return np.array([w["words.unknown"] if word == 1 else w["words.vectors"][word] for word in query])
+
+
+def lstm(x: Array, w: Weights, layer: int = 0) -> Array:
     """torch's layer: the rows of its matrices are those of the gates i, f, g, o."""
-    width = w["weight_hh"].shape[1]
+    of_input, of_state, *biases = (w[f"{name}_l{layer}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    width = of_state.shape[1]
     h, c, states = np.zeros(width), np.zeros(width), np.zeros((len(x), width))
     for t, step in enumerate(x):
-        gates = w["weight_ih"] @ step + w["bias_ih"] + w["weight_hh"] @ h + w["bias_hh"]
+        gates = of_input @ step + of_state @ h + sum(biases)
         i, f, g, o = (gates[gate * width : (gate + 1) * width] for gate in range(4))
         for d in range(width):
             c[d] = sigmoid(f[d]) * c[d] + sigmoid(i[d]) * math.tanh(g[d])
@@ -93,12 +98,12 @@ def lstm(x: Array, w: Weights) -> Array:
 
 def gru(x: Array, w: Weights) -> Array:
     """torch's layer without biases: the rows of its matrices are those of the gates r, z, n."""
-    width = w["weight_hh"].shape[1]
+    width = w["weight_hh_l0"].shape[1]
     h, states = np.zeros(width), np.zeros((len(x), width))
     for t, step in enumerate(x):
         (r, z, n), (past_r, past_z, past_n) = (
-            (w["weight_ih"] @ step).reshape(3, -1),
-            (w["weight_hh"] @ h).reshape(3, -1),
+            (w["weight_ih_l0"] @ step).reshape(3, -1),
+            (w["weight_hh_l0"] @ h).reshape(3, -1),
         )
         for d in range(width):
             new = math.tanh(n[d] + sigmoid(r[d] + past_r[d]) * past_n[d])
@@ -112,11 +117,7 @@ def bidirectional(x: Array, w: Weights, cell: Callable[[Array, Weights], Array])
     """Read ahead and backwards, layer on layer."""
     layer = 0
     while ahead := part(w, f"ahead.{layer}"):
-        both = [
-            {key.removesuffix("_l0"): each for key, each in weights.items()}
-            for weights in (ahead, part(w, f"back.{layer}"))
-        ]
-        x = np.concatenate([cell(x, both[0]), cell(x[::-1], both[1])[::-1]], axis=1)
+        x = np.concatenate([cell(x, ahead), cell(x[::-1], part(w, f"back.{layer}"))[::-1]], axis=1)
         layer += 1
     return x
 
@@ -265,9 +266,8 @@ def regression(z: Array, w: Weights) -> tuple[Array, Array]:
 
 def cpnet(video: Array, query: list[int], w: Weights, *, heads: int, knobs: Knobs) -> tuple[Array, Array]:
     """Figure 2: the span, and the attention a; without weights of a pyramid, Z is H ("w/o CP")."""
-    vectors = [w["words.unknown"] if word == 1 else w["words.vectors"][word] for word in query]
     v = encoder(linear(video, part(w, "video_projection.1")), part(w, "encoder"), heads=heads)
-    q = encoder(linear(np.array(vectors), part(w, "query_projection.1")), part(w, "encoder"), heads=heads)
+    q = encoder(linear(words(query, w), part(w, "query_projection.1")), part(w, "encoder"), heads=heads)
     fused, _, _ = coattention(v, q, part(w, "coattention"))
     z = encoder(fused, part(w, "fusion_encoder"), heads=heads)
     if contextual := part(w, "pyramid"):

@@ -2,6 +2,14 @@
 
 from collections.abc import Iterator
 
+import torch
+from torch import Tensor, nn
+
+
+def count(*modules: nn.Module) -> Tensor:
+    """Return the number of trained parameters."""
+    return torch.tensor(sum(each.numel() for module in modules for each in module.parameters() if each.requires_grad))
+
 
 def recurrent_names(name: str, *, layers: int, bias: bool = True) -> Iterator[tuple[str, str]]:
     """Yield each weight's name in ``Bidirectional`` and in torch's own layer."""

@@ -15,7 +15,7 @@ from cpnet.models import LGI
 from cpnet.models.layers.span_losses import attention_loss, regression_loss
 from cpnet.models.lgi import distinct_loss
 from cpnet.options import LGIOptions
-from equal import recurrent_names
+from equal import count, recurrent_names
 from setups import WORD_DIM, WORDS
 
 CLIPS = [128, 77, 1]  # real clips of the pairs
@@ -100,6 +100,5 @@ def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     for name, loss in mine.items():
         yield f"loss {name}", loss, torch.stack([each[name] for each in losses]).mean()
     # Without their word vectors, our vector of unknown words, and their layer whose output they do not use.
-    count, their_count = (sum(weight.numel() for weight in model.parameters()) for model in (ours, theirs))
-    their_count -= WORDS * WORD_DIM + sum(weight.numel() for weight in theirs.vti_fn.satt_fn.fc.parameters())
-    yield f"parameters, {count}", torch.tensor(count - WORD_DIM), torch.tensor(their_count)
+    left_out = WORDS * WORD_DIM + count(theirs.vti_fn.satt_fn.fc)
+    yield f"parameters, {count(ours)}", count(ours) - WORD_DIM, count(theirs) - left_out

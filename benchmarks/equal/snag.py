@@ -18,6 +18,7 @@ import peers
 from cpnet.models import SnAG
 from cpnet.models.snag import SnAGOutput
 from cpnet.options import SnAGOptions
+from equal import count
 from setups import FULL, WORD_DIM, WORDS
 
 LENGTHS = (128, 77, 50, 9)  # clips of the videos
@@ -114,8 +115,7 @@ def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     terms = ours.loss(found, batch)
     for name, key in (("loss", "total"), ("score", "cls"), ("regression", "reg")):
         yield f"loss: {name}", terms[name], expected[key]
-    count = sum(each.numel() for each in ours.parameters()) - ours.words.unknown.numel()
-    yield "parameters", torch.tensor(count), torch.tensor(sum(each.numel() for each in theirs.parameters()))
+    yield "parameters", count(ours) - WORD_DIM, count(theirs)
 
 
 def ranked(

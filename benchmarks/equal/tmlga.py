@@ -17,7 +17,7 @@ from cpnet import spans
 from cpnet.models import TMLGA
 from cpnet.models.tmlga import boundary_loss, guidance_loss, soft_labels
 from cpnet.options import TMLGAOptions
-from equal import recurrent_names
+from equal import count, recurrent_names
 from setups import WORD_DIM, WORDS
 
 CLIPS = [128, 77, 1]  # real clips of the pairs
@@ -72,7 +72,5 @@ def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     yield "loss boundaries", boundary_loss(output.log_boundaries, labels), total - guidance
     yield "loss attention", guidance_loss(output.log_attention, target), guidance
     # Without our vector of unknown words, and two of their layers, which they do not use.
-    count, their_count = (sum(weight.numel() for weight in model.parameters()) for model in (ours, theirs))
-    unused = [theirs.multimodal_fc1, theirs.multimodal_fc2]
-    their_count -= sum(weight.numel() for layer in unused for weight in layer.parameters())
-    yield f"parameters, {count}", torch.tensor(count - WORD_DIM), torch.tensor(their_count)
+    unused = count(theirs.multimodal_fc1, theirs.multimodal_fc2)
+    yield f"parameters, {count(ours)}", count(ours) - WORD_DIM, count(theirs) - unused

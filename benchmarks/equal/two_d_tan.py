@@ -15,6 +15,7 @@ from cpnet import spans
 from cpnet.batch import GroundingBatch
 from cpnet.models import TwoDTAN
 from cpnet.options import TwoDTANOptions
+from equal import count
 from peers import Attributes
 
 WIDTH, VIDEO_DIM, WORD_DIM, PAIRS, CLIPS, WORDS = 24, 10, 300, 3, 128, 7
@@ -58,8 +59,7 @@ def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
         for layer in theirs.map_layer.convs:  # whose division by counts leaves all scores equal at first
             layer.weight.mul_(GAIN * layer.weight[0, 0].numel())
         name = f"{shape}, {moments}: "
-        unknown = ours.words.unknown.numel()
-        yield name + "parameters without the unknown word", count(ours) - unknown, count(theirs)
+        yield name + "parameters without the unknown word", count(ours) - WORD_DIM, count(theirs)
         copy(theirs, ours, rows)
         batch = pairs()
         found = ours(batch)
@@ -90,11 +90,6 @@ def pairs() -> GroundingBatch:
         duration_sec=torch.ones(PAIRS).double(),
         index=torch.arange(PAIRS),
     )
-
-
-def count(network: nn.Module) -> Tensor:
-    """Return the number of parameters."""
-    return torch.tensor(sum(each.numel() for each in network.parameters()))
 
 
 def copy(theirs: nn.Module, ours: TwoDTAN, rows: int) -> None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from cpnet.batch import GroundingBatch
 from cpnet.models import VSLNet
 from cpnet.models.vslnet import nearest_clips
 from cpnet.options import VSLNetOptions
+from equal import count
 from peers import CLIPS, VIDEO_DIM, vslnet
 from setups import FULL, WORD_DIM
 
@@ -69,12 +70,6 @@ def weights(theirs: dict[str, Tensor]) -> dict[str, Tensor]:
     return ours
 
 
-def parameters(module: nn.Module) -> Tensor:
-    """Return the number of trained parameters without those of characters."""
-    named = ((name, each) for name, each in module.named_parameters() if each.requires_grad and "char_emb" not in name)
-    return torch.tensor(float(sum(each.numel() for _, each in named)))
-
-
 def padded_pairs() -> GroundingBatch:
     """Return a batch of videos and queries of different lengths, some of whose words are unknown."""
     batch, clips = FULL.pairs(PAIRS), torch.tensor([CLIPS, 1, 2, 7, 50, 127])
@@ -115,8 +110,8 @@ def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     logits = [each.masked_fill(~mask, -1e30) for each in padded[1:]]
     yield "boundary loss", loss["boundary"], theirs.compute_loss(*logits, *labels.T)
     yield "highlighting loss", loss["highlight"], theirs.compute_highlight_loss(padded[0], near(labels, mask), mask)
-    left_out = projection[:, WORD_DIM:].numel()  # of the characters
-    yield "parameters", parameters(ours), parameters(theirs) - left_out
+    characters_of = count(theirs.embedding_net.char_emb) + projection[:, WORD_DIM:].numel()
+    yield "parameters without those of characters", count(ours), count(theirs) - characters_of
 
 
 def moments(batch: GroundingBatch) -> Iterator[tuple[list[float], int]]:

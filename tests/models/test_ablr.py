@@ -27,11 +27,7 @@ def small(**keys: Any) -> ABLR:
 
 def encode(x: Array, w: Weights) -> Array:
     """Read ahead and backwards, join, ReLU."""
-    ahead, back = (
-        {key.removesuffix("_l0"): each for key, each in part(w, f"lstm.{d}.0").items()} for d in ("ahead", "back")
-    )
-    both = np.concatenate([oracles.lstm(x, ahead), oracles.lstm(x[::-1], back)[::-1]], axis=1)
-    return np.maximum(linear(both, part(w, "join")), 0)
+    return np.maximum(linear(oracles.bidirectional(x, part(w, "lstm"), oracles.lstm), part(w, "join")), 0)
 
 
 def attend(z: Array, g: Array, w: Weights) -> tuple[Array, Array]:
@@ -53,10 +49,9 @@ def bins_of(a: Array) -> Array:
 def test_model_is_the_loop(regress_from: str) -> None:
     model = small(regress_from=regress_from)
     output, w = model(batch(PAIRS, more_clips=2, more_words=1)), oracles.weights(model)
-    vectors = [w["words.unknown"] if word == 1 else w["words.vectors"][word] for word in range(WORDS)]
     for b, one in enumerate(PAIRS):
         v = encode(oracles.array(one.video), part(w, "video_encoder"))
-        s = encode(np.array([vectors[word] for word in one.query]), part(w, "query_encoder"))
+        s = encode(oracles.words(one.query, w), part(w, "query_encoder"))
         clips, _ = attend(v, s.mean(axis=0), part(w, "video_attention"))
         words, _ = attend(s, clips, part(w, "query_attention"))
         clips, a = attend(v, words, part(w, "video_attention"))

@@ -101,6 +101,8 @@ def test_repeated_windows_change_no_loss_and_none_are_needed_to_predict(name: st
     once = losses(model, with_windows(pairs, [window]))
     torch.testing.assert_close(losses(model, with_windows(pairs, [window, window])), once)
     assert torch.isfinite(losses(model, with_windows(pairs, [other, window]))["loss"])
+    beyond = losses(model, with_windows(pairs, [(0.9, 1.3)]))  # annotations may end after the video
+    assert torch.isfinite(beyond["loss"])
     none = replace(pairs, windows=pairs.windows[:, :0], windows_sec=pairs.windows_sec[:, :0])
     torch.testing.assert_close(moments(answer(model, none)), moments(answer(model, pairs)))
 

@@ -94,10 +94,8 @@ def interact(video: Array, phrases: Array, w: Weights) -> Array:
 
 def answer(video: Array, query: list[int], w: Weights) -> tuple[Array, Array, Array]:
     """Return span, temporal attention and attention over words."""
-    vectors = np.array([w["words.unknown"] if word == 1 else w["words.vectors"][word] for word in query])
-    phrases, weights = phrases_of(
-        oracles.bidirectional(vectors, part(w, "query_encoder"), oracles.lstm), part(w, "phrases")
-    )
+    words = oracles.bidirectional(oracles.words(query, w), part(w, "query_encoder"), oracles.lstm)
+    phrases, weights = phrases_of(words, part(w, "phrases"))
     positions = np.array([relu(w["video_encoder.positions"][min(t, POSITIONS - 1)]) for t in range(len(video))])
     clips = relu(linear(video, part(w, "video_encoder.embedding.0"))) + positions
     x, last = interact(clips, phrases, part(w, "interactions")), part(w, "regression")
@@ -166,7 +164,7 @@ def test_training_normalises_by_the_real_steps(lengths: list[int]) -> None:
         ({"phrases": 0}, r"model\.phrases must be 1 or more; got 0"),
         ({"max_length": 0}, r"model\.max_length must be 1 or more; got 0"),
         ({"global_blocks": -1}, r"model\.global_blocks must be 0 or more; got -1"),
-        ({"distinct": 1.5}, r"model\.distinct must lie in \[0, 1\]; got 1\.5"),
+        ({"distinct": 1.5}, r"model\.distinct must be 0 to 1; got 1\.5"),
     ],
 )
 def test_wrong_options_name_their_key(keys: dict[str, Any], message: str) -> None:

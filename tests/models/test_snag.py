@@ -142,6 +142,7 @@ def test_loss_of_one_and_two_windows() -> None:
     [
         *(("hidden_dim", 7), ("text_dim", 3), ("num_heads", 0), ("window", 4), ("levels", 0), ("text_layers", -1)),
         *(("drop_path", 1.0), ("label_smoothing", -0.1), ("positives", 0), ("predictions", 0)),
+        *(("text_dim", 0), ("range_overlap", -0.5), ("voting_iou", 1.5)),
     ],
 )
 def test_wrong_option_is_refused_by_name(key: str, value: float) -> None:

@@ -44,22 +44,6 @@ def rows_of(clips: Array, rows: int) -> Array:
     return np.stack([pieces[i * len(clips) : (i + 1) * len(clips)].mean(axis=0) for i in range(rows)])
 
 
-def lstm(x: Array, w: Weights, layers: int) -> Array:
-    for layer in range(layers):
-        h = c = np.zeros(w["weight_hh_l0"].shape[1])
-        states = []
-        for step in x:
-            gates = w[f"weight_ih_l{layer}"] @ step + w[f"bias_ih_l{layer}"]
-            gates = gates + w[f"weight_hh_l{layer}"] @ h + w[f"bias_hh_l{layer}"]
-            i, f, g, o = np.split(gates, 4)
-            c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
-            h = np.tanh(c) / (1 + np.exp(-o))
-            states.append(h)
-        x = np.stack(states)
-    last: Array = x[-1]
-    return last
-
-
 def convolved(rows: Array, w: Weights) -> dict[Cell, Array]:
     """The features of up to 18 rows: each moment from two that are a row shorter, one of 18 rows from three of 16."""
     found: dict[Cell, Array] = {}
@@ -103,9 +87,10 @@ def test_scores_are_the_loop(knobs: dict[str, Any]) -> None:
     for each, found in zip(given, output.logits, strict=True):
         clips = np.maximum(linear(oracles.array(each.video), part(w, "video_projection")), 0)
         rows = rows_of(clips, options.rows)
-        words = oracles.array(model.words(torch.tensor([each.query]))[0])
-        query = lstm(words, part(w, "query_encoder"), options.lstm_layers)
-        query = linear(query[None], part(w, "query_projection"))[0]
+        states = oracles.words(each.query, w)
+        for layer in range(options.lstm_layers):
+            states = oracles.lstm(states, part(w, "query_encoder"), layer)
+        query = linear(states[-1:], part(w, "query_projection"))[0]
         cells: dict[Cell, Array] = {}
         features = {(a, b): rows[a : b + 1].max(axis=0) for a, b in grid(options.rows)}
         if options.moments == "conv":
@@ -161,7 +146,7 @@ def test_halves_of_the_video_are_ranked_behind_it_or_suppressed(
         ("kernel_size", 4),
         ("conv_layers", 0),
         ("min_iou", 1.0),
-        ("nms", 1.0),
+        ("nms", 1.1),
         ("number", 0),
     ],
 )

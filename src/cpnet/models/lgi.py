@@ -6,6 +6,7 @@ over the whole video by self-attention, and a temporal attention pools the clips
 
 Departs from the paper:
     - Word vectors are frozen, with a learned vector for unknown words; the public code learns them from random ones.
+      It cuts the queries of Charades-STA at 10 words; here ``dataset.max_words`` cuts all queries.
     - Padded clips are zeros for the convolutions and are excluded from the statistics of the batch normalisation.
     - Decoding swaps reversed spans and limits them to the video. The public code evaluates them as regressed.
     - The true clips are those of ``spans.clip_target``; of several true windows, the nearest one is regressed.
@@ -17,16 +18,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpnet import spans
 from cpnet.batch import GroundingBatch, GroundingOutput
-from cpnet.models.layers.attention import attention
+from cpnet.models.layers.attention import attention, attentive_pool
 from cpnet.models.layers.convolution import TimeConv1d
 from cpnet.models.layers.dropout import Dropout
 from cpnet.models.layers.embedding import WordEmbedding
-from cpnet.models.layers.masking import mask_logits, masked_softmax, zero_padding
+from cpnet.models.layers.masking import masked_softmax, zero_padding
 from cpnet.models.layers.recurrent import Bidirectional
 from cpnet.models.layers.span_losses import attention_loss, regression_loss
 from cpnet.options import LGIOptions
@@ -78,12 +78,11 @@ class LGI(nn.Module):
     def loss(self, output: LGIOutput, batch: GroundingBatch) -> dict[str, Tensor]:
         """Return the scalar ``loss`` and its terms: ``regression``, ``attention`` and ``distinct``."""
         assert output.log_attention is not None
-        terms = {
-            "regression": regression_loss(output.span, batch.windows),
-            "attention": attention_loss(output.log_attention, spans.clip_target(batch.windows, batch.clip_mask)),
-            "distinct": distinct_loss(output.phrase_attention, target=self.distinct),
-        }
-        return {"loss": sum(terms.values(), start=torch.zeros_like(terms["regression"])), **terms}
+        regression = regression_loss(output.span, batch.windows)
+        attended = attention_loss(output.log_attention, spans.clip_target(batch.windows, batch.clip_mask))
+        distinct = distinct_loss(output.phrase_attention, target=self.distinct)
+        loss = regression + attended + distinct
+        return {"loss": loss, "regression": regression, "attention": attended, "distinct": distinct}
 
 
 def distinct_loss(phrase_attention: Tensor, *, target: float) -> Tensor:
@@ -243,11 +242,9 @@ class AttentionRegression(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the spans and the attention."""
-        logits = mask_logits(self.score(x).squeeze(2), mask)
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        log_attention = F.log_softmax(logits, dim=1, dtype=wide)
-        pooled = (log_attention.exp().to(x.dtype).unsqueeze(1) @ x).squeeze(1)
-        return self.activation(self.regression(self.embedding(pooled)).to(wide)), log_attention
+        pooled, log_attention = attentive_pool(x, self.score(x).squeeze(2), mask)  # Eq. (13-14)
+        span = self.regression(self.embedding(pooled)).to(log_attention.dtype)
+        return self.activation(span), log_attention  # Eq. (15)
 
 
 def attentive_score(width: int) -> nn.Sequential:

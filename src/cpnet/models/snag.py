@@ -36,7 +36,7 @@ MOMENTUM = 0.9  # of the mean number of positive points
 
 @dataclass(frozen=True, kw_only=True)
 class SnAGOutput(GroundingOutput):
-    """Output of SnAG.
+    """Output of SnAG at S points: those of all levels, and a padded one after each level.
 
     Shape: logits (B, S) of all points, offsets (B, S, 2) of start and end from each, in strides of its level, mask
         (B, S) bool, True = real
@@ -50,12 +50,9 @@ class SnAGOutput(GroundingOutput):
 class SnAG(nn.Module):
     """Score every point of a video pyramid, and regress a span from it.
 
-    S is the number of points of all levels, and one padded point after each.
-
     Args:
         video_dim: V
-        word_vectors: (2 + words, W) frozen vectors; row 0 is padding, row 1 is replaced by a learned vector for
-            unknown words
+        word_vectors: (2 + words, W), see :class:`~cpnet.models.layers.embedding.WordEmbedding`
         options: see :class:`~cpnet.options.SnAGOptions`
 
     Shape: a :class:`~cpnet.batch.GroundingBatch`, also one whose pairs share videos -> :class:`SnAGOutput`
@@ -198,9 +195,9 @@ class VideoEncoder(nn.Module):
         super().__init__()
         self.projection = nn.Linear(video_dim, options.hidden_dim)
         self.convolutions = Convolutions(options.hidden_dim, layers=options.embedding_layers)
-        self.levels = options.levels
+        self.levels, width, window = options.levels, options.hidden_dim, options.window
         strides = [1] * (options.stem_layers + 1) + [2] * (options.levels - 1)
-        self.layers = nn.ModuleList(encoder_layer(options.hidden_dim, options, stride=stride) for stride in strides)
+        self.layers = nn.ModuleList(encoder_layer(width, options, stride=each, window=window) for each in strides)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode each video."""
@@ -213,7 +210,7 @@ class VideoEncoder(nn.Module):
         return torch.cat(levels[-self.levels :], dim=1), torch.cat(masks[-self.levels :], dim=1)
 
 
-def encoder_layer(width: int, options: SnAGOptions, *, stride: int = 0) -> EncoderLayer:
+def encoder_layer(width: int, options: SnAGOptions, *, stride: int = 0, window: int = 0) -> EncoderLayer:
     """Return a layer of text (stride 0) or video."""
     window, dropout, drop_path = options.window if stride else 0, options.dropout, options.drop_path
     return EncoderLayer(width, options.num_heads, stride=stride, window=window, dropout=dropout, drop_path=drop_path)

@@ -10,6 +10,7 @@ Departs from the paper:
     - The product with the filter is divided by the root of the number of words, as in the public code.
     - The true clips are those of ``spans.clip_target``; of several true windows, the one with the least loss counts.
     - Unknown words share a learned vector; the public code draws a random one for each.
+    - Biases have the learning rate of the weights; in the public code it is doubled.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from torch import Tensor, nn
 from cpnet import spans
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.models.layers.embedding import WordEmbedding
-from cpnet.models.layers.masking import mask_logits
+from cpnet.models.layers.masking import mask_logits, masked_mean
 from cpnet.models.layers.recurrent import Bidirectional
 from cpnet.options import TMLGAOptions
 
@@ -68,7 +69,7 @@ class TMLGA(nn.Module):
         if batch.video_index is not None:
             video = video[batch.video_index]
         query, _ = self.query_encoder(self.words(batch.query), batch.query_mask)
-        query = self.filter(query.sum(dim=1) / words).tanh()  # (B, D), of the mean over the words
+        query = self.filter(masked_mean(query, batch.query_mask)).tanh()  # (B, D)
         guidance = (video @ query.unsqueeze(2)).squeeze(2) * words.rsqrt()
         log_attention = log_probability(guidance, mask)
         attended = video * log_attention.exp().to(video.dtype).unsqueeze(2)
@@ -118,9 +119,9 @@ def soft_labels(windows: Tensor, mask: Tensor, *, width: float) -> Tensor:
 
     Shape: windows (B, K, 2), mask (B, T) bool, True = real -> (B, K, 2, T), 0 where padded
     """
-    clips = mask.sum(dim=1)[:, None, None]
-    true = torch.minimum((windows.clamp(0, 1) * clips).floor(), clips - 1).unsqueeze(3)  # (B, K, 2, 1)
-    distance = (torch.arange(mask.shape[1], device=mask.device) - true) / width
+    start, end = (windows.clamp(0, 1) * mask.sum(dim=1)[:, None, None]).unbind(dim=2)  # (B, K) each, in clips
+    true = torch.stack((start.floor(), end.ceil() - 1), dim=2)  # first and last clip, as in spans.clip_target
+    distance = (torch.arange(mask.shape[1], device=mask.device) - true.unsqueeze(3)) / width
     return torch.softmax(mask_logits(-distance.square() / 2, mask[:, None, None]), dim=3)
 
 

@@ -7,6 +7,7 @@ Departs from the paper, and from its PyTorch code, whose equations these are:
 - Words have no characters. The GloVe vectors are frozen, except that of unknown words, as in the code.
 - Dropout follows the layers of the encoder and of the fusion, and does not precede them or act on attention weights.
 - Linear layers and positions start from other random distributions (those of CPNet's).
+- Weight decay acts on biases and norms too.
 - Padding has no influence; in the code it leaks through the convolutions.
 - Predictions are ranked; the first one is the code's. The next ones are the best ends of other starts.
 """
@@ -19,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cpnet import spans
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.models.cpnet.coattention import CoAttention
 from cpnet.models.cpnet.encoder import FeatureEncoder
@@ -143,8 +145,8 @@ def decode(start: Tensor, end: Tensor, mask: Tensor, *, number: int, max_iou: fl
     valid = (mask.unsqueeze(2) & mask.unsqueeze(1)) & (clip.unsqueeze(1) <= clip)
     joint = start.softmax(dim=1).unsqueeze(2) * end.softmax(dim=1).unsqueeze(1)  # (B, T, T)
     scores, last = joint.masked_fill(~valid, -1.0).max(dim=2)
-    spans = torch.stack((clip.expand_as(last), last + 1), dim=2) / clips.unsqueeze(2)
-    return rank(spans.to(scores.dtype), scores, number=number, decay=hard(max_iou))
+    found = torch.stack((clip.expand_as(last), last + 1), dim=2) / clips.unsqueeze(2)
+    return rank(found.to(scores.dtype), scores, number=number, decay=hard(max_iou))
 
 
 def nearest_clips(windows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -155,13 +157,10 @@ def nearest_clips(windows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     >>> nearest_clips(torch.tensor([[[0.3, 0.8]]]), torch.tensor([[True, True, True, True, False]]))
     (tensor([[1]]), tensor([[2]]))
     """
-    steps, clips = mask.shape[1], mask.sum(dim=1)[:, None, None, None]
+    steps = mask.shape[1]
     clip = torch.arange(steps, device=mask.device)
-    start, end = clip[:, None] / clips, (clip + 1) / clips  # (B, 1, T, 1), (B, 1, 1, T)
-    true_start, true_end = windows[..., 0, None, None], windows[..., 1, None, None]  # (B, K, 1, 1)
-    shared = (torch.minimum(end, true_end) - torch.maximum(start, true_start)).clamp_min(0)
-    hull = torch.maximum(end, true_end) - torch.minimum(start, true_start)
-    best = (shared / hull).flatten(2).argmax(dim=2)  # the hull of two spans that overlap is their union
+    every = torch.cartesian_prod(clip, clip + 1) / mask.sum(dim=1)[:, None, None, None]  # (B, 1, T * T, 2) in fractions
+    best = spans.iou(every, windows.clamp(0, 1).unsqueeze(2)).argmax(dim=2)  # 0 for reversed spans
     return best // steps, best % steps
 
 

@@ -24,3 +24,15 @@ def check_positive(key: str, value: int) -> None:
     """Raise a ``ValueError`` that names the key unless the value is 1 or more."""
     if value < 1:
         raise ValueError(f"{key} must be 1 or more; got {value}")
+
+
+def check_share(key: str, value: float) -> None:
+    """Raise a ``ValueError`` that names the key unless the value is from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{key} must be 0 to 1; got {value}")
+
+
+def check_odd(key: str, value: int) -> None:
+    """Raise a ``ValueError`` that names the key unless the value is odd and positive."""
+    if value < 1 or value % 2 == 0:
+        raise ValueError(f"{key} must be odd and positive; got {value}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from cpnet.options.checks import check_choice, check_positive, check_weight
+from cpnet.options.checks import check_choice, check_odd, check_positive, check_share, check_weight
 
 
 @dataclass
@@ -31,8 +31,7 @@ class EncoderOptions:
     num_heads: int = 8  # H, a divisor of hidden_dim
 
     def __post_init__(self) -> None:
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(f"model.encoder.kernel_size must be odd and positive; got {self.kernel_size}")
+        check_odd("model.encoder.kernel_size", self.kernel_size)
         if self.conv_layers < 0:
             raise ValueError(f"model.encoder.conv_layers must be 0 or more; got {self.conv_layers}")
 
@@ -120,8 +119,7 @@ class VSLNetOptions(EncodingOptions):
         check_positive("model.predictions", self.predictions)
         check_weight("model.extension", self.extension)
         check_weight("model.highlight_weight", self.highlight_weight)
-        if not 0 <= self.max_iou <= 1:
-            raise ValueError(f"model.max_iou must be 0 to 1; got {self.max_iou}")
+        check_share("model.max_iou", self.max_iou)
 
 
 @dataclass
@@ -140,18 +138,17 @@ class LGIOptions(NetworkOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("model.activation", self.activation, ("relu", "sigmoid"))
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(f"model.kernel_size must be odd and positive; got {self.kernel_size}")
+        check_odd("model.kernel_size", self.kernel_size)
+        check_positive("model.max_length", self.max_length)
+        check_positive("model.phrases", self.phrases)
+        if self.global_blocks < 0:
+            raise ValueError(f"model.global_blocks must be 0 or more; got {self.global_blocks}")
         if self.hidden_dim % 2 or self.num_heads < 1 or self.hidden_dim % self.num_heads:
             raise ValueError(
                 "model.hidden_dim must be even and divisible by model.num_heads; "
                 f"got {self.hidden_dim} and {self.num_heads}"
             )
-        for key, least in (("max_length", 1), ("phrases", 1), ("global_blocks", 0)):
-            if (value := getattr(self, key)) < least:
-                raise ValueError(f"model.{key} must be {least} or more; got {value}")
-        if not 0 <= self.distinct <= 1:
-            raise ValueError(f"model.distinct must lie in [0, 1]; got {self.distinct}")
+        check_share("model.distinct", self.distinct)
 
 
 @dataclass
@@ -173,14 +170,11 @@ class TwoDTANOptions(NetworkOptions):
         super().__post_init__()
         check_choice("model.moments", self.moments, ("pool", "conv"))
         for key in ("rows", "lstm_layers", "conv_layers", "number"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"model.{key} must be 1 or more; got {getattr(self, key)}")
-        if self.kernel_size < 1 or self.kernel_size % 2 == 0:
-            raise ValueError(f"model.kernel_size must be odd and positive; got {self.kernel_size}")
+            check_positive(f"model.{key}", getattr(self, key))
+        check_odd("model.kernel_size", self.kernel_size)
         if not 0 <= self.min_iou < self.max_iou <= 1:
             raise ValueError(f"model.min_iou and max_iou must rise within 0 to 1; got {self.min_iou}, {self.max_iou}")
-        if not 0 <= self.nms < 1:
-            raise ValueError(f"model.nms must be at least 0 and below 1; got {self.nms}")
+        check_share("model.nms", self.nms)
 
 
 @dataclass
@@ -226,21 +220,22 @@ class SnAGOptions(NetworkOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.num_heads < 1:
-            raise ValueError(f"model.num_heads must be 1 or more; got {self.num_heads}")
+        for key in ("num_heads", "text_dim", "levels", "predictions"):
+            check_positive(f"model.{key}", getattr(self, key))
         for key in ("hidden_dim", "text_dim"):
             if (width := getattr(self, key)) % 2 or width % self.num_heads:
                 raise ValueError(f"model.{key} must be even and a multiple of model.num_heads; got {width}")
-        if self.window < 0 or (self.window and self.window % 2 == 0):
-            raise ValueError(f"model.window must be odd, or 0 for all clips; got {self.window}")
-        layers = dict.fromkeys(
-            ("text_layers", "embedding_layers", "stem_layers", "fusion_layers", "head_layers"), (0, 99)
-        )
-        shares = dict.fromkeys(("drop_path", "label_smoothing"), (0.0, 0.99))
-        positive = dict.fromkeys(("regression_range", "centre_radius", "positives", "nms_sigma"), (1e-3, 1e6))
-        for key, (least, most) in (layers | shares | positive | {"levels": (1, 12), "predictions": (1, 100)}).items():
-            if not least <= getattr(self, key) <= most:
-                raise ValueError(f"model.{key} must lie between {least} and {most}; got {getattr(self, key)}")
+        if self.window:
+            check_odd("model.window", self.window)
+        for key in ("text_layers", "embedding_layers", "stem_layers", "fusion_layers", "head_layers"):
+            check_weight(f"model.{key}", getattr(self, key))
+        for key in ("label_smoothing", "range_overlap", "voting_iou"):
+            check_share(f"model.{key}", getattr(self, key))
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"model.drop_path must be at least 0 and below 1; got {self.drop_path}")
+        for key in ("regression_range", "centre_radius", "positives", "nms_sigma"):
+            if not 0 < getattr(self, key) < math.inf:
+                raise ValueError(f"model.{key} must be positive and finite; got {getattr(self, key)}")
 
 
 @dataclass
@@ -279,11 +274,9 @@ class CPNetPlusOptions(ContextualOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.patch < 1:
-            raise ValueError(f"model.patch must be 1 or more; got {self.patch}")
+        check_positive("model.patch", self.patch)
         for key in ("radius", "quality_weight", "alignment_weight"):
-            if not 0 <= getattr(self, key) < math.inf:
-                raise ValueError(f"model.{key} must be finite and 0 or more; got {getattr(self, key)}")
+            check_weight(f"model.{key}", getattr(self, key))
         for part in self.without:
             check_choice("model.without", part, PLUS_PARTS)
         self.context_aware &= "context" not in self.without

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cpnet import spans
+
 
 def focal_loss(logits: Tensor, target: Tensor, *, alpha: float = 0.5, gamma: float = 2.0) -> Tensor:
     """Compute the sigmoid focal loss of each element (Lin et al. 2017); ``alpha`` weighs positives, 1 - alpha others.
@@ -31,10 +33,6 @@ def distance_iou_loss(span: Tensor, target: Tensor) -> Tensor:
     >>> distance_iou_loss(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0])).item()
     1.25
     """
-    start, end = torch.maximum(span[..., 0], target[..., 0]), torch.minimum(span[..., 1], target[..., 1])
-    shared = (end - start).clamp_min(0)
-    union = span.diff(dim=-1).squeeze(-1) + target.diff(dim=-1).squeeze(-1) - shared
     hull = torch.maximum(span[..., 1], target[..., 1]) - torch.minimum(span[..., 0], target[..., 0])
     distance = (span.sum(dim=-1) - target.sum(dim=-1)) / 2
-    tiny = torch.finfo(span.dtype).eps
-    return 1 - shared / union.clamp_min(tiny) + (distance / hull.clamp_min(tiny)) ** 2
+    return 1 - spans.iou(span, target) + (distance / hull.clamp_min(torch.finfo(span.dtype).eps)) ** 2

@@ -55,12 +55,12 @@ class Bidirectional(nn.Module):
 
 
 def run(layer: nn.Module, x: Tensor) -> Tensor:
-    """Return the states of an LSTM or GRU, computed in the type of its weights: some CPUs have none in bfloat16.
+    """Return the states of an LSTM or GRU, computed in the dtype of its weights: some CPUs have none in bfloat16.
 
     Shape: x (B, L, input width) -> (B, L, D)
     """
     if torch.compiler.is_exporting():
-        assert isinstance(layer, nn.LSTM | nn.GRU)
+        assert isinstance(layer, nn.RNNBase)
         return states_of(layer, x)
     with torch.autocast(x.device.type, enabled=False):
         states: Tensor = layer(x.to(layer.get_parameter("weight_ih_l0").dtype))[0]
