@@ -17,8 +17,8 @@ COLUMNS = {  # of each table's numbers; CPNet's features in tables 3 and 4 are f
     4: ("tacos", "C3D", ("R1@0.5", "R1@0.3", "mIoU")),
 }
 LINE = re.compile(
-    r"^(?P<name>CPNet(?: w/o \w+)?|\S+)(?: \(Ours\))?(?: (?P<place>[A-Za-z]+)’(?P<year>\d\d)| –)?"
-    r"(?: (?P<features>C3D|I3D))?(?P<numbers>(?: (?:\d+\.\d\d|–)){3,4})$"
+    r"^(?P<name>CPNet(?: w/o \w+)?|\S+)(?: \(Ours\))?(?: (?P<place>[A-Za-z]+)\u2019(?P<year>\d\d)| \u2013)?"
+    r"(?: (?P<features>C3D|I3D))?(?P<numbers>(?: (?:\d+\.\d\d|\u2013)){3,4})$"
 )
 
 
@@ -38,7 +38,7 @@ def test_rows_are_those_of_the_paper(table: int) -> None:
                 line["name"],
                 "AAAI 2021" if ours else f"{line['place']} 20{line['year']}",
                 line["features"] or (features if ours else "unknown"),
-                {key: float(number) for key, number in numbers if number != "–"},
+                {key: float(number) for key, number in numbers if number != "\u2013"},
             )
         )
     assert len(expected) == {1: 3, 2: 19, 3: 12, 4: 16}[table]
