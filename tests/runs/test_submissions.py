@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from cpnet.errors import DataError
-from cpnet.runs.submissions import Key, read_submission, read_times
+from cpnet.evaluation.matching import Key
+from cpnet.runs.submissions import read_submission, read_times
 
 SPANS = ((5.0, 9.5), (1.0, 2.0))  # of a pair in each file, best first
 LINES = {

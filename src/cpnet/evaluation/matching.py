@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from cpnet.data.moment import Moment, normalise_id
 from cpnet.evaluation.functional import Floats
 
-Key = str | tuple[str, str]
+Key = str | tuple[str, str]  # the qid, or the normalised id of the video and the query
 Ranked = Mapping[Key, Sequence[tuple[float, float]]]
 ROUNDING_SEC = 1e-3  # beyond the video by less counts as inside: files have rounded times
 
@@ -58,6 +58,15 @@ def match(moments: Sequence[Moment], ranked: Ranked, *, round_sec: float | None 
         reversed=[moments[place].qid for place in np.flatnonzero(first[:, 1] < first[:, 0]).tolist()],
         outside=[moments[place].qid for place in np.flatnonzero(outside).tolist()],
     )
+
+
+def key_names(keys: Iterable[Key]) -> list[str]:
+    """Return the names of keys in messages.
+
+    >>> key_names(["q1", ("v", "he runs")])
+    ['q1', 'v: he runs']
+    """
+    return [key if isinstance(key, str) else ": ".join(key) for key in keys]
 
 
 def video_and_query(moment: Moment) -> tuple[str, str]:

@@ -20,7 +20,7 @@ from cpnet.data.times import times
 from cpnet.errors import quote
 from cpnet.evaluation.average_precision import THRESHOLDS, average_precision
 from cpnet.evaluation.functional import Floats
-from cpnet.evaluation.matching import Matched
+from cpnet.evaluation.matching import Matched, key_names
 from cpnet.evaluation.names import metric_keys, printed_name, score_pairs, split_key
 from cpnet.evaluation.published import PublishedRow
 from cpnet.evaluation.trivial import Trivial
@@ -122,7 +122,7 @@ def remarks(systems: Sequence[Scored], moments: Sequence[Moment]) -> list[str]:
         found = each.matched
         described = {
             "pairs have no prediction and score 0": found.missing,
-            "predictions belong to no pair of the split and are ignored": [*map(_named, found.surplus)],
+            "predictions belong to no pair of the split and are ignored": key_names(found.surplus),
             "first predictions end before they start and score 0": found.reversed,
             "first predictions leave the video and are scored as they are": found.outside,
         }
@@ -167,7 +167,3 @@ def print_sentences(sentences: Sequence[str]) -> None:
     """Print sentences, a line each."""
     for sentence in sentences:
         Console().print(Text(printable(sentence)), soft_wrap=True)
-
-
-def _named(key: object) -> str:
-    return key if isinstance(key, str) else ": ".join(map(str, key)) if isinstance(key, tuple) else str(key)

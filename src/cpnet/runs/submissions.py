@@ -13,9 +13,9 @@ from typing import Any
 
 from cpnet.data.moment import normalise_id
 from cpnet.errors import DataError, cut, quote, shown
+from cpnet.evaluation.matching import Key, key_names
 
 Span = tuple[float, float]
-Key = str | tuple[str, str]  # the qid, or the normalised id of the video and the query
 
 FORMATS = (
     'one object a line: {"qid": ...} or {"vid": ..., "query": ...}, with "pred_relevant_windows": [[start, end, score],'
@@ -41,7 +41,7 @@ class Submission:
     def remarks(self, name: str) -> list[str]:
         """Return sentences on answers that could not be read, and on repeated ones."""
         described = {"answers have no two times": self.unread, "pairs are answered again and ignored": self.repeated}
-        return [f"{name}: {len(keys)} {what}: {quote(map(str, keys), 3)}" for what, keys in described.items() if keys]
+        return [f"{name}: {len(keys)} {what}: {quote(key_names(keys), 3)}" for what, keys in described.items() if keys]
 
 
 def read_submission(path: Path, videos: Mapping[str, str]) -> Submission:
