@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import logging
 import os
@@ -87,7 +88,8 @@ def _logging_restored() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.set_flush_denormal(False)  # the default, which a command changes
+        torch.set_flush_denormal(False)  # the defaults, which a command changes
+        gc.enable()
         for handler in root.handlers:
             if handler not in handlers:
                 handler.close()

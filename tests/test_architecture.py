@@ -57,6 +57,7 @@ ROOMS = {
     "data.datamodule": Room(("batch", "errors", "terminal", "data"), ("torch", "pytorch_lightning")),
     "models": Room(("batch", "options", "spans", "models"), ("torch",)),
     "evaluation": Room(("options", "data.moment", "evaluation"), ("numpy",)),
+    "evaluation.published": Room((), ("yaml",)),
     "evaluation.metrics": Room(("options", "evaluation"), ("numpy", "torch", "torchmetrics")),
     "video": Room(("errors", "files", "terminal", "workers", "data", "video"), ("av", "numpy", "filelock")),
     "video.backbones": Room(

@@ -64,7 +64,11 @@ def _hydra() -> Iterator[None]:
 @cache
 def compose(*overrides: str, name: str = "train") -> DictConfig:
     """Compose with the values that only a run has; read-only, because compositions are shared."""
-    of_a_run = {"train": ["output_dir=out", "model_name=model", "experiment_name=null"], "evaluate": ["output_dir=out"]}
+    of_a_run = {
+        "train": ["output_dir=out", "model_name=model", "experiment_name=null"],
+        "evaluate": ["output_dir=out"],
+        "score": ["dataset=synthetic"],
+    }
     cfg = hydra.compose(name, overrides=[*of_a_run.get(name, []), *overrides])
     OmegaConf.set_readonly(cfg, True)
     return cfg

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cpnet.errors import DataError
+from cpnet.evaluation.matching import Key
 from cpnet.runs.submissions import read_submission, read_times
 
 SPANS = ((5.0, 9.5), (1.0, 2.0))  # of a pair in each file, best first
@@ -23,10 +25,27 @@ LINES = {
 def test_formats_have_the_same_content(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(f"{json.dumps(LINES[name])}\n\n", encoding="utf-8")
-    assert read_submission(path).ranked == {"q1": SPANS}
+    assert read_submission(path, {"q1": "v.mp4"}).ranked == {"q1": SPANS}
     listed = path.with_suffix(".json")
     listed.write_text(json.dumps([LINES[name]]), encoding="utf-8")
-    assert read_submission(listed).ranked == {"q1": SPANS}
+    assert read_submission(listed, {"q1": "v.mp4"}).ranked == {"q1": SPANS}
+
+
+@pytest.mark.parametrize(
+    ("row", "key"),
+    [
+        ({"qid": "q1", "vid": "v.mp4"}, "q1"),
+        ({"qid": 1, "vid": "v", "query": "he runs"}, ("v", "he runs")),  # numbered in another way
+        ({"qid": "q1", "vid": "w", "query": "he runs"}, ("w", "he runs")),
+        ({"qid": "q1", "vid": "w"}, "q1 of w"),
+        ({"qid": "q9"}, "q9"),
+        ({"qid": None, "video": "w.mp4", "sentence": " he runs "}, ("w", "he runs")),
+    ],
+)
+def test_qid_counts_for_a_pair_of_the_same_video(row: dict[str, Any], key: Key, tmp_path: Path) -> None:
+    path = tmp_path / "made.jsonl"
+    path.write_text(json.dumps({**row, "predicted": SPANS}), encoding="utf-8")
+    assert read_submission(path, {"q1": "v"}).ranked == {key: SPANS}
 
 
 @pytest.mark.parametrize(
@@ -39,14 +58,14 @@ def test_formats_have_the_same_content(name: str, tmp_path: Path) -> None:
 def test_rows_of_a_csv_are_ranked_by_score_or_order(text: str, key: str, tmp_path: Path) -> None:
     path = tmp_path / "made.csv"
     path.write_text(text, encoding="utf-8")
-    assert read_submission(path).ranked[key] == SPANS
+    assert read_submission(path, {"q1": "v"}).ranked[key] == SPANS
 
 
 def test_unread_and_repeated_answers_are_named(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
     rows = [{"qid": 7, "answer": "3 to 4"}, {"qid": 7, "answer": "5 to 6"}, {"qid": 8, "answer": "I see 3 people."}]
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    found = read_submission(path)
+    found = read_submission(path, {})
     assert found.ranked == {"7": ((3.0, 4.0),), "8": ()}
     assert found.remarks("answers") == [
         "answers: 1 answers have no two times: '8'",
@@ -69,7 +88,15 @@ def test_unread_and_repeated_answers_are_named(tmp_path: Path) -> None:
         ("During 2 minutes and 5 seconds to 130 s", [(125, 130)]),
         ("1:02:03 until 1:02:10", [(3723, 3730)]),
         ("0:05\u20130:07, then 8-9", [(5, 7), (8, 9)]),
+        ("from second 5 to second 9", [(5, 9)]),
+        ("It begins at about 0:05 and ends at 9 s.", [(5, 9)]),
+        ("12.3, 20", [(12.3, 20)]),
+        ("In frame 1, 2 people and 3 dogs walk from 4 to 8 s.", [(4, 8)]),
         ("The person is seen 3 times in the video.", []),
+        (".5 to 3", []),
+        ("123:00 to 124:00", []),
+        ("20 % to 40 %", []),
+        (f"{'9' * 400} to {'9' * 401}", []),
         ("12 to the end", []),
         ("", []),
     ],
@@ -86,8 +113,10 @@ def test_times_are_read_out_of_text(answer: str, spans: list[tuple[float, float]
         ("a.jsonl", '{"qid": "1"}', r"line 1: 'predicted'"),
         ("a.jsonl", '{"qid": "1", "predicted": [[0, NaN]]}', r"line 1: a time or a score must be a finite number"),
         ("a.jsonl", '{"qid": "1", "predicted": [[0, 1, 2]]}', r"line 1: "),
-        ("a.jsonl", "{", r"cannot be read"),
+        ("a.jsonl", '{"qid": "1", "predicted": []}\n{', r"cannot be read \(line 2: "),
         ("a.csv", "qid,begin,end\n1,0,1\n", r"line 2: "),
+        ("a.csv", "video,start,end\nv,0,1\n", r"cannot be read \(line 2: no qid"),
+        ("a.csv", f"qid,start,end\n{'x' * 200_000},0,1\n", r"cannot be read \(field larger"),
         ("a.csv", "", "is empty"),
         ("absent.jsonl", None, r"cannot be read"),
     ],
@@ -97,4 +126,4 @@ def test_error_names_file_and_line(name: str, text: str | None, message: str, tm
     if text is not None:
         path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=f"{name}.*{message}"):
-        read_submission(path)
+        read_submission(path, {})

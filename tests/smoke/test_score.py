@@ -1,3 +1,139 @@
 """``python -m cpnet.score`` on predictions of a run, of other systems, and on wrong arguments."""
 
 from __future__ import annotations
+
+import json
+import random
+import resource
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from commands import Ended, call, spawn
+from data.readers.test_published_files import DATA, activitynet_captions
+from evaluation import reference
+
+RUN = "predictions=run/predictions.jsonl"
+DATASET = ("dataset=synthetic", "dataset.generate.videos=20", "hydra.run.dir=scored", "resamples=200")
+
+
+def score(place: Path, *arguments: str) -> tuple[Ended, Any]:
+    """Run the command; return how it ended, and the content of scores.json."""
+    ended = call("score", *DATASET, *arguments, folder=place)
+    assert ended.code == 0, ended.err
+    return ended, json.loads((place / "scored/scores.json").read_bytes())
+
+
+def rows_of(place: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (place / "run/predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+
+def test_metrics_and_trivial_predictors_are_those_of_the_run(place: Path) -> None:
+    ended, found = score(place, RUN)
+    results = json.loads((place / "run/results.json").read_bytes())
+    metrics = {key: each["mean"] for key, each in found["metrics"]["predictions"].items()}
+    assert {key: metrics[key] for key in results["metrics"]} == pytest.approx(results["metrics"])
+    for name, constant in results["trivial"].items():
+        kept = {key: found["trivial"][name][key] for key in constant["metrics"]}
+        assert kept == pytest.approx(constant["metrics"])
+    assert found["counts"] == {"predictions": dict.fromkeys(("missing", "surplus", "reversed", "outside"), 0)}
+    assert "synthetic, test split, 12 pairs; IoU >= m, true windows clipped" in " ".join(ended.out.split())
+    assert f"R@1,IoU=0.5 {metrics['R1@0.5']:.2f} ± " in " ".join(ended.out.split())
+
+
+def test_paired_difference_equals_a_loop(place: Path) -> None:
+    rows = rows_of(place)
+    (place / "other").mkdir(exist_ok=True)
+    write(place / "other/predictions.jsonl", [{**row, "predicted": row["true"]} for row in rows[:5]] + rows[5:])
+    ended, found = score(place, RUN, "against=other/predictions.jsonl")
+    gains = np.array([row["iou"] - (1.0 if place < 5 else row["iou"]) for place, row in enumerate(rows)])
+    drawn = np.random.default_rng(0).integers(len(rows), size=(200, len(rows)))
+    expected = [gains.mean(), *np.percentile([gains[each].mean() for each in drawn], [2.5, 97.5])]
+    difference = found["metrics"]["difference"]["mIoU"]
+    assert [difference[key] for key in ("mean", "low", "high")] == pytest.approx([100 * each for each in expected])
+    assert f"{difference['mean']:+.2f} ± " in ended.out
+    first, second = ("run/predictions.jsonl", "other/predictions.jsonl")
+    assert [*found["metrics"]] == [first, second, "difference"]
+    losses = int((gains < -1e-9).sum())
+    assert f"{first} has the higher IoU in 0 pairs, {second} in {losses}; {len(rows) - losses} are equal" in ended.out
+
+
+def test_missing_surplus_reversed_and_outside_predictions_are_counted(place: Path) -> None:
+    rows = rows_of(place)[1:]
+    rows[0]["predicted"] = [[6.0, 5.0]]
+    rows[1]["predicted"] = [[0.0, rows[1]["duration"] + 1]]
+    rows[2] = {"qid": rows[2]["qid"], "answer": "I see nothing."}
+    rows.append({"vid": "elsewhere.mp4", "query": "he runs", "pred_relevant_windows": [[0, 1, 0.5]]})
+    write(place / "made.jsonl", rows)
+    ended, found = score(place, "predictions=made.jsonl", "metrics.strict=true", "round_sec=0.5")
+    assert found["counts"] == {"made": {"missing": 2, "surplus": 1, "reversed": 1, "outside": 1}}
+    for sentence in (
+        f"made: 1 answers have no two times: '{rows[2]['qid']}'",
+        "made: 2 pairs have no prediction and score 0: ",
+        "made: 1 predictions belong to no pair of the split and are ignored: 'elsewhere: he runs'",
+        f"made: 1 first predictions end before they start and score 0: '{rows[0]['qid']}'",
+        f"made: 1 first predictions leave the video and are scored as they are: '{rows[1]['qid']}'",
+        "IoU > m, true windows clipped, times rounded to 0.5 s",
+    ):
+        assert sentence in " ".join(ended.out.split())
+    scored = [rows[1], *rows[3:-1]]
+    rounded = [np.round(np.array(row["predicted"][0]) * 2) / 2 for row in scored]
+    total = sum(reference.iou(span, np.array(row["true"][0])) for span, row in zip(rounded, scored, strict=True))
+    assert found["metrics"]["made"]["mIoU"]["mean"] == pytest.approx(100 * total / 12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("predictions=nowhere.jsonl",), "predictions=nowhere.jsonl cannot be read"),
+        ((RUN, "split=tested"), "split must be one of train, val, test; got 'tested'"),
+        ((RUN, "round_sec=0"), "round_sec must be positive, or null for times as they are; got 0"),
+        ((RUN, "resamples=0"), "resamples must be positive; got 0"),
+        ((RUN, "metrics.thresholds=[50]"), "metrics: an IoU threshold must lie in (0, 1], got 50"),
+        ((RUN, "metrics.recall_at=[0]"), "metrics: R@n,IoU=m counts the first n predictions: n must be at least 1"),
+        ((RUN, "data_dir=nowhere"), "cannot be read"),
+        ((), "predictions"),
+    ],
+)
+def test_wrong_arguments_give_short_messages(arguments: tuple[str, ...], message: str, place: Path) -> None:
+    ended = call("score", *DATASET, *arguments, folder=place)
+    assert (ended.code, message in ended.err, ended.err.count("\n") <= 3) == (1, True, True), ended.err
+
+
+def test_heavy_packages_are_not_imported(place: Path) -> None:
+    shutil.copy(place / "run/predictions.jsonl", place / "alone.jsonl")
+    code = (
+        "import atexit, runpy, sys\n"
+        "heavy = ('torch', 'pytorch_lightning', 'h5py', 'scipy', 'pandas', 'matplotlib', 'wandb')\n"
+        "atexit.register(lambda: print([each for each in heavy if each in sys.modules]))\n"
+        f"sys.argv = ['score', 'predictions=alone.jsonl', 'hydra.run.dir=alone', *{DATASET[:2]}]\n"
+        "runpy.run_module('cpnet.score', run_name='__main__', alter_sys=True)\n"
+    )
+    ended = spawn("-c", code, folder=place)
+    assert (ended.code, ended.out.splitlines()[-1]) == (0, "[]"), ended.err
+
+
+@pytest.mark.slow
+def test_predictions_for_activitynet_are_scored_in_seconds(tmp_path: Path) -> None:
+    moments, chance = activitynet_captions("val_2"), random.Random(0)
+    spans = ([*sorted(chance.uniform(0, each.duration_sec) for _ in "ab"), 1.0] for each in moments)
+    rows = [
+        {"vid": each.video, "query": each.query, "pred_relevant_windows": [span]}
+        for each, span in zip(moments, spans, strict=True)
+    ]
+    write(tmp_path / "made.jsonl", rows)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    arguments = ("predictions=made.jsonl", "dataset=activitynet_captions", f"data_dir={DATA}")
+    ended = spawn("-m", "cpnet.score", *arguments, folder=tmp_path)
+    assert ended.code == 0, ended.err
+    assert "published: CPNet (AAAI 2021), Table 3" in ended.out
+    assert "no prediction" not in ended.out
+    seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    assert seconds < 4  # 2 on an idle core

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cpnet.data.cleaning import FLOAT_NOISE_SEC, CleaningReport, clean
@@ -53,8 +53,10 @@ class Annotations:
         if wanted - self.splits.keys():
             raise ConfigError(f"dataset.splits must hold {', '.join(sorted(wanted))}; got {', '.join(self.splits)}")
 
-    def read(self) -> tuple[dict[str, list[Moment]], list[CleaningReport]]:
+    def read(self, *, without: Collection[str] = ()) -> tuple[dict[str, list[Moment]], list[CleaningReport]]:
         """Read and clean every split; return the moments of train, val and test, and a report for each file read.
+
+        ``without={"val"}`` leaves the file of a validation split unread.
 
         Raises:
             DataError: a file is missing or malformed, its times are not seconds, or an evaluation split has defects
@@ -62,7 +64,7 @@ class Annotations:
         moments: dict[str, list[Moment]] = {}
         reports = []
         for split in SPLITS:
-            if split == "val" and self.validation != "file":
+            if split in without or (split == "val" and self.validation != "file"):
                 continue
             training = split == "train"
             moments[split], report = clean(

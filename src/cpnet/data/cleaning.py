@@ -70,7 +70,8 @@ def clean(
     for moment in moments:
         left = []
         for window in moment.windows_sec:
-            start_sec, end_sec = (min(max(time, 0.0), moment.duration_sec) for time in window)
+            start_sec = min(max(window[0], 0.0), moment.duration_sec)
+            end_sec = min(max(window[1], 0.0), moment.duration_sec)
             if window[1] < window[0]:
                 defects.append((moment, window, "reversed"))
             elif end_sec - start_sec <= FLOAT_NOISE_SEC:

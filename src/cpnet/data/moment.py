@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _MEDIA_EXTENSION = re.compile(r"(?<=.)(\.(3gp|avi|flv|m4v|mkv|mov|mp4|mpe?g|ogv|ts|webm|wmv))+$", re.IGNORECASE)
 # A YouTube id has 11 characters and may itself begin with v_, so v_ is a prefix only before 11 characters.
@@ -23,6 +24,7 @@ class Moment:
     numbered: bool = False  # the qid is a number in the file
 
 
+@lru_cache(maxsize=1 << 16)  # a video has many moments
 def normalise_id(video: str) -> str:
     """Normalise a video's id, so that ids of annotations and features match.
 

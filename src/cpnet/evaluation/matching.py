@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from cpnet.data.moment import Moment, normalise_id
 from cpnet.evaluation.functional import Floats
 
-Key = str | tuple[str, str]
+Key = str | tuple[str, str]  # the qid, or the normalised id of the video and the query
 Ranked = Mapping[Key, Sequence[tuple[float, float]]]
 ROUNDING_SEC = 1e-3  # beyond the video by less counts as inside: files have rounded times
 
@@ -40,7 +40,7 @@ def match(moments: Sequence[Moment], ranked: Ranked, *, round_sec: float | None 
     Args:
         moments: the pairs of a split
         ranked: predictions by key, best first, in seconds
-        round_sec: rounds each time to a multiple of it
+        round_sec: rounds each time to a multiple of it, after what is impossible is counted
     """
     keys = [moment.qid if moment.qid in ranked else video_and_query(moment) for moment in moments]
     found = [ranked.get(key, ()) for key in keys]
@@ -48,18 +48,25 @@ def match(moments: Sequence[Moment], ranked: Ranked, *, round_sec: float | None 
     for place, spans in enumerate(found):
         if len(spans):
             arranged[place, : len(spans)] = spans
-    if round_sec is not None:
-        arranged = np.round(arranged / round_sec) * round_sec
     first, durations = arranged[:, 0], np.array([moment.duration_sec for moment in moments])
     outside = (first.min(axis=1) < -ROUNDING_SEC) | (first.max(axis=1) > durations + ROUNDING_SEC)
     known = set(keys)
     return Matched(
-        ranked=arranged,
+        ranked=arranged if round_sec is None else np.round(arranged / round_sec) * round_sec,
         missing=[moment.qid for moment, spans in zip(moments, found, strict=True) if not len(spans)],
         surplus=[key for key in ranked if key not in known],
         reversed=[moments[place].qid for place in np.flatnonzero(first[:, 1] < first[:, 0]).tolist()],
         outside=[moments[place].qid for place in np.flatnonzero(outside).tolist()],
     )
+
+
+def key_names(keys: Iterable[Key]) -> list[str]:
+    """Return the names of keys in messages.
+
+    >>> key_names(["q1", ("v", "he runs")])
+    ['q1', 'v: he runs']
+    """
+    return [key if isinstance(key, str) else ": ".join(key) for key in keys]
 
 
 def video_and_query(moment: Moment) -> tuple[str, str]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -16,14 +20,17 @@ from cpnet.data.times import times
 from cpnet.errors import quote
 from cpnet.evaluation.average_precision import THRESHOLDS, average_precision
 from cpnet.evaluation.functional import Floats
-from cpnet.evaluation.matching import Matched
-from cpnet.evaluation.names import metric_keys, printed_name, score_pairs
+from cpnet.evaluation.matching import Matched, key_names
+from cpnet.evaluation.names import metric_keys, printed_name, score_pairs, split_key
+from cpnet.evaluation.published import PublishedRow
 from cpnet.evaluation.trivial import Trivial
 from cpnet.options import MetricsOptions
 from cpnet.reporting.statistics import interval, resampled_means
 from cpnet.terminal import printable
 
 EQUAL = 1e-9  # IoUs that differ by less are a draw
+MOST_PREDICTIONS = 10  # of a query count for mAP, as in the code of QVHighlights
+DIFFERENCE = "difference"  # name of the column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,41 +42,77 @@ class Scored:
     scores: Mapping[str, Floats]
 
 
+@dataclass(frozen=True)
+class Mean:
+    """A mean over pairs and its 95 % interval, in per cent."""
+
+    mean: float
+    low: float
+    high: float
+
+
 def score(name: str, matched: Matched, moments: Sequence[Moment], options: MetricsOptions) -> Scored:
     """Score the predictions of a system; mAP joins the metrics if a query has several true windows."""
     target, duration = times(moments)
     most = matched.ranked.shape[1]
-    keys = [key for key in metric_keys(options) if key == "mIoU" or int(key.split("@")[0].lstrip("dR")) <= most]
+    keys = [key for key in metric_keys(options) if key == "mIoU" or split_key(key)[1] <= most]
     scores = {key: score_pairs(key, matched.ranked, target, duration, strict=options.strict) for key in keys}
     if target.shape[1] > 1:
         windows = [np.array(moment.windows_sec) for moment in moments]
-        precisions = [average_precision(*each) for each in zip(matched.ranked, windows, strict=True)]
-        scores["mAP"] = np.mean(precisions, axis=1)
+        ranked = matched.ranked[:, :MOST_PREDICTIONS]
+        precisions = np.array([average_precision(*each) for each in zip(ranked, windows, strict=True)])
+        scores["mAP"] = precisions.mean(axis=1)
         for threshold in (0.5, 0.75):
-            scores[f"mAP@{threshold:g}"] = np.array(precisions)[:, THRESHOLDS.index(threshold)]
+            scores[f"mAP@{threshold:g}"] = precisions[:, THRESHOLDS.index(threshold)]
     return Scored(name=name, matched=matched, scores=scores)
 
 
+def means(systems: Sequence[Scored], *, resamples: int) -> dict[str, dict[str, Mean]]:
+    """Return the metrics of each system by its name, and of two systems the paired ``difference``, with intervals.
+
+    All are of the same drawn pairs.
+    """
+    scores = {each.name: dict(each.scores) for each in systems}
+    if len(systems) > 1:
+        first, second = (each.scores for each in systems)
+        scores[DIFFERENCE] = {key: first[key] - second[key] for key in first if key in second}
+    columns = 100 * np.stack([column for each in scores.values() for column in each.values()], axis=1)
+    ends = interval(resampled_means(columns, resamples=resamples))
+    found = (Mean(*numbers) for numbers in np.stack([columns.mean(axis=0), *ends], axis=1).tolist())
+    return {name: {key: next(found) for key in each} for name, each in scores.items()}
+
+
 def table(
-    systems: Sequence[Scored], trivial: Mapping[str, Trivial], *, resamples: int
+    measured: Mapping[str, Mapping[str, Mean]], trivial: Mapping[str, Trivial]
 ) -> tuple[list[str], list[list[str]]]:
-    """Return heads and lines: a metric a line, each system with its 95 % interval, the paired difference, constants."""
-    first, *others = systems
-    heads = ["", *(each.name for each in systems), *(["difference"] if others else []), *trivial]
-    keys = [key for key in first.scores if all(key in each.scores for each in others)]
-    columns = [np.stack([each.scores[key] for key in keys], axis=1) for each in systems]
-    if others:
-        columns.append(columns[0] - columns[1])
-    drawn = 100 * interval(resampled_means(np.concatenate(columns, axis=1), resamples=resamples))
-    ends, lines = drawn.reshape(2, len(columns), len(keys)), []
-    for row, key in enumerate(keys):
-        cells = [
-            f"{100 * scores[:, row].mean():{'+' if place == len(systems) else ''}.2f} ± {(high - low) / 2:.2f}"
-            for place, (scores, low, high) in enumerate(zip(columns, *ends[:, :, row], strict=True))
-        ]
-        constants = [f"{each.metrics[key]:.2f}" if key in each.metrics else "-" for each in trivial.values()]
-        lines.append([key if key.startswith("mAP") else printed_name(key), *cells, *constants])
-    return heads, lines
+    """Return heads and lines: a metric a line, each system, the paired difference, and the trivial predictors."""
+    keys = dict.fromkeys(key for each in measured.values() for key in each)
+    lines = []
+    for key in keys:
+        cells = [key if key.startswith("mAP") else printed_name(key)]
+        for name, each in measured.items():
+            sign, found = "+" if name == DIFFERENCE else "", each.get(key)
+            cells.append(f"{found.mean:{sign}.2f} ± {(found.high - found.low) / 2:.2f}" if found else "-")
+        lines.append([*cells, *(_number(each.metrics.get(key)) for each in trivial.values())])
+    return ["", *measured, *trivial], lines
+
+
+def published(rows: Sequence[PublishedRow]) -> list[tuple[str, list[str], list[list[str]]]]:
+    """Return title, heads and lines of each group of published rows with the same source and features."""
+    tables = []
+    for (source, features), group in groupby(rows, key=lambda row: (row.source, row.features)):
+        found = [*group]
+        keys = sorted({key for row in found for key in row.metrics}, key=lambda key: (key == "mIoU", key))
+        title = (
+            f"published: {source}, features {features}, selection {found[0].selection}, strict IoU {found[0].strict}"
+        )
+        lines = [[row.name, row.venue, *(_number(row.metrics.get(key)) for key in keys)] for row in found]
+        tables.append((title, ["", "venue", *map(printed_name, keys)], lines))
+    return tables
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def remarks(systems: Sequence[Scored], moments: Sequence[Moment]) -> list[str]:
@@ -79,7 +122,7 @@ def remarks(systems: Sequence[Scored], moments: Sequence[Moment]) -> list[str]:
         found = each.matched
         described = {
             "pairs have no prediction and score 0": found.missing,
-            "predictions belong to no pair of the split and are ignored": [*map(_named, found.surplus)],
+            "predictions belong to no pair of the split and are ignored": key_names(found.surplus),
             "first predictions end before they start and score 0": found.reversed,
             "first predictions leave the video and are scored as they are": found.outside,
         }
@@ -94,34 +137,33 @@ def remarks(systems: Sequence[Scored], moments: Sequence[Moment]) -> list[str]:
     return lines
 
 
-def as_json(systems: Sequence[Scored], trivial: Mapping[str, Trivial]) -> dict[str, Any]:
-    """Return all numbers for a file: metrics in per cent, and the counts of what is missing or impossible."""
+def as_json(
+    systems: Sequence[Scored], measured: Mapping[str, Mapping[str, Mean]], trivial: Mapping[str, Trivial]
+) -> dict[str, Any]:
+    """Return all numbers for a file: metrics in per cent with their intervals, and the counts of the remarks."""
     counted = ("missing", "surplus", "reversed", "outside")
     return {
-        "systems": [
-            {
-                "name": each.name,
-                "metrics": {key: 100 * float(scores.mean()) for key, scores in each.scores.items()},
-                **{key: len(getattr(each.matched, key)) for key in counted},
-            }
-            for each in systems
-        ],
+        "metrics": {name: {key: asdict(mean) for key, mean in each.items()} for name, each in measured.items()},
+        "counts": {each.name: {key: len(getattr(each.matched, key)) for key in counted} for each in systems},
         "trivial": {name: dict(each.metrics) for name, each in trivial.items()},
     }
 
 
-def print_scores(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]], sentences: Sequence[str]) -> None:
-    """Print the table and its remarks."""
-    console = Console()
-    grid = Grid(title=Text(printable(title), "bold"), title_justify="left")
+def print_table(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print a table, in full even where the terminal is narrower."""
+    grid = Grid(title=Text(printable(title), "bold"), title_justify="left", box=SIMPLE_HEAD, show_edge=False)
+    grid.padding = (0, 1, 0, 0)
     for place, head in enumerate(heads):
-        grid.add_column(Text(printable(head)), justify="right" if place else "left", overflow="fold")
+        folded = "\n".join(textwrap.wrap(printable(head).replace(",", ", "), 9, break_long_words=False))
+        grid.add_column(Text(folded), justify="right" if place else "left", no_wrap=True)
     for line in lines:
-        grid.add_row(*line)
+        grid.add_row(*map(Text, line))
+    console = Console()
+    console.width = max(console.width, Measurement.get(console, console.options.update(width=10_000), grid).maximum)
     console.print(grid)
+
+
+def print_sentences(sentences: Sequence[str]) -> None:
+    """Print sentences, a line each."""
     for sentence in sentences:
-        console.print(Text(printable(sentence)), soft_wrap=True)
-
-
-def _named(key: object) -> str:
-    return key if isinstance(key, str) else ": ".join(map(str, key)) if isinstance(key, tuple) else str(key)
+        Console().print(Text(printable(sentence)), soft_wrap=True)

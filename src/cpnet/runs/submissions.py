@@ -13,9 +13,9 @@ from typing import Any
 
 from cpnet.data.moment import normalise_id
 from cpnet.errors import DataError, cut, quote, shown
+from cpnet.evaluation.matching import Key, key_names
 
 Span = tuple[float, float]
-Key = str | tuple[str, str]  # the qid, or the normalised id of the video and the query
 
 FORMATS = (
     'one object a line: {"qid": ...} or {"vid": ..., "query": ...}, with "pred_relevant_windows": [[start, end, score],'
@@ -41,11 +41,16 @@ class Submission:
     def remarks(self, name: str) -> list[str]:
         """Return sentences on answers that could not be read, and on repeated ones."""
         described = {"answers have no two times": self.unread, "pairs are answered again and ignored": self.repeated}
-        return [f"{name}: {len(keys)} {what}: {quote(map(str, keys), 3)}" for what, keys in described.items() if keys]
+        return [f"{name}: {len(keys)} {what}: {quote(key_names(keys), 3)}" for what, keys in described.items() if keys]
 
 
-def read_submission(path: Path) -> Submission:
-    """Read a file of predictions; its first object, or its columns, decide the format.
+def read_submission(path: Path, videos: Mapping[str, str]) -> Submission:
+    """Read a file of predictions. The suffix tells CSV and JSON from JSON lines, and the keys of a row its form.
+
+    Args:
+        path: the file
+        videos: video of each pair by qid. A row is found by its qid only if a pair of its video has this qid, because
+            systems number pairs in their own ways; else by its video and query, if it names them.
 
     Raises:
         DataError: the file cannot be read, or a line has another form; the message names file and line
@@ -53,12 +58,12 @@ def read_submission(path: Path) -> Submission:
     found = Submission()
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = _csv(stream) if path.suffix.lower() == ".csv" else _json(stream, path.suffix.lower())
+            rows = _csv(stream, videos) if path.suffix.lower() == ".csv" else _json(stream, path.suffix.lower())
             for where, row in rows:
                 try:
                     if not isinstance(row, dict):
                         raise ValueError(f"no object: {shown(row)}")
-                    key, spans = _key(row), _spans(row)
+                    key, spans = _key(row, videos), _spans(row)
                 except (ValueError, TypeError, LookupError) as error:
                     raise DataError(f"{path}, {where}: {cut(str(error), 300)}\n  {path.name} needs {FORMATS}") from None
                 if key in found.ranked:
@@ -69,7 +74,7 @@ def read_submission(path: Path) -> Submission:
                     found.unread.append(key)
     except DataError:
         raise
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError, csv.Error, RecursionError) as error:
         raise DataError(f"predictions={path} cannot be read ({cut(str(error))})") from error
     if not found.ranked:
         raise DataError(f"predictions={path} is empty; it needs {FORMATS}")
@@ -83,27 +88,38 @@ def _json(stream: Iterable[str], suffix: str) -> Iterator[tuple[str, Any]]:
         return
     for number, line in enumerate(stream, start=1):
         if line.strip():
-            yield f"line {number}", json.loads(line)
+            try:
+                yield f"line {number}", json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"line {number}: {error}") from None
 
 
-def _csv(stream: Iterable[str]) -> Iterator[tuple[str, Any]]:
+def _csv(stream: Iterable[str], videos: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
     """Yield an object for each pair of a CSV, whose rows are single spans."""
     grouped: dict[Key, tuple[str, dict[str, Any]]] = {}
     reader = csv.DictReader(stream)
     for row in reader:
-        _, first = grouped.setdefault(_key(row), (f"line {reader.line_num}", {**row, "pred_relevant_windows": []}))
+        where = f"line {reader.line_num}"
+        try:
+            _, first = grouped.setdefault(_key(row, videos), (where, {**row, "pred_relevant_windows": []}))
+        except ValueError as error:
+            raise ValueError(f"{where}: {error}") from None
         windows = first["pred_relevant_windows"]
         windows.append([row.get("start"), row.get("end"), row.get("score") or -len(windows)])
     yield from grouped.values()
 
 
-def _key(row: Mapping[str, Any]) -> Key:
-    if (qid := row.get("qid")) not in (None, ""):
-        return str(qid)
+def _key(row: Mapping[str, Any], videos: Mapping[str, str]) -> Key:
+    qid = "" if row.get("qid") is None else str(row["qid"])
     video, query = row.get("vid") or row.get("video"), row.get("query") or row.get("sentence")
-    if not isinstance(video, str) or not isinstance(query, str):
+    named = normalise_id(video) if isinstance(video, str) else None
+    if qid in videos and named in (None, normalise_id(videos[qid])):
+        return qid
+    if named is not None and isinstance(query, str):
+        return named, query.strip()
+    if not qid:
         raise ValueError(f"no qid, nor vid and query, in {shown(dict(row))}")
-    return normalise_id(video), query.strip()
+    return f"{qid} of {named}" if qid in videos else qid  # of another video: no pair has this key
 
 
 def _spans(row: Mapping[str, Any]) -> tuple[Span, ...]:
@@ -131,10 +147,13 @@ _CLOCK = "|".join(
         rf"\d+(?:\.\d+)?{_UNIT}",
     )
 )
-_TIME = rf"({_CLOCK})"
+_TIME = rf"(?<![\w.:])({_CLOCK})"
+_ABOUT = r"\s*(?:(?:at|about|around|second)\s+)?"
 _PAIRS = re.compile(
-    rf"{_TIME}\s*(?:-|\u2013|\u2014|to|until|till|and|through|,|\.\.+)\s*(?:at\s+)?{_TIME}"
-    rf"|start\w*\W+(?:\w+\W+){{0,3}}?{_TIME}.{{0,40}}?\bend\w*\W+(?:\w+\W+){{0,3}}?{_TIME}",
+    rf"{_TIME}\s*(?:-|\u2013|\u2014|to|until|till|through|\.\.+){_ABOUT}({_CLOCK})"
+    rf"|between{_ABOUT}{_TIME}\s*and{_ABOUT}{_TIME}"
+    rf"|(?:^|[\[(<])\s*{_TIME}\s*,\s*{_TIME}\s*(?:$|[\])>])"
+    rf"|(?:start|begin)\w*\W+(?:\w+\W+){{0,3}}?{_TIME}.{{0,40}}?\bend\w*\W+(?:\w+\W+){{0,3}}?{_TIME}",
     re.IGNORECASE | re.DOTALL,
 )
 _MINUTES = re.compile(rf"(\d+){_MINUTE}(?:\s*(?:and\s*)?(\d+(?:\.\d+)?).*)?", re.IGNORECASE)
@@ -150,8 +169,9 @@ def read_times(answer: str) -> list[Span]:
     """
     spans = []
     for match in _PAIRS.finditer(answer):
-        start, end = (each for each in match.groups() if each is not None)
-        spans.append((_seconds(start), _seconds(end)))
+        start, end = (_seconds(each) for each in match.groups() if each is not None)
+        if math.isfinite(start) and math.isfinite(end):
+            spans.append((start, end))
     return spans
 
 

@@ -155,6 +155,8 @@ def as_id(value: object, name: str, where: str) -> str:
 
 def as_number(value: object, name: str, where: str) -> float:
     """Check that a value is a finite number, not a boolean or string, and return it as a float."""
+    if type(value) is float and math.isfinite(value):  # nearly all, and fast
+        return value
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
             number = float(value)
