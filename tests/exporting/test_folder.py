@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from cpnet.errors import DataError
+from cpnet.errors import ConfigError, DataError
 from cpnet.exporting import example
-from cpnet.exporting.folder import INPUTS, Program, compare, save
+from cpnet.exporting.folder import INPUTS, Program, compare, save, short_errors
 from models.pairs import VIDEO_DIM, WORDS, small_model
 from models.test_every_model import NAMES, model_of
 
@@ -50,10 +50,11 @@ def test_every_form_of_the_network_takes_any_size(kind: str, knobs: dict[str, An
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "cpnet"])
 def test_every_model_is_exported_for_any_size(name: str, kind: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxscript") and pytest.importorskip("onnx")
-    program = Program(copy.deepcopy(model_of(name)).float(), dim=VIDEO_DIM, rows=WORDS)
+    program = Program(copy.deepcopy(model_of(f"{name}_small")).float(), dim=VIDEO_DIM, rows=WORDS)
     save(program, kind, tmp_path, clips=24, words=12)
-    for clips, words in ((24, 12), (13, 2)):
-        assert compare(example.load(tmp_path), program, clips=clips, words=words) < 1e-4
+    run = example.load(tmp_path)
+    for clips, words in ((24, 12), (11, 2), (2, 3)):  # at 13, CPNetPlus has equal answers, of which either may win
+        assert compare(run, program, clips=clips, words=words) < 1e-5
 
 
 @pytest.mark.parametrize("wrong", [2e-4, float("nan")])
@@ -68,3 +69,11 @@ def test_a_file_that_differs_is_refused(wrong: float) -> None:
     shift = wrong
     with pytest.raises(DataError, match=r"spans differ by .* of a video"):
         compare(run, program, clips=24, words=5)
+
+
+def test_an_error_of_an_exporter_names_the_other_format() -> None:
+    with (
+        pytest.raises(ConfigError, match=r"^format=onnx .*\(RuntimeError: no sort\); try format=torch_export$"),
+        short_errors("onnx"),
+    ):
+        raise RuntimeError("no sort\nReport this to PyTorch")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from cpnet import __version__
 from cpnet.batch import GroundingBatch
 from cpnet.data.sampling import Interpolate, MeanPool, Pick
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import ConfigError, DataError, cut
 from cpnet.exporting import example
 from cpnet.grounder import Grounder
 from cpnet.models.layers.attention import LONGEST_MAP
@@ -115,7 +115,7 @@ def export(checkpoint: Checkpoint, target: Path, kind: str) -> None:
         folder = Path(temporary, "model")
         folder.mkdir()
         log.info("export %s as %s, in about a minute", checkpoint.path, kind)
-        with quiet():
+        with quiet(), short_errors(kind):
             path = save(program, kind, folder, clips=clips, words=words)
             largest = compare(example.load(folder), program, clips=clips, words=words)
         log.info("%s: %.1f MB, spans within %.0e of the checkpoint's", path.name, path.stat().st_size / 1e6, largest)
@@ -158,6 +158,24 @@ def compare(run: Callable[[dict[str, Any]], Any], program: Program, *, clips: in
     if not largest <= TOLERANCE:  # also if it is NaN
         raise DataError(f"the written model's spans differ by {largest:.1e} of a video; set another format")
     return largest
+
+
+@contextmanager
+def short_errors(kind: str) -> Iterator[None]:
+    """Turn the errors of torch's exporters and of onnxruntime into one that names the other format.
+
+    Raises:
+        ConfigError: the format cannot do what the model does
+    """
+    try:
+        yield
+    except (DataError, OSError):
+        raise
+    except Exception as error:  # they raise many kinds
+        first = next(iter(str(error).splitlines()), "")
+        other = "onnx" if kind == "torch_export" else "torch_export"
+        reason = cut(f"{type(error).__name__}: {first}")
+        raise ConfigError(f"format={kind} cannot do what the model does ({reason}); try format={other}") from error
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class DenseHead(nn.Module):
         if self.reading is None or self.correction is None:
             return first, first
         finest = normed[0]
-        weights = readings(first.spans.detach() / steps.size[:, :1, None], steps.mask[:, : finest.shape[1]])
+        weights = readings(first.spans.detach() / steps.size[:, 0, None, None], steps.mask[:, : finest.shape[1]])
         values = self.reading(finest).chunk(3, dim=2)
         read = sum((w.to(finest.dtype) @ value for w, value in zip(weights, values, strict=True)), hidden)
         return first, answer(out.detach() + self.correction(F.relu(read)), steps)
