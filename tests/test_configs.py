@@ -233,7 +233,12 @@ def test_dashboard_names_keys_of_a_run() -> None:
     assert board.project == compose("logger=wandb").logger.wandb.project
 
 
-@pytest.mark.parametrize("name", names("model"))
+HAS_SMALL = [name for name in names("model") if f"{name}_small" in names("model")]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in HAS_SMALL else []) for name in names("model")]
+)
 def test_every_model_learns_from_a_batch(name: str) -> None:
     cfg = compose(f"model={name}", "sampling.clips=12", "model.hidden_dim=16")
     torch.manual_seed(0)
@@ -310,8 +315,8 @@ def test_every_logger_writes_to_the_output_folder(name: str, tmp_path: Path) -> 
     assert [Path(logger.save_dir) for logger in loggers] == ([] if name == "none" else [tmp_path])
 
 
-# Small jobs of another corpus are those of compare_charades_i3d.
-SAME_SMALL_JOBS = ("compare_charades_c3d", "compare_activitynet", "compare_tacos")
+# Small jobs of another corpus are those of compare_charades_i3d; the others take seconds to compose.
+SAME_SMALL_JOBS = ("compare_charades_c3d", "compare_activitynet", "compare_tacos", "ablation_plus")
 
 
 def jobs(experiment: str, size: str = "full") -> list[list[str]]:

@@ -86,7 +86,7 @@ def test_data_dir_is_set_by_override_or_environment(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("dataset=tacoss", r"dataset=tacoss: there is no such dataset\. Did you mean tacos\b"),
-        ("model=cpnet_tiny", r"model is one of: cpnet, cpnet_frames, cpnet_small, cpnet_wo_cam, cpnet_wo_cp\n"),
+        ("model=cpnet_tiny", r"model is one of: ablr, ablr_small, cpnet, cpnet_frames, cpnet_plus, .*, vslnet_small\n"),
         ("logger=null", r"a group needs a name, not null"),
         ("datset=tacos", r"datset: there is no such key\. Did you mean dataset\b"),
         ("model.pyramid_level=3", r"model\.pyramid_level: there is no such key\. Did you mean model\.pyramid_levels\b"),

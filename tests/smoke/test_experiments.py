@@ -17,7 +17,7 @@ def test_an_experiment_leads_from_its_name_to_a_table(tmp_path: Path) -> None:
     (sweep,) = (tmp_path / "outputs/multirun/table1_ablation_tiny").iterdir()
     runs = [json.loads((sweep / str(job) / "results.json").read_text(encoding="utf-8")) for job in range(3)]
     assert [(run["model"], run["seed"]) for run in runs] == [
-        (model, 1) for model in ("cpnet", "cpnet_wo_cp", "cpnet_wo_cam")
+        (model, 1) for model in ("cpnet_small", "cpnet_wo_cp_small", "cpnet_wo_cam_small")
     ]
     assert {run["experiment"] for run in runs} == {"table1_ablation_tiny"}
 

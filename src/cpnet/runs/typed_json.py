@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import UnionType
@@ -44,11 +44,18 @@ def _parse(kind: Any, value: Any, key: str) -> Any:
             raise _error(key, "an object", value)
         below = f"{key}." if key else ""
         types = dict.fromkeys(value, arguments[1]) if origin is Mapping else _types(kind)
-        if missing := [f"{below}{name}" for name in types if name not in value and not hasattr(kind, name)]:
+        if missing := [f"{below}{name}" for name in types if name not in value and name not in _optional(kind)]:
             raise ValueError(f"it has no {', '.join(missing)}")
         parsed = {name: _parse(each, value[name], f"{below}{name}") for name, each in types.items() if name in value}
         return parsed if origin is Mapping else kind(**parsed)
     return _parse_leaf(kind, value, key)
+
+
+@cache
+def _optional(kind: Any) -> frozenset[str]:
+    """Return the fields of a dataclass that have a default."""
+    found = fields(kind) if is_dataclass(kind) else ()
+    return frozenset(each.name for each in found if each.default is not MISSING or each.default_factory is not MISSING)
 
 
 def _parse_leaf(kind: Any, value: object, key: str) -> Any:
