@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import linear_regression
@@ -59,7 +60,9 @@ def seen(folder: Path) -> list[Seen]:
         )
         try:
             while running.poll() is None:
-                now = last.stat().st_mtime_ns if last.exists() else 0
+                now = written
+                with suppress(FileNotFoundError):  # before the first, and while it is replaced
+                    now = last.stat().st_mtime_ns
                 if now != written:
                     written = now
                     found.append(Seen(len(found), running.memory_info().rss, running.num_fds()))
