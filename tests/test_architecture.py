@@ -108,7 +108,8 @@ ROOMS = {
         ("torch", "numpy", "omegaconf"),
     ),
     "grounding": Room(
-        ("batch", "errors", "spans", "data.vocabulary", "runs.checkpoint", "video", "grounding"), ("torch", "numpy")
+        ("batch", "errors", "data.vocabulary", "evaluation.functional", "runs.checkpoint", "video", "grounding"),
+        ("torch", "numpy"),
     ),
     "predict": Room(("errors", "config", "launch", "predicting"), ("omegaconf",)),
     "predicting": Room(

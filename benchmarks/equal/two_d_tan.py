@@ -53,7 +53,7 @@ def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
             moments=moments,
             kernel_size=tan.MAP_MODULE.PARAMS["KERNEL_SIZES"][0],
             conv_layers=len(sizes),
-            nms=core.config.TEST.NMS_THRESH,
+            nms_iou=core.config.TEST.NMS_THRESH,
         )
         ours = TwoDTAN(VIDEO_DIM, torch.randn(50, WORD_DIM), options).eval()
         for layer in theirs.map_layer.convs:  # whose division by counts leaves all scores equal at first
@@ -114,6 +114,6 @@ def ranked(probability: Tensor, cells: Tensor, ours: TwoDTAN, options: TwoDTANOp
     nms, found = import_module("core.eval").nms, list[Tensor]()
     for each in probability.flatten(1)[:, ours.cells]:
         order = ours.cells[each.argsort(descending=True)]
-        kept = nms(cells.view(-1, 2)[order].tolist(), options.nms, options.number).tolist()
-        found.append(torch.tensor(kept + kept[:1] * (options.number - len(kept))))
+        kept = nms(cells.view(-1, 2)[order].tolist(), options.nms_iou, options.predictions).tolist()
+        found.append(torch.tensor(kept + kept[:1] * (options.predictions - len(kept))))
     return torch.stack(found)

@@ -19,7 +19,7 @@ from cpnet.evaluation.metrics import (
     RecallAtIoU,
     grounding_metrics,
 )
-from cpnet.evaluation.names import printed_name
+from cpnet.evaluation.names import pair_scores, printed_name
 from cpnet.options import MetricsOptions
 from evaluation import reference
 from evaluation.problems import THRESHOLDS, Problem, problems
@@ -53,6 +53,9 @@ def test_collection_equals_the_reference(problem: Problem, m: float, strict: boo
     computed = metrics.compute()
     assert {key: value.item() for key, value in computed.items()} == pytest.approx(expected)
     assert {value.dtype for value in computed.values()} == {torch.float64}
+    same = MetricsOptions(recall_at=[1, 3], thresholds=[0.5, m], strict=strict)
+    scores = pair_scores(same, ranked, target, duration)
+    assert {key: 100 * score.mean() for key, score in scores.items()} == pytest.approx(expected)
 
 
 @given(problems(), st.sampled_from(METRICS), st.data())

@@ -128,7 +128,7 @@ def test_loss_is_the_loop_over_moments_and_windows() -> None:
 def test_halves_of_the_video_are_ranked_behind_it_or_suppressed(
     nms: float, ranked: list[list[float]], logits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = model_of(rows=2, conv_layers=1, nms=nms, number=3)
+    model = model_of(rows=2, conv_layers=1, nms_iou=nms, predictions=3)
     monkeypatch.setattr(model, "logits", lambda fused: torch.tensor([[1.0, 2.0, 3.0]]).double())  # both halves, whole
     output = model(batch([pair(4, 2)]))
     assert output.ranked[0].tolist() == ranked
@@ -146,8 +146,8 @@ def test_halves_of_the_video_are_ranked_behind_it_or_suppressed(
         ("kernel_size", 4),
         ("conv_layers", 0),
         ("min_iou", 1.0),
-        ("nms", 1.1),
-        ("number", 0),
+        ("nms_iou", 1.1),
+        ("predictions", 0),
     ],
 )
 def test_wrong_option_is_refused_by_name(key: str, value: Any) -> None:

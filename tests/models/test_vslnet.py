@@ -115,7 +115,7 @@ def test_loss_is_the_loop() -> None:
 def test_decoding_by_hand() -> None:
     """Four clips. Best ends: clips 0 to 2 with 0.5 x 0.5, 1 to 2 and 2 to 2 with 0.1 x 0.5, 3 to 3 with 0.3 x 0.3."""
     start, end = (torch.tensor([p], dtype=torch.float64).log() for p in ([0.5, 0.1, 0.1, 0.3], [0.1, 0.1, 0.5, 0.3]))
-    ranked, scores = decode(start, end, torch.ones(1, 4, dtype=torch.bool), number=4, max_iou=0.5)
+    ranked, scores = decode(start, end, torch.ones(1, 4, dtype=torch.bool), number=4, nms_iou=0.5)
     # 1 to 2 has an IoU of 2 / 3 with the first and is left out; the last repeats the first
     assert ranked[0].tolist() == [[0.0, 0.75], [0.75, 1.0], [0.5, 0.75], [0.0, 0.75]]
     assert scores[0].tolist() == pytest.approx([0.25, 0.09, 0.05, -math.inf])
@@ -128,7 +128,7 @@ def test_the_first_prediction_is_the_most_probable_span(data: st.DataObject) -> 
     start, end = data.draw(given_logits), data.draw(given_logits)
     padding = [torch.finfo(torch.float64).min] * 2
     found = (torch.tensor([[*each, *padding]], dtype=torch.float64) for each in (start, end))
-    ranked, scores = decode(next(found), next(found), mask_of([n], more=2), number=1, max_iou=0.5)
+    ranked, scores = decode(next(found), next(found), mask_of([n], more=2), number=1, nms_iou=0.5)
     p, q = softmax(np.array(start)), softmax(np.array(end))
     i, j = (ranked[0, 0] * n).round().long().tolist()
     assert 0 <= i < j <= n
@@ -146,7 +146,7 @@ def test_the_first_prediction_is_the_most_probable_span(data: st.DataObject) -> 
         ("extension", -0.1),
         ("highlight_weight", float("nan")),
         ("predictions", 0),
-        ("max_iou", 1.5),
+        ("nms_iou", 1.5),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_key(key: str, value: Any) -> None:

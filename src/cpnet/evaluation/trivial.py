@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cpnet.evaluation.functional import TIE, Floats, check_pairs, check_recall, meets
-from cpnet.evaluation.names import metric_keys, score_pairs
+from cpnet.evaluation.names import pair_scores
 from cpnet.options import MetricsOptions
 
 # Pairs per step of the search; their IoUs with all candidates fit into a CPU's cache.
@@ -103,7 +103,6 @@ def trivial_rows(
     """
     options, rows = replace(metrics, recall_at=[n for n in metrics.recall_at if n == 1]), {}
     for name, span in trivial_predictors(*train).items():
-        ranked = predict_constant(span, tested[1])
-        means = {key: score_pairs(key, ranked, *tested, strict=options.strict).mean() for key in metric_keys(options)}
-        rows[name] = Trivial(span=span, metrics={key: 100 * float(mean) for key, mean in means.items()})
+        scores = pair_scores(options, predict_constant(span, tested[1]), *tested)
+        rows[name] = Trivial(span=span, metrics={key: 100 * float(each.mean()) for key, each in scores.items()})
     return rows

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from cpnet.batch import GroundingBatch, GroundingOutput
-from cpnet.spans import iou
+from cpnet.evaluation.functional import iou
 
 Floats = NDArray[np.floating[Any]]
 VALLEY = 0.5  # a valley separates two peaks if it is below this share of the lower one
@@ -100,13 +99,13 @@ def soft_nms(spans: Floats, scores: Floats, *, top: int, kept: int = 0) -> list[
 
     Shape: spans (N, 2) in any unit, scores (N,)
     """
-    scores, places, order = np.array(scores, np.float64), torch.from_numpy(spans), list[int]()
+    scores, order = np.array(scores, np.float64), list[int]()
     waiting = np.arange(len(scores)) >= kept
     for place in range(min(top, len(scores))):
         best = place if place < kept else int(np.where(waiting, scores, -np.inf).argmax())
         waiting[best] = False
         order.append(best)
-        decay = np.exp(-(iou(places[best], places).numpy() ** 2) / SIGMA)
+        decay = np.exp(-(iou(spans[best], spans) ** 2) / SIGMA)
         lowered = np.where(scores > 0, scores * decay, scores / decay)  # a negative score too becomes lower
         scores = np.where(waiting, lowered, scores)
     return [*zip(spans[order].tolist(), scores[order].tolist(), strict=True)]

@@ -86,7 +86,7 @@ class TwoDTAN(nn.Module):
         query = self.query(batch.query, batch.query_mask)
         logits = self.logits(F.normalize(query[:, None] * moments, dim=2))
         options, moments = self.options, self.moments.to(logits.dtype).expand(logits.shape[0], -1, -1)
-        ranked, scores = rank(moments, logits.sigmoid(), number=options.number, decay=hard(options.nms))
+        ranked, scores = rank(moments, logits.sigmoid(), number=options.predictions, decay=hard(options.nms_iou))
         return TwoDTANOutput(span=ranked[:, 0], ranked=ranked, scores=scores, logits=logits)
 
     def query(self, query: Tensor, mask: Tensor) -> Tensor:

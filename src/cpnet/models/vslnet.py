@@ -86,7 +86,7 @@ class VSLNet(nn.Module):
         wide = torch.promote_types(highlight.dtype, torch.float32)
         highlight, start, end = (each.to(wide) for each in (highlight, start, end))
         options = self.options
-        ranked, scores = decode(start, end, video_mask, number=options.predictions, max_iou=options.max_iou)
+        ranked, scores = decode(start, end, video_mask, number=options.predictions, nms_iou=options.nms_iou)
         return VSLNetOutput(span=ranked[:, 0], ranked=ranked, scores=scores, highlight=highlight, start=start, end=end)
 
     def loss(self, output: GroundingOutput, batch: GroundingBatch) -> dict[str, Tensor]:
@@ -129,16 +129,16 @@ class ConditionedPredictor(nn.Module):
         return mask_logits(start, mask), mask_logits(end, mask)
 
 
-def decode(start: Tensor, end: Tensor, mask: Tensor, *, number: int, max_iou: float) -> tuple[Tensor, Tensor]:
+def decode(start: Tensor, end: Tensor, mask: Tensor, *, number: int, nms_iou: float) -> tuple[Tensor, Tensor]:
     """Rank spans by the probability of their first clip times that of their last (Eq. 7).
 
     Clips i to j of n are the span (i / n, (j + 1) / n). The candidates are the best end of each start; of two with an
-    IoU above ``max_iou``, the better one remains.
+    IoU above ``nms_iou``, the better one remains.
 
     Shape: logits start and end (B, T), mask (B, T) bool, True = real -> (B, number, 2), scores (B, number)
 
     >>> logits = torch.tensor([[0.0, 0.5, 0.25]]).log()
-    >>> decode(logits, logits, torch.tensor([[True, True, True]]), number=1, max_iou=0.5)[0].tolist()
+    >>> decode(logits, logits, torch.tensor([[True, True, True]]), number=1, nms_iou=0.5)[0].tolist()
     [[[0.3333333432674408, 0.6666666865348816]]]
     """
     clips, clip = mask.sum(dim=1, keepdim=True), torch.arange(mask.shape[1], device=mask.device)
@@ -146,7 +146,7 @@ def decode(start: Tensor, end: Tensor, mask: Tensor, *, number: int, max_iou: fl
     joint = start.softmax(dim=1).unsqueeze(2) * end.softmax(dim=1).unsqueeze(1)  # (B, T, T)
     scores, last = joint.masked_fill(~valid, -1.0).max(dim=2)
     found = torch.stack((clip.expand_as(last), last + 1), dim=2) / clips.unsqueeze(2)
-    return rank(found.to(scores.dtype), scores, number=number, decay=hard(max_iou))
+    return rank(found.to(scores.dtype), scores, number=number, decay=hard(nms_iou))
 
 
 def nearest_clips(windows: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -112,14 +112,14 @@ class VSLNetOptions(EncodingOptions):
     extension: float = 0.1  # by which the highlighted clips extend a moment at either side, as a share of its length
     highlight_weight: float = 5.0  # of the highlighting loss
     predictions: int = 5  # N
-    max_iou: float = 0.5  # of two ranked predictions
+    nms_iou: float = 0.5  # IoU with a better prediction above which one is not ranked
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("model.predictions", self.predictions)
         check_weight("model.extension", self.extension)
         check_weight("model.highlight_weight", self.highlight_weight)
-        check_share("model.max_iou", self.max_iou)
+        check_share("model.nms_iou", self.nms_iou)
 
 
 @dataclass
@@ -163,18 +163,18 @@ class TwoDTANOptions(NetworkOptions):
     conv_layers: int = 8
     min_iou: float = 0.5  # IoUs up to this one are no match in the loss
     max_iou: float = 1.0  # IoUs from this one are a whole match
-    nms: float = 0.45  # IoU with a better moment above which a moment is not ranked
-    number: int = 5  # N
+    nms_iou: float = 0.45  # IoU with a better moment above which a moment is not ranked
+    predictions: int = 5  # N
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("model.moments", self.moments, ("pool", "conv"))
-        for key in ("rows", "lstm_layers", "conv_layers", "number"):
+        for key in ("rows", "lstm_layers", "conv_layers", "predictions"):
             check_positive(f"model.{key}", getattr(self, key))
         check_odd("model.kernel_size", self.kernel_size)
         if not 0 <= self.min_iou < self.max_iou <= 1:
             raise ValueError(f"model.min_iou and max_iou must rise within 0 to 1; got {self.min_iou}, {self.max_iou}")
-        check_share("model.nms", self.nms)
+        check_share("model.nms_iou", self.nms_iou)
 
 
 @dataclass

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cpnet.errors import DataError, cut
-from cpnet.evaluation.names import metric_keys, score_pairs
+from cpnet.evaluation.names import pair_scores
 from cpnet.options import MetricsOptions
 from cpnet.runs.predictions import read_predictions
 from cpnet.runs.results import Results
@@ -168,11 +168,8 @@ def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
     if not results.metrics:
         raise DataError(f"its {results.protocol.split} split has no true windows, so it has predictions but no metrics")
     qids, duration, windows, ranked = _read_pairs(folder / "predictions.jsonl")
-    scores = dict[str, Floats]()
     try:
-        options = MetricsOptions(**config["metrics"])
-        for key in metric_keys(options):
-            scores[key] = score_pairs(key, ranked, windows, duration, strict=options.strict)
+        scores = pair_scores(MetricsOptions(**config["metrics"]), ranked, windows, duration)
     except (TypeError, ValueError) as error:
         raise DataError(f"config.yaml: metrics cannot be computed: {cut(str(error))}") from None
     for key, score in scores.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from typing import Any
 
@@ -21,7 +21,7 @@ from cpnet.errors import quote
 from cpnet.evaluation.average_precision import THRESHOLDS, average_precision
 from cpnet.evaluation.functional import Floats
 from cpnet.evaluation.matching import Matched, key_names
-from cpnet.evaluation.names import metric_keys, printed_name, score_pairs, split_key
+from cpnet.evaluation.names import pair_scores, printed_name
 from cpnet.evaluation.published import PublishedRow
 from cpnet.evaluation.trivial import Trivial
 from cpnet.options import MetricsOptions
@@ -54,9 +54,8 @@ class Mean:
 def score(name: str, matched: Matched, moments: Sequence[Moment], options: MetricsOptions) -> Scored:
     """Score the predictions of a system; mAP joins the metrics if a query has several true windows."""
     target, duration = times(moments)
-    most = matched.ranked.shape[1]
-    keys = [key for key in metric_keys(options) if key == "mIoU" or split_key(key)[1] <= most]
-    scores = {key: score_pairs(key, matched.ranked, target, duration, strict=options.strict) for key in keys}
+    known = [n for n in options.recall_at if n <= matched.ranked.shape[1]]
+    scores = pair_scores(replace(options, recall_at=known), matched.ranked, target, duration)
     if target.shape[1] > 1:
         windows = [np.array(moment.windows_sec) for moment in moments]
         ranked = matched.ranked[:, :MOST_PREDICTIONS]

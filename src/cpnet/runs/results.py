@@ -56,8 +56,8 @@ class Results:
         seed: seed of the run
         precision: Lightning's name of the precision
         compiled: whether the model was compiled
-        seconds: wall time of ``fit``, over all starts of the run, and of ``test``; ``fit_cpu`` is processor
-            time of the first process, without those that load data
+        seconds: wall time of ``fit``, over all starts of the run, and of ``test``, with the passes that measure
+            ``forward``; ``fit_cpu`` is processor time of the first process, without those that load data
         versions: versions of the packages that can change a result, by name
         device: name of the GPU, or ``cpu``
         forward: cost of predicting; None if not measured
