@@ -191,6 +191,7 @@ def test_resuming_a_finished_run_changes_nothing(place: Path, recwarn: pytest.Wa
 
 
 @pytest.mark.slow
+@pytest.mark.slow
 def test_run_that_stopped_early_resumes_with_more_patience_only(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "early", tmp_path / "run")
     for change, epochs in (("callbacks.recovery.every_n_steps=3", 2), ("callbacks.early_stopping.patience=50", 6)):
@@ -199,6 +200,7 @@ def test_run_that_stopped_early_resumes_with_more_patience_only(place: Path, tmp
     assert "the run stopped early and stays so; callbacks.early_stopping=null or" in log_of(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_finished_run_resumes_for_more_epochs_from_any_directory(place: Path, tmp_path: Path) -> None:
     assert train(place, "short", *RANDOM, "epochs=2").code == 0
     short = os.path.relpath(place / "short", tmp_path)
