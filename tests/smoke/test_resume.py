@@ -191,7 +191,6 @@ def test_resuming_a_finished_run_changes_nothing(place: Path, recwarn: pytest.Wa
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_run_that_stopped_early_resumes_with_more_patience_only(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "early", tmp_path / "run")
     for change, epochs in (("callbacks.recovery.every_n_steps=3", 2), ("callbacks.early_stopping.patience=50", 6)):
