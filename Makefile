@@ -10,7 +10,7 @@ CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cu
 	cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train demo test test-slow soak bench check format lock audit wheel clean
+.PHONY: help setup train demo test test-slow soak bench check docs format lock audit wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,12 @@ check: $(READY) ## formatting, lint, strict types, architecture, doctests
 	$(PY) -m mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q tests/test_architecture.py --doctest-modules src
 
+# The first command finds public names without a docstring.
+docs: $(READY) ## build the site into build/docs, without a network; a broken link or an undocumented name is an error
+	$(PY) -m ruff check --select D1 src
+	$(PY) -m sphinx --fail-on-warning --keep-going --quiet --conf-dir docs . build/docs
+	@echo "open build/docs/index.html"
+
 format: $(READY) ## format the code and apply lint's automatic fixes
 	$(PY) -m ruff format .
 	$(PY) -m ruff check --fix .
@@ -74,5 +80,5 @@ wheel: $(READY) ## build the wheel into dist/
 	$(PY) -m build --wheel
 
 clean: ## remove .venv, build products and caches; data and outputs stay
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist docs/api .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

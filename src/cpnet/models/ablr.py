@@ -4,6 +4,7 @@ Video and query attend to each other in turn: the query finds clips, these find 
 last attention is trained to cover the moment, and its weights alone are enough to regress the span.
 
 Departs from the paper:
+
 - GloVe vectors are frozen, except that of unknown words, and the LSTMs have no peepholes, which its code has.
 - Its code applies a ReLU to the span in training too, where an output below 0 has no gradient; here decoding clips it.
 - The regression reads the attention of ``bins`` equal parts of the video, so that a video may have any number of clips;

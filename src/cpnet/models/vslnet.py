@@ -4,6 +4,7 @@ The video is read like the text of a question-answering task: every clip has a p
 the last of the moment. A score of each clip, trained to highlight the moment and its surroundings, scales the features.
 
 Departs from the paper, and from its PyTorch code, whose equations these are:
+
 - Words have no characters. The GloVe vectors are frozen, except that of unknown words, as in the code.
 - Dropout follows the layers of the encoder and of the fusion, and does not precede them or act on attention weights.
 - Linear layers and positions start from other random distributions (those of CPNet's).
