@@ -22,6 +22,7 @@ apidoc_modules = [
 ]
 autodoc_default_options = {"members": True, "undoc-members": True, "show-inheritance": True, "ignore-module-all": True}
 autodoc_typehints = "signature"
+autodoc_type_aliases = {name: name for name in ("ArrayLike", "Floats", "Key", "Loss", "Progress", "Ranked", "Reader")}
 autodoc_member_order = "bysource"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
