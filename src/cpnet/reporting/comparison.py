@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from cpnet.errors import ConfigError
+from cpnet.reporting.breakdown import break_down_runs
 from cpnet.reporting.gather import Gathered, Run
 from cpnet.reporting.statistics import interval, over_seeds, resampled_means
 from cpnet.reporting.tables import Difference, Estimate, Report, Row, Table, conditions, references, short_commit
@@ -107,6 +108,7 @@ def _table(groups: Groups, notes: Sequence[str], baseline: str | None, resamples
         baseline=chosen,
         references=references(run.results for run in runs),
         notes=(*notes, *_notes(groups)),
+        broken=break_down_runs(groups),
     )
 
 

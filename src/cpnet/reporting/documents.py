@@ -58,16 +58,19 @@ def to_markdown(report: Report, pictures: Pictures) -> str:
     """Return the report as markdown."""
     lines = [f"# {escape_markdown(report.experiment or 'Runs')}"]
     for table, files in zip(report.tables, pictures, strict=True):
-        heads, cells = table.cells()
-        frame = pd.DataFrame(cells, columns=heads, dtype=object).map(escape_markdown)
-        alignment = ["left", *["right"] * (len(heads) - 1)]
-        lines += ["", f"## {escape_markdown(table.title)}", ""]
-        lines += [frame.to_markdown(index=False, disable_numparse=True, colalign=alignment), ""]
+        lines += ["", f"## {escape_markdown(table.title)}", "", _markdown_table(*table.cells()), ""]
         lines += [f"- {escape_markdown(sentence)}" for sentence in table.sentences()]
         lines += [f"\n![{escape_markdown(title)}]({file})" for title, file in files.items()]
+        lines += ["", _markdown_table(*table.broken.cells())]
     for title, sentences in report.remarks().items():
         lines += ["", f"## {title}", "", *(f"- {escape_markdown(sentence)}" for sentence in sentences)]
     return "\n".join([*lines, ""])
+
+
+def _markdown_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    frame = pd.DataFrame(cells, columns=[*map(escape_markdown, heads)], dtype=object).map(escape_markdown)
+    alignment = ["left", *["right"] * (len(heads) - 1)]
+    return frame.to_markdown(index=False, disable_numparse=True, colalign=alignment)
 
 
 def to_html(report: Report, pictures: Pictures) -> str:
@@ -119,6 +122,16 @@ def to_csv(report: Report) -> str:
         for name, metrics in table.references.items():
             about = rules | {"kind": "reference", "row": name}
             records += [about | {"metric": printed_name(key), "mean": value} for key, value in metrics.items()]
+    return _csv(records)
+
+
+def to_breakdown_csv(report: Report) -> str:
+    """Return the breakdown of all rows as CSV, one line per table, row, group and metric."""
+    numbered = enumerate(report.tables, start=1)
+    return _csv([{"table": number, **record} for number, table in numbered for record in table.broken.records()])
+
+
+def _csv(records: Sequence[Mapping[str, Any]]) -> str:
     lines = [{name: _without_formula(cell) for name, cell in record.items()} for record in records]
     text: str = pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n")
     return text

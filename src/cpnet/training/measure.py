@@ -16,6 +16,7 @@ from cpnet.evaluation.protocol import Protocol, Selection
 from cpnet.evaluation.trivial import trivial_rows
 from cpnet.options import MetricsOptions
 from cpnet.reporting.terminal import print_results
+from cpnet.runs.breakdown import break_down_predictions
 from cpnet.runs.environment import device_name, git_commit, package_versions
 from cpnet.runs.results import Results, Validation
 from cpnet.terminal import printable
@@ -79,6 +80,7 @@ def measure(
         device=device_name(),
         git_commit=git_commit(),
         forward=meter.forward,
+        breakdown=break_down_predictions(writer.path, options) if metrics and trainer.is_global_zero else {},
     )
     if trainer.is_global_zero:
         folder = writer.path.parent
