@@ -58,6 +58,7 @@ ROOMS = {
     "data.datamodule": Room(("batch", "errors", "terminal", "data"), ("torch", "pytorch_lightning")),
     "models": Room(("batch", "options", "spans", "models"), ("torch",)),
     "evaluation": Room(("options", "data.moment", "data.tokens", "evaluation"), ("numpy",)),
+    "evaluation.annotators": Room(("options", "data.moment", "data.times", "evaluation"), ("numpy",)),
     "evaluation.published": Room((), ("yaml",)),
     "evaluation.metrics": Room(("options", "evaluation"), ("numpy", "torch", "torchmetrics")),
     "video": Room(("errors", "files", "terminal", "workers", "data", "video"), ("av", "numpy", "filelock")),

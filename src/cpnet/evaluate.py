@@ -68,7 +68,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         module = GroundingModule(model=model, metrics=MetricsOptions(**containers(cfg.metrics)))
 
     folder.mkdir(parents=True, exist_ok=True)
-    writer = PredictionWriter.of_tested_split(folder / predictions.FILE, datamodule)
+    writer = PredictionWriter(
+        folder / predictions.FILE, datamodule.dataset(cfg.split).moments, missed=datamodule.missed()
+    )
     trainer = make_trainer(cfg.trainer, callbacks=[writer], batch_size=cfg.batch_size, enable_checkpointing=False)
     results = measure(cfg, trainer, module, datamodule, writer)
     return dict(results.metrics)

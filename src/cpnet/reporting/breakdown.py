@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
+from cpnet.data.moment import Moment
+from cpnet.data.times import times
 from cpnet.errors import DataError
-from cpnet.evaluation.breakdown import Breakdown, Grouping, break_down
+from cpnet.evaluation.breakdown import Breakdown, Grouping, break_down, group_pairs, rarest_words
 from cpnet.evaluation.functional import Floats, iou
 from cpnet.evaluation.trivial import Trivial
 from cpnet.reporting.gather import Run
@@ -34,6 +37,13 @@ class Broken:
                 cells = [f"{mean:.2f} ± {(high - low) / 2:.2f}" for mean, low, high in found]
                 lines.append(["" if place else attribute, name, str(group.pairs), *cells])
         return ["mIoU by", "", "pairs", *columns], lines
+
+    def as_json(self) -> dict[str, Any]:
+        """Return all metrics of all groups for a file, by row."""
+        return {
+            row: {name: {group: asdict(of) for group, of in groups.items()} for name, groups in broken.items()}
+            for row, broken in {**self.rows, **self.constant}.items()
+        }
 
     def records(self) -> list[dict[str, object]]:
         """Return a record of each row, group and metric, for a CSV."""
@@ -70,6 +80,19 @@ def break_down_rows(
         return Broken(rows)
     overlaps = iou(trivial[CONSTANT].span, windows).max(axis=1)
     return Broken(rows, {CONSTANT: break_down(groupings, {"mIoU": overlaps})})
+
+
+def break_down_systems(
+    scores: Mapping[str, Mapping[str, Floats]],
+    moments: Sequence[Moment],
+    training: Sequence[Moment],
+    trivial: Mapping[str, Trivial],
+) -> Broken:
+    """Break the scores of systems down. ``training`` has the pairs in whose queries words are counted."""
+    counts = rarest_words([moment.query for moment in moments], [moment.query for moment in training])
+    windows, duration = times(moments)
+    shares = windows / duration[:, None, None]
+    return break_down_rows(group_pairs(moments, counts), scores, trivial=trivial, windows=shares)
 
 
 def break_down_runs(groups: Mapping[str, Sequence[Run]]) -> Broken:

@@ -46,6 +46,7 @@ def measure(
         validation: how the checkpoint was chosen
     """
     module.missed = len(datamodule.missed())
+    writer.training = datamodule.dataset("train").moments
     start = time.perf_counter()
     trainer.test(module, datamodule=datamodule, verbose=False)
     meter = next(each for each in trainer.callbacks if isinstance(each, CostMeter))  # type: ignore[attr-defined]

@@ -49,7 +49,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     module = training_module(cfg, datamodule.vocabulary, datamodule.extractor, datamodule.longest_sec)
     if source:
         initialise(module, source, datamodule.vocabulary)
-    writer = PredictionWriter.of_tested_split(folder / predictions.FILE, datamodule)
+    writer = PredictionWriter(folder / predictions.FILE, datamodule.dataset("test").moments, missed=datamodule.missed())
     progress_bar = cfg.trainer.enable_progress_bar
     callbacks = [writer, *build_callbacks(cfg.callbacks, folder=folder, signals=signals, progress_bar=progress_bar)]
     loggers = instantiate_all(cfg.logger)

@@ -36,7 +36,8 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def test_every_pair_is_written_once_in_split_order(datamodule: GroundingDataModule, tmp_path: Path) -> None:
-    writer = PredictionWriter.of_tested_split(tmp_path / "predictions.jsonl", datamodule)
+    writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
+    writer.training = datamodule.dataset("train").moments
     run = trainer(callbacks=[writer])
     for _ in range(2):  # the second test replaces the first
         run.test(module(), datamodule=datamodule, verbose=False)

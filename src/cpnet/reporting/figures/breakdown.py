@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cpnet.evaluation.breakdown import Group
+from cpnet.files import replacing
 from cpnet.reporting.breakdown import Broken
-from cpnet.reporting.figures.style import line_style, wrapped
+from cpnet.reporting.figures.lines import line_style, wrapped
+from cpnet.terminal import printable
 
 FEWEST = 10  # minimum number of pairs of a drawn group
 COLUMNS = 4  # panels side by side
@@ -46,6 +50,15 @@ def figure(broken: Broken) -> Figure:
     note = "Below each group: its pairs. Bars: 95 % intervals\nover pairs. Groups of fewer than "
     legend.text(0.5, 0.0, f"{note}{FEWEST} are not drawn.", ha="center", fontsize="small", transform=legend.transAxes)
     return made
+
+
+def save(broken: Broken, path: Path, *, title: str) -> None:
+    """Write the picture as PNG."""
+    with rc_context({"text.parse_math": False}):  # a $ in a name does not start a formula
+        made = figure(broken)
+        made.suptitle(printable(title), fontsize="medium")
+        with replacing(path) as stream:
+            made.savefig(stream, format="png", dpi=120)
 
 
 def _draw(axes: Axes, groups: Mapping[str, Group], shift: float, **style: object) -> None:

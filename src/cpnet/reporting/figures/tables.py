@@ -20,7 +20,7 @@ from cpnet.evaluation.functional import iou, meets
 from cpnet.evaluation.protocol import Selection
 from cpnet.files import replacing
 from cpnet.reporting.figures import breakdown
-from cpnet.reporting.figures.style import COLOURS, DASHES, line_style, wrapped
+from cpnet.reporting.figures.lines import COLOURS, DASHES, line_style, wrapped
 from cpnet.reporting.statistics import over_seeds
 from cpnet.reporting.tables import Row, Table
 from cpnet.terminal import printable

@@ -8,7 +8,6 @@ from pathlib import Path
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
 from cpnet.evaluation.breakdown import rarest_words
 from cpnet.runs.predictions import (
@@ -32,25 +31,15 @@ class PredictionWriter(Callback):
         path: the file, replaced at the end of the test
         moments: the pairs of the split
         missed: further pairs, which have no prediction; written last
-        training: pairs of the training split, in whose queries the rarest word of each query is counted
+
+    Attributes:
+        training: pairs in whose queries the rarest word of each query is counted, set before the test
     """
 
-    def __init__(
-        self,
-        path: Path,
-        moments: Sequence[Moment],
-        *,
-        missed: Sequence[Moment] = (),
-        training: Sequence[Moment] = (),
-    ) -> None:
-        self.path, self.moments, self.missed, self.training = path, moments, missed, training
+    def __init__(self, path: Path, moments: Sequence[Moment], *, missed: Sequence[Moment] = ()) -> None:
+        self.path, self.moments, self.missed = path, moments, missed
+        self.training: Sequence[Moment] = ()
         self.written = 0  # pairs of the last test, on the first process
-
-    @classmethod
-    def of_tested_split(cls, path: Path, datamodule: GroundingDataModule) -> PredictionWriter:
-        """Return the writer for the split that a DataModule tests."""
-        pairs = datamodule.dataset(datamodule.loading.tested).moments
-        return cls(path, pairs, missed=datamodule.missed(), training=datamodule.dataset("train").moments)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Gather the predictions; the first process writes them."""
