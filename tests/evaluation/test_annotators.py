@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpnet.data.moment import Moment
@@ -52,6 +52,7 @@ def expected(span: tuple[float, float], marked: list[Spans]) -> dict[str, list[f
     }
 
 
+@settings(max_examples=25)
 @given(st.lists(st.tuples(ONE, MARKED), min_size=1, max_size=4))
 def test_scores_equal_a_loop(pairs: list[tuple[tuple[float, float], list[Spans]]]) -> None:
     found = score_against_annotators(OPTIONS, np.array([span for span, _ in pairs]), [marked for _, marked in pairs])
@@ -67,6 +68,7 @@ def test_majority_equals_a_count_of_seconds(marked: list[Spans]) -> None:
     assert majority(marked) == parts(marked)
 
 
+@settings(max_examples=25)
 @given(st.lists(MARKED, max_size=4))
 def test_each_annotator_is_scored_against_the_others(pairs: list[list[Spans]]) -> None:
     found = score_annotators(OPTIONS, pairs)

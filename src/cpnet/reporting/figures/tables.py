@@ -34,10 +34,7 @@ def draw(table: Table, folder: Path, *, prefix: str = "") -> dict[str, str]:
     pictures: dict[str, tuple[str, Callable[[Table], Figure]]] = {
         "R@1 against the threshold": ("recall", recall),
         "IoU of the predictions": ("iou", iou_histogram),
-        "mIoU by group of pairs": (
-            "breakdown",
-            lambda table: breakdown.figure(table.broken.rows, table.broken.constant),
-        ),
+        "mIoU by group of pairs": ("breakdown", lambda table: breakdown.figure(table.broken)),
     }
     if any(run.curves for row in table.rows for run in row.runs):
         pictures["training curves"] = ("training", training)
