@@ -48,8 +48,8 @@ class PredictionRow:
 
     def moment(self) -> Moment:
         """Return the pair without its prediction."""
-        about = {"qid": self.qid, "video": self.video, "query": self.query}
-        return Moment(**about, windows_sec=self.true, duration_sec=self.duration)
+        windows, duration = self.true, self.duration
+        return Moment(qid=self.qid, video=self.video, query=self.query, windows_sec=windows, duration_sec=duration)
 
 
 def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> int:

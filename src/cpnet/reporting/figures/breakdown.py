@@ -25,8 +25,9 @@ def figure(broken: Broken) -> Figure:
     rows, constant = broken.rows, broken.constant
     attributes = next(iter(rows.values()))
     lines = -(-(len(attributes) + 1) // COLUMNS)  # one place is for the legend
-    made = Figure(figsize=(3.4 * COLUMNS, 3.1 * lines + 0.4), layout="constrained")
-    panels = made.subplots(lines, COLUMNS, sharey=True, squeeze=False).ravel()
+    made = Figure(figsize=(3.4 * COLUMNS, 3.2 * lines + 0.4))
+    room = {"left": 0.045, "right": 0.995, "bottom": 0.11, "top": 0.89, "wspace": 0.06, "hspace": 0.4}  # fast to draw
+    panels = made.subplots(lines, COLUMNS, sharey=True, squeeze=False, gridspec_kw=room).ravel()
     for axes, (attribute, groups) in zip(panels, attributes.items(), strict=False):
         for name, each in constant.items():
             _draw(axes, each[attribute], 0.0, color="0.6", linewidth=1.2, linestyle="--", label=wrapped(name))
@@ -44,11 +45,13 @@ def figure(broken: Broken) -> Figure:
     for axes in panels[::COLUMNS]:
         axes.set_ylabel("mIoU (per cent)")
     panels[0].set_ylim(bottom=0)
-    legend, drawn = panels[len(attributes)], [*panels[0].lines]
+    drawn = [*panels[0].lines]
     handles = [*drawn[len(constant) :], *drawn[: len(constant)]]
-    legend.legend(handles=handles, loc="center", fontsize="small", frameon=False)
-    note = "Below each group: its pairs. Bars: 95 % intervals\nover pairs. Groups of fewer than "
-    legend.text(0.5, 0.0, f"{note}{FEWEST} are not drawn.", ha="center", fontsize="small", transform=legend.transAxes)
+    many = len(handles) > 12
+    look = {"fontsize": "xx-small" if many else "small", "ncols": 1 + many, "frameon": False}
+    panels[len(attributes)].legend(handles=handles, loc="upper left", **look)
+    note = "below each group: its pairs; bars: 95 % intervals over pairs; groups of fewer than"
+    made.text(0.5, 0.01, f"{note} {FEWEST} pairs are not drawn", ha="center", fontsize="small")
     return made
 
 
