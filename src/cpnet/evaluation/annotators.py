@@ -127,7 +127,8 @@ def _weighted(scores: Floats, weights: Floats, owners: Sequence[int], pairs: int
     owners_of_known = np.array(owners, np.intp)[known]
     total = np.bincount(owners_of_known, (weights * scores)[known], pairs)
     weight = np.bincount(owners_of_known, weights[known], pairs)
-    return np.divide(total, weight, out=np.full(pairs, np.nan), where=weight > 0)
+    means: Floats = np.divide(total, weight, out=np.full(pairs, np.nan), where=weight > 0)
+    return means
 
 
 def majority(marked: Sequence[Spans]) -> Spans:

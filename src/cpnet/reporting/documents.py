@@ -70,7 +70,7 @@ def to_markdown(report: Report, pictures: Pictures) -> str:
 def _markdown_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     frame = pd.DataFrame(cells, columns=[*map(escape_markdown, heads)], dtype=object).map(escape_markdown)
     alignment = ["left", *["right"] * (len(heads) - 1)]
-    return frame.to_markdown(index=False, disable_numparse=True, colalign=alignment)
+    return str(frame.to_markdown(index=False, disable_numparse=True, colalign=alignment))
 
 
 def to_html(report: Report, pictures: Pictures) -> str:
