@@ -102,7 +102,7 @@ def moments_alike(moments: Sequence[Moment], queries: Sequence[Sequence[str]]) -
     for places in videos.values():
         if len(places) > 1:
             rows = {word: row for row, word in enumerate({word for place in places for word in queries[place]})}
-            holds = np.zeros((len(places), len(rows)))
+            holds = np.zeros((len(places), len(rows)), np.float32)
             for line, place in enumerate(places):
                 holds[line, [rows[word] for word in queries[place]]] = 1
             both, spans = holds @ holds.T, np.array([moments[place].windows_sec[0] for place in places])
