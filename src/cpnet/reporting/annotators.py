@@ -19,7 +19,8 @@ from cpnet.options import MetricsOptions
 
 ANNOTATION, HUMAN = "the corpus's annotation", "another annotator"  # names of columns
 
-Estimates = dict[str, dict[str, tuple[float, float, float]]]  # mean and 95 % interval in per cent, by rule and metric
+Estimate = tuple[float, float, float]  # mean and 95 % interval in per cent
+Estimates = dict[str, dict[str, Estimate | None]]  # by rule and metric; None if no pair counts
 
 
 def compare(
@@ -57,8 +58,10 @@ def compare(
     }
 
 
-def _estimate(scores: Floats) -> tuple[float, float, float]:
+def _estimate(scores: Floats) -> Estimate | None:
     known = scores[np.isfinite(scores)]
+    if not len(known):
+        return None
     mean, low, high = group_means(known, np.zeros(len(known)), 1)[0].tolist()
     return mean, low, high
 
@@ -70,7 +73,7 @@ def cells(columns: Mapping[str, Estimates]) -> tuple[list[str], list[list[str]]]
         keys = [*next(iter(columns.values()))[rule]]
         for key in sorted(keys, key=lambda key: key != "mIoU"):
             found = [each[rule][key] for each in columns.values()]
-            texts = [f"{mean:.2f} ± {(high - low) / 2:.2f}" if mean == mean else "-" for mean, low, high in found]
+            texts = [f"{each[0]:.2f} ± {(each[2] - each[1]) / 2:.2f}" if each else "-" for each in found]
             lines.append([f"{rule}: {printed_name(key)}", *texts])
     return ["", *columns], lines
 
