@@ -47,6 +47,7 @@ ROOMS = {
     "data.features.pack": Room(("errors", "terminal", "data"), ("numpy", "filelock")),
     "data.features.published": STDLIB,
     "data.moment": STDLIB,
+    "data.tokens": STDLIB,
     "data.times": Room(("data.moment",), ("numpy",)),
     "data.readers": Room(("errors", "data.moment", "data.readers")),
     "data.required_files": Room(("errors", "options")),
@@ -56,7 +57,8 @@ ROOMS = {
     "data.features.placement": Room(("errors", "terminal", "data"), ("torch", "numpy", "psutil")),
     "data.datamodule": Room(("batch", "errors", "terminal", "data"), ("torch", "pytorch_lightning")),
     "models": Room(("batch", "options", "spans", "models"), ("torch",)),
-    "evaluation": Room(("options", "data.moment", "evaluation"), ("numpy",)),
+    "evaluation": Room(("options", "data.moment", "data.tokens", "evaluation"), ("numpy",)),
+    "evaluation.annotators": Room(("options", "data.moment", "data.times", "evaluation"), ("numpy",)),
     "evaluation.published": Room((), ("yaml",)),
     "evaluation.metrics": Room(("options", "evaluation"), ("numpy", "torch", "torchmetrics")),
     "video": Room(("errors", "files", "terminal", "workers", "data", "video"), ("av", "numpy", "filelock")),
@@ -68,6 +70,7 @@ ROOMS = {
         ("__version__", "errors", "files", "data.extractor", "data.moment", "data.vocabulary", "evaluation", "runs"),
         ("torch", "omegaconf", "filelock"),
     ),
+    "runs.breakdown": Room(("options", "data.times", "evaluation", "runs.predictions")),
     "launch": Room(
         (
             *("errors", "files", "terminal", "options", "config", "data.required_files", "runs", "launch"),

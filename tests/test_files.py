@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from cpnet.files import replacing
+from cpnet.files import replacing, write_json
 
 
 def test_file_is_replaced_only_when_the_new_one_is_complete(tmp_path: Path) -> None:
@@ -76,3 +77,12 @@ def test_durable_file_is_flushed_before_it_is_renamed(tmp_path: Path, monkeypatc
     with replacing(tmp_path / "file") as stream:
         stream.write(b"newer")
     assert len(synced) == 1
+
+
+def test_json_has_a_line_for_each_list_of_numbers(tmp_path: Path) -> None:
+    content = {"a": [1, -2.5, [3, 4]], "b": ["[\n 1,\n 2\n ]", "[ 1 ]"], "c": [], "d": {"e": [1e-9, None], "[1": [0]}}
+    write_json(tmp_path / "file", content)
+    text = (tmp_path / "file").read_text()
+    assert json.loads(text) == content
+    assert '"[1": [0]' in text
+    assert "[3, 4]" in text

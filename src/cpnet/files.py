@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+# A string has no raw line end, so the first characters are not part of one.
+_NUMBERS = re.compile(r"\[\n\s+([-\d][^]\[{}\"]*?)\s+\]")
 
 
 @contextmanager
@@ -45,6 +49,8 @@ def replacing(target: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically."""
+    """Write a JSON file atomically; a list of numbers is one line."""
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
     with replacing(path) as stream:
-        stream.write(json.dumps(content, indent=2, ensure_ascii=False).encode() + b"\n")
+        stream.write(text.encode() + b"\n")

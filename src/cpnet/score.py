@@ -1,6 +1,7 @@
 """``python -m cpnet.score predictions=FILE dataset=NAME [split=test] [against=FILE]``: score any system's predictions.
 
-Needs the annotations of the corpus alone: no model, no features, no word vectors.
+Needs the annotations of the corpus alone: no model, no features, no word vectors. ``breakdown=true`` shows where the
+system fails, and ``references=FILE`` compares it with several annotators.
 """
 
 from __future__ import annotations
@@ -8,11 +9,16 @@ from __future__ import annotations
 import gc
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from cpnet.errors import ConfigError
 from cpnet.launch import command
+
+if TYPE_CHECKING:
+    from cpnet.data.moment import Moment
+    from cpnet.evaluation.annotators import References
 
 
 def main(cfg: DictConfig) -> None:
@@ -50,6 +56,7 @@ def main(cfg: DictConfig) -> None:
     moments = splits[cfg.split]
     if not any(moment.windows_sec for moment in moments):
         raise ConfigError(f"split={cfg.split}: its annotations have no true windows, so nothing can be scored")
+    references = _read_references(cfg, moments) if cfg.references else None
     videos = {moment.qid: moment.video for moment in moments}
     systems, remarks = [], []
     for name, path in zip(names, files, strict=True):
@@ -65,10 +72,28 @@ def main(cfg: DictConfig) -> None:
     title = f"{cfg.dataset.name}, {cfg.split} split, {len(moments)} pairs; {', '.join(rules)}; 95 % intervals"
     scored.print_table(title, *scored.table(measured, constants))
     scored.print_sentences([*remarks, *scored.remarks(systems, moments)])
+    content = scored.as_json(systems, measured, constants)
+    if references:
+        content["references"] = scored.print_agreement(systems, references, moments, options, constants)
+    if cfg.breakdown:
+        picture = Path(cfg.output_dir, "breakdown.png")
+        content["breakdown"] = scored.print_breakdown(systems, moments, splits["train"], constants, picture)
     for each in published_tables(published_rows(cfg.dataset.name)) if cfg.split == "test" else []:
         scored.print_table(each.title, *each.cells())
-    write_json(Path(cfg.output_dir, "scores.json"), scored.as_json(systems, measured, constants))
+    write_json(Path(cfg.output_dir, "scores.json"), content)
     sys.stdout.write(f"outputs: {printable(cfg.output_dir)}\n")
+
+
+def _read_references(cfg: DictConfig, moments: list[Moment]) -> References:
+    """Read the spans of several annotators for the pairs of a split."""
+    from cpnet.data.readers.references import read_references
+    from cpnet.evaluation.annotators import match_references
+
+    read = read_references(Path(cfg.references).expanduser())
+    references = match_references(moments, read, clip=cfg.dataset.ground_truth == "clipped")
+    if not references.places:
+        raise ConfigError(f"references={cfg.references}: no row has the video and the query of a pair of {cfg.split}")
+    return references
 
 
 if __name__ == "__main__":

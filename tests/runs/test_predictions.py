@@ -26,6 +26,7 @@ ROWS = st.builds(
     predicted=st.lists(SPANS, min_size=1, max_size=3).map(tuple),
     true=st.lists(SPANS, min_size=1, max_size=3).map(tuple),
     iou=st.floats(0, 1),
+    rarest=st.none() | st.integers(0, 100),
 )
 
 
@@ -61,7 +62,7 @@ def test_file_is_readable_json(tmp_path: Path) -> None:
     assert first == second
     assert (first.duration, first.predicted, first.true) == (10.0, ((0.0, 5.0), (1.0, 2.0)), ((0.0, 10.0),))
     write_predictions(path, [first])
-    assert json.loads(path.read_text(encoding="utf-8")) == row()
+    assert json.loads(path.read_text(encoding="utf-8")) == row(rarest=None)
     assert "“café”" in path.read_text(encoding="utf-8")
 
 

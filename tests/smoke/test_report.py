@@ -10,8 +10,8 @@ import pytest
 from commands import Ended, call
 from reporting.made import config, write_run
 
-FILES = {"report.csv", "report.html", "report.json", "report.md", "report.tex"}
-PICTURES = {"recall.png", "iou.png", "moments.png"}
+FILES = {"breakdown.csv", "report.csv", "report.html", "report.json", "report.md", "report.tex"}
+PICTURES = {"recall.png", "iou.png", "breakdown.png"}
 
 
 def report(folder: Path, *arguments: str) -> Ended:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import random
 import resource
@@ -89,6 +90,47 @@ def test_missing_surplus_reversed_and_outside_predictions_are_counted(place: Pat
     assert found["metrics"]["made"]["mIoU"]["mean"] == pytest.approx(100 * total / 12)
 
 
+@pytest.mark.slow
+def test_breakdown_is_that_of_the_run(place: Path) -> None:
+    ended, found = score(place, RUN, "breakdown=true")
+    assert (place / "scored/breakdown.png").read_bytes().startswith(b"\x89PNG")
+    written = json.loads((place / "run/results.json").read_bytes())["breakdown"]
+    for attribute, groups in written.items():
+        again = found["breakdown"]["predictions"][attribute]
+        assert [*again] == [*groups]
+        for name, group in groups.items():
+            assert again[name]["pairs"] == group["pairs"]
+            assert again[name]["metrics"].items() >= group["metrics"].items()
+        pairs, (mean, *_) = again[name]["pairs"], again[name]["metrics"]["mIoU"]
+        assert f" {name} {pairs} {mean:.2f} ± " in " ".join(ended.out.split())
+    assert len(written) == 7
+
+
+def test_annotators_are_compared(place: Path) -> None:
+    rows = rows_of(place)[:4]
+    lines = [(row["video"], row["query"], *row["true"][0], "a") for row in rows]
+    lines += [(rows[0]["video"], rows[0]["query"], 0, rows[0]["true"][0][1], "b"), ("elsewhere", "he runs", 1, 2, "a")]
+    with (place / "several.csv").open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([("video", "query", "start", "end", "annotator"), *lines])
+    ended, found = score(place, RUN, "references=several.csv")
+    assert found["references"]["counts"] == {"pairs": 4, "annotations": 5, "surplus": 1}
+    for sentence in (
+        "references: 4 of 12 pairs, 1 to 2 annotators, 1.2 on average",
+        "references: 3 pairs have one annotator and do not count for another annotator",
+        "references: 1 pairs of the file are not in the split and are ignored: 'elsewhere: he runs'",
+    ):
+        assert sentence in " ".join(ended.out.split())
+    metrics = found["references"]["metrics"]
+    assert metrics["the corpus's annotation"]["best"]["mIoU"][0] == 100
+    (start, end), (first, *_) = rows[0]["true"][0], rows[0]["predicted"]
+    assert metrics["another annotator"]["mean"]["mIoU"][0] == pytest.approx(100 * (end - start) / end, abs=0.01)
+    of_both = [rows[0]["iou"], reference.iou(np.array(first), np.array([0, end]))]
+    others = [row["iou"] for row in rows[1:]]
+    for rule, of_first in (("best", max(of_both)), ("mean", np.mean(of_both))):
+        mean = metrics["predictions"][rule]["mIoU"][0]
+        assert mean == pytest.approx(100 * np.mean([of_first, *others]), abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -99,10 +141,12 @@ def test_missing_surplus_reversed_and_outside_predictions_are_counted(place: Pat
         ((RUN, "metrics.thresholds=[50]"), "metrics: an IoU threshold must lie in (0, 1], got 50"),
         ((RUN, "metrics.recall_at=[0]"), "metrics: R@n,IoU=m counts the first n predictions: n must be at least 1"),
         ((RUN, "data_dir=nowhere"), "cannot be read"),
+        ((RUN, "references=none.csv"), "no row has the video and the query of a pair of test"),
         ((), "predictions"),
     ],
 )
 def test_wrong_arguments_give_short_messages(arguments: tuple[str, ...], message: str, place: Path) -> None:
+    (place / "none.csv").write_text("video,query,start,end,annotator\nv,he runs,1,2,a\n")
     ended = call("score", *DATASET, *arguments, folder=place)
     assert (ended.code, message in ended.err, ended.err.count("\n") <= 3) == (1, True, True), ended.err
 

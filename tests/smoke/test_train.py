@@ -110,7 +110,7 @@ def test_predictions_follow_the_order_of_the_test_split(place: Path) -> None:
     assert [f"{row['video']} {row['true'][0][0]:.2f} {row['true'][0][1]:.2f}##{row['query']}" for row in rows] == lines
     assert len({row["qid"] for row in rows}) == len(rows) == 12
     for row in rows:
-        assert list(row) == ["qid", "video", "query", "duration", "predicted", "true", "iou"]
+        assert list(row) == ["qid", "video", "query", "duration", "predicted", "true", "iou", "rarest"]
         start, end = row["predicted"][0]
         assert 0 <= start <= end <= row["duration"]
 

@@ -140,6 +140,10 @@ def test_results_hold_everything_a_number_depends_on(
     assert results.versions["cpnet-grounding"] == cpnet.__version__
     assert results.device
     assert results.forward == meter.forward
+    for groups in results.breakdown.values():
+        for key in ("mIoU", "R1@0.5"):
+            total = sum(group.pairs * group.metrics[key][0] for group in groups.values()) / results.pairs
+            assert total == pytest.approx(results.metrics[key], abs=0.01)
 
 
 def test_test_pairs_without_features_score_0(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

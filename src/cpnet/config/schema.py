@@ -139,6 +139,8 @@ class ScoreConfig:
     split: str = MISSING
     dataset: DatasetOptions = MISSING
     metrics: MetricsOptions = field(default_factory=MetricsOptions)
+    breakdown: bool = MISSING
+    references: str | None = None
     round_sec: float | None = None
     resamples: int = MISSING
     data_dir: str = MISSING

@@ -1,10 +1,8 @@
-"""Tokens of queries, and the vocabulary that maps them to rows of word vectors."""
+"""The vocabulary, which maps the tokens of queries to rows of word vectors."""
 
 from __future__ import annotations
 
 import logging
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,33 +16,13 @@ from torch import Tensor
 
 from cpnet.batch import UNKNOWN
 from cpnet.data.glove import read_glove
+from cpnet.data.tokens import tokenize
 from cpnet.errors import ConfigError, DataError, cut, shown
 from cpnet.options import WordOptions
 
 SPECIAL = ("", "<unk>")  # words of row 0 (padding) and row 1 (unknown)
 
 log = logging.getLogger(__name__)
-
-_APOSTROPHES = str.maketrans(dict.fromkeys("\u2018\u2019\u02bc\uff07", "'"))
-_TOKEN = re.compile(
-    r"""
-    \d+(?:[.,:]\d+)+                # 2.5, 1,000, 10:30
-    | n't\b | [^\W_]+?(?=n't\b)     # does + n't, ca + n't
-    | '(?:s|m|d|re|ve|ll)\b         # 's
-    | [^\W_]+
-    | [^\w\s] | _                   # each punctuation mark
-    """,
-    re.VERBOSE,
-)
-
-
-def tokenize(query: str) -> list[str]:
-    """Split a query into lower-case words, numbers, clitics and punctuation marks, like GloVe's corpora.
-
-    >>> tokenize("The man can't open John's 2.5-litre fridge.")
-    ['the', 'man', 'ca', "n't", 'open', 'john', "'s", '2.5', '-', 'litre', 'fridge', '.']
-    """
-    return _TOKEN.findall(unicodedata.normalize("NFC", query).translate(_APOSTROPHES).lower())
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ import numpy as np
 
 from cpnet.errors import ConfigError
 from cpnet.evaluation.published import PublishedRow, published_rows
+from cpnet.reporting.breakdown import break_down_runs
 from cpnet.reporting.gather import Gathered, Run
 from cpnet.reporting.published import published_tables
 from cpnet.reporting.statistics import interval, over_seeds, resampled_means
@@ -110,6 +111,7 @@ def _table(groups: Groups, notes: Sequence[str], baseline: str | None, resamples
         baseline=chosen,
         references=references(run.results for run in runs),
         notes=(*notes, *_notes(groups)),
+        broken=break_down_runs(groups),
         published=published_tables(_published(runs)) if protocol.split == "test" else [],
     )
 

@@ -64,16 +64,16 @@ def to_markdown(report: Report, pictures: Pictures) -> str:
         for each in table.published:
             lines += ["", f"### {escape_markdown(each.title)}", "", _markdown_table(*each.cells()), ""]
         lines += [f"\n![{escape_markdown(title)}]({file})" for title, file in files.items()]
+        lines += ["", _markdown_table(*table.broken.cells())]
     for title, sentences in report.remarks().items():
         lines += ["", f"## {title}", "", *(f"- {escape_markdown(sentence)}" for sentence in sentences)]
     return "\n".join([*lines, ""])
 
 
 def _markdown_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    frame = pd.DataFrame(cells, columns=[*heads], dtype=object).map(escape_markdown)
+    frame = pd.DataFrame(cells, columns=[*map(escape_markdown, heads)], dtype=object).map(escape_markdown)
     alignment = ["left", *["right"] * (len(heads) - 1)]
-    text: str = frame.to_markdown(index=False, disable_numparse=True, colalign=alignment)
-    return text
+    return str(frame.to_markdown(index=False, disable_numparse=True, colalign=alignment))
 
 
 def to_html(report: Report, pictures: Pictures) -> str:
@@ -131,6 +131,16 @@ def to_csv(report: Report) -> str:
             about = asdict(published) | {"table": number, "dataset": rules["dataset"], "kind": "published"}
             metrics, about["row"] = about.pop("metrics"), about.pop("name")
             records += [about | {"metric": printed_name(key), "mean": value} for key, value in metrics.items()]
+    return _csv(records)
+
+
+def to_breakdown_csv(report: Report) -> str:
+    """Return the breakdown of all rows as CSV, one line per table, row, group and metric."""
+    numbered = enumerate(report.tables, start=1)
+    return _csv([{"table": number, **record} for number, table in numbered for record in table.broken.records()])
+
+
+def _csv(records: Sequence[Mapping[str, Any]]) -> str:
     lines = [{name: _without_formula(cell) for name, cell in record.items()} for record in records]
     text: str = pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n")
     return text

@@ -48,6 +48,7 @@ def publish(report: Report, folder: Path, *, kept: Path | None = None, console: 
         for number, table in enumerate(report.tables, start=1)
     ]
     files = {
+        "breakdown.csv": documents.to_breakdown_csv(report),
         "report.csv": documents.to_csv(report),
         "report.html": documents.to_html(report, pictures),
         "report.json": json.dumps(report_json(report), indent=2) + "\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,14 @@ from rich.text import Text
 from cpnet.data.moment import Moment
 from cpnet.data.times import times
 from cpnet.errors import quote
+from cpnet.evaluation.annotators import References
 from cpnet.evaluation.average_precision import THRESHOLDS, average_precision
 from cpnet.evaluation.functional import Floats
 from cpnet.evaluation.matching import Matched, key_names
 from cpnet.evaluation.names import pair_scores, printed_name
 from cpnet.evaluation.trivial import Trivial
 from cpnet.options import MetricsOptions
+from cpnet.reporting import annotators
 from cpnet.reporting.statistics import interval, resampled_means
 from cpnet.terminal import printable
 
@@ -118,6 +121,38 @@ def remarks(systems: Sequence[Scored], moments: Sequence[Moment]) -> list[str]:
             f"{len(moments) - wins - losses} are equal"
         )
     return lines
+
+
+def print_agreement(
+    systems: Sequence[Scored],
+    references: References,
+    moments: Sequence[Moment],
+    options: MetricsOptions,
+    trivial: Mapping[str, Trivial],
+) -> dict[str, Any]:
+    """Compare systems with several annotators and print the table; return its numbers for a file."""
+    first = {each.name: each.matched.ranked[:, 0] for each in systems}
+    columns = annotators.compare(first, references, moments, options, trivial)
+    print_table("against several annotators; 95 % intervals", *annotators.cells(columns))
+    print_sentences(annotators.remarks(references, len(moments)))
+    return annotators.as_json(columns, references)
+
+
+def print_breakdown(
+    systems: Sequence[Scored],
+    moments: Sequence[Moment],
+    training: Sequence[Moment],
+    trivial: Mapping[str, Trivial],
+    picture: Path,
+) -> dict[str, Any]:
+    """Break the scores of systems down, print the mIoU and draw it; return all numbers for a file."""
+    from cpnet.reporting import breakdown
+    from cpnet.reporting.figures.breakdown import save  # matplotlib is slow to import
+
+    broken = breakdown.break_down_systems({each.name: each.scores for each in systems}, moments, training, trivial)
+    print_table("mIoU by group of pairs; 95 % intervals", *broken.cells())
+    save(broken, picture, title=f"mIoU by group of pairs, {len(moments)} pairs")
+    return broken.as_json()
 
 
 def as_json(

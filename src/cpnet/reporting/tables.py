@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cpnet.evaluation.names import printed_name
 from cpnet.evaluation.protocol import Protocol, Selection
+from cpnet.reporting.breakdown import Broken
 from cpnet.reporting.gather import Run
 from cpnet.reporting.published import PublishedTable
 from cpnet.runs.results import Results
@@ -170,6 +171,7 @@ class Table:
         baseline: name of the row that differences refer to
         references: metrics of trivial predictors and of the paper, by name
         notes: differences between rows that their names do not show
+        broken: breakdown of each row
         published: rows of papers and public codes for the same corpus and features
     """
 
@@ -179,6 +181,7 @@ class Table:
     baseline: str
     references: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
+    broken: Broken
     published: Sequence[PublishedTable] = ()
 
     @property

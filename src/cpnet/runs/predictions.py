@@ -10,6 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from cpnet.data.moment import Moment
 from cpnet.errors import DataError, cut, shown
 from cpnet.files import replacing
 from cpnet.runs.typed_json import parse
@@ -33,6 +34,7 @@ class PredictionRow:
         predicted: ranked (start, end) in seconds, best first; empty for a missed pair, whose video has no features
         true: (start, end) of each true window in seconds; empty if none is known
         iou: IoU of the first prediction with its best window, 0 without a prediction; None without a window
+        rarest: number of training queries with the query's rarest word; None in older files
     """
 
     qid: str
@@ -42,6 +44,12 @@ class PredictionRow:
     predicted: tuple[Span, ...]
     true: tuple[Span, ...]
     iou: float | None
+    rarest: int | None = None
+
+    def moment(self) -> Moment:
+        """Return the pair without its prediction."""
+        windows, duration = self.true, self.duration
+        return Moment(qid=self.qid, video=self.video, query=self.query, windows_sec=windows, duration_sec=duration)
 
 
 def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from cpnet.errors import DataError, cut
+from cpnet.evaluation.breakdown import Breakdown
 from cpnet.evaluation.protocol import Protocol
 from cpnet.evaluation.trivial import Trivial
 from cpnet.files import write_json
@@ -61,6 +62,7 @@ class Results:
         versions: versions of the packages that can change a result, by name
         device: name of the GPU, or ``cpu``
         forward: cost of predicting; None if not measured
+        breakdown: metrics by group of pairs, without the discounted ones; empty if the split has no true windows
         git_commit: commit of the checkout, with ``+changes`` if files differ from it; None outside of a checkout
     """
 
@@ -84,6 +86,7 @@ class Results:
     device: str
     git_commit: str | None
     forward: ForwardCost | None = None
+    breakdown: Breakdown = field(default_factory=dict)
 
     def write(self, folder: Path) -> None:
         """Write results.json into a run's folder, atomically."""

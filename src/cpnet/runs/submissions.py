@@ -133,6 +133,8 @@ def _spans(row: Mapping[str, Any]) -> tuple[Span, ...]:
 
 
 def _number(value: Any) -> float:
+    if type(value) is float and math.isfinite(value):  # nearly all, and fast
+        return value
     if isinstance(value, bool) or not math.isfinite(number := float(value)):
         raise ValueError(f"a time or a score must be a finite number; got {shown(value)}")
     return number

@@ -194,6 +194,7 @@ def log_results(loggers: Sequence[Logger], results: Results, *, predictions: Pat
 def summary(results: Results) -> dict[str, Any]:
     """Flatten results to keys such as ``seconds/fit``; metrics have the keys that the test loop logs, ``test/mIoU``."""
     content = asdict(results)
+    del content["breakdown"]  # hundreds of numbers, which nobody compares in a table of runs
     content["protocol"]["selection"] = results.protocol.selection.value  # W&B would log the name of an enum
     content[results.protocol.split] = {**content.pop("metrics"), "reversed": content.pop("reversed")}
     return {key: value for key, value in flatten(content, separator="/").items() if value not in (None, {})}

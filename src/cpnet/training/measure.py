@@ -16,6 +16,7 @@ from cpnet.evaluation.protocol import Protocol, Selection
 from cpnet.evaluation.trivial import trivial_rows
 from cpnet.options import MetricsOptions
 from cpnet.reporting.terminal import print_results
+from cpnet.runs.breakdown import break_down_predictions
 from cpnet.runs.environment import device_name, git_commit, package_versions
 from cpnet.runs.results import Results, Validation
 from cpnet.terminal import printable
@@ -45,6 +46,7 @@ def measure(
         validation: how the checkpoint was chosen
     """
     module.missed = len(datamodule.missed())
+    writer.training = datamodule.dataset("train").moments
     start = time.perf_counter()
     trainer.test(module, datamodule=datamodule, verbose=False)
     meter = next(each for each in trainer.callbacks if isinstance(each, CostMeter))  # type: ignore[attr-defined]
@@ -79,6 +81,7 @@ def measure(
         device=device_name(),
         git_commit=git_commit(),
         forward=meter.forward,
+        breakdown=break_down_predictions(writer.path, options) if metrics and trainer.is_global_zero else {},
     )
     if trainer.is_global_zero:
         folder = writer.path.parent

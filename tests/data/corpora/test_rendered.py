@@ -18,7 +18,7 @@ from cpnet.data.corpora.animation import Event, Scene, Thing, encode
 from cpnet.data.corpora.rendered import RenderedCorpus, draw_moments, draw_scene
 from cpnet.data.glove import read_glove
 from cpnet.data.readers import read_jsonl
-from cpnet.data.vocabulary import tokenize
+from cpnet.data.tokens import tokenize
 from cpnet.errors import DataError
 
 av = pytest.importorskip("av")

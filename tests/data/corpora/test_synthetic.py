@@ -26,7 +26,7 @@ from cpnet.data.features import FeatureSource, check_coverage, open_features
 from cpnet.data.glove import read_glove
 from cpnet.data.moment import Moment
 from cpnet.data.readers import read_charades_sta, read_jsonl
-from cpnet.data.vocabulary import tokenize
+from cpnet.data.tokens import tokenize
 from cpnet.errors import DataError
 
 Split = dict[str, list[Moment]]

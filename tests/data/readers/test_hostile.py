@@ -30,7 +30,8 @@ from cpnet.data.annotations import Annotations
 from cpnet.data.cleaning import clean
 from cpnet.data.features import check_coverage, open_features
 from cpnet.data.moment import Moment
-from cpnet.data.vocabulary import SPECIAL, Vocabulary, tokenize
+from cpnet.data.tokens import tokenize
+from cpnet.data.vocabulary import SPECIAL, Vocabulary
 from cpnet.errors import DataError
 
 BOM = codecs.BOM_UTF8

@@ -36,7 +36,7 @@ def table(folder: Path, *, variants: int = 2, seeds: int = 2, curves: bool = Tru
 def test_every_picture_is_drawn(tmp_path: Path, variants: int, curves: bool) -> None:
     files = tables.draw(table(tmp_path / "runs", variants=variants, curves=curves), tmp_path, prefix="1_")
     names = (
-        {"iou", "moments", "recall"}
+        {"iou", "breakdown", "recall"}
         | ({"training"} if curves else set())
         | ({"differences"} if variants > 1 else set())
     )
@@ -80,21 +80,6 @@ def test_histogram_has_the_shares_of_each_row(tmp_path: Path) -> None:
         expected = 100 * np.bincount(np.floor(np.multiply(iou, 20)).astype(int), minlength=20)[:20] / 80
         shares: list[float] = patch.get_data().values.tolist()  # type: ignore[attr-defined]
         assert shares == pytest.approx(expected.tolist())
-
-
-def test_dots_are_the_mean_iou_of_their_bins(tmp_path: Path) -> None:
-    shown = table(tmp_path)
-    figure = tables.moments(shown)
-    for axes, values in zip(figure.axes, (TRUE[:, 1] - TRUE[:, 0], TRUE.mean(axis=1)), strict=True):
-        bins = np.floor(values).astype(int).clip(0, 9)
-        iou = [np.mean([reference.iou(spans(40, s)[p], TRUE[p]) for s in (0, 1)]) for p in range(40)]
-        fewest = min(tables.FEWEST, np.bincount(bins).max())
-        expected = [
-            (b / 10 + 0.05, 100 * np.mean([iou[p] for p in range(40) if bins[p] == b]))
-            for b in range(10)
-            if np.sum(bins == b) >= fewest
-        ]
-        np.testing.assert_allclose(np.asarray(axes.lines[0].get_xydata()), expected)
 
 
 def test_curves_are_means_over_the_common_epochs(tmp_path: Path) -> None:
@@ -155,11 +140,3 @@ def test_titles_warn_of_checkpoints_chosen_on_test(tmp_path: Path, monkeypatch: 
     tables.draw(compared(tmp_path).tables[0], tmp_path)
     assert titles
     assert all(title.endswith(", CHOSEN ON TEST") for title in titles)
-
-
-def test_bins_of_few_pairs_have_no_dot(tmp_path: Path) -> None:
-    long = np.tile([[0.0, 9.5]], (40, 1))
-    long[:3] = [0.5, 1.0]
-    write_run(tmp_path / "run", cfg=config(), predicted=long, true=long)
-    for axes in tables.moments(compared(tmp_path).tables[0]).axes:
-        assert len(np.asarray(axes.lines[0].get_xdata())) == 1

@@ -37,6 +37,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def test_every_pair_is_written_once_in_split_order(datamodule: GroundingDataModule, tmp_path: Path) -> None:
     writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
+    writer.training = datamodule.dataset("train").moments
     run = trainer(callbacks=[writer])
     for _ in range(2):  # the second test replaces the first
         run.test(module(), datamodule=datamodule, verbose=False)
@@ -44,7 +45,10 @@ def test_every_pair_is_written_once_in_split_order(datamodule: GroundingDataModu
     found = rows(writer.path)
     assert [row["qid"] for row in found] == [each.qid for each in TEST]
     for row, each in zip(found, TEST, strict=True):
-        assert set(row) == {"qid", "video", "query", "duration", "predicted", "true", "iou"}
+        assert set(row) == {"qid", "video", "query", "duration", "predicted", "true", "iou", "rarest"}
+        trained = [each.query.lower().strip(".").split() for each in datamodule.dataset("train").moments]
+        words = each.query.lower().strip(".").split()
+        assert row["rarest"] == min(sum(word in query for query in trained) for word in words)
         assert (row["video"], row["query"], row["duration"]) == (each.video, each.query, each.duration_sec)
         ((start, end),) = each.windows_sec
         assert row["true"] == [[start, min(end, each.duration_sec)]]
@@ -98,6 +102,7 @@ def expected(moments: Sequence[Moment]) -> bytes:
             "predicted": batch.ranked_sec[0].tolist(),
             "true": each.windows_sec,
             "iou": batch.iou.item(),
+            "rarest": None,
         }
         rows.append(json.dumps(row, ensure_ascii=False) + "\n")
     return "".join(rows).encode()

@@ -23,7 +23,7 @@ from cpnet.data.corpora.animation import COLOURS, Event, Scene, Thing, encode
 from cpnet.data.corpora.generated import GeneratedCorpus, check_options
 from cpnet.data.corpora.writers import FPS, write_glove, write_jsonl
 from cpnet.data.moment import Moment
-from cpnet.data.vocabulary import tokenize
+from cpnet.data.tokens import tokenize
 from cpnet.options import RenderedOptions
 from cpnet.terminal import seconds_bar
 from cpnet.workers import cpus, obey_parent

@@ -29,7 +29,7 @@ from cpnet.data.corpora.writers import (
     write_npy,
 )
 from cpnet.data.moment import Moment
-from cpnet.data.vocabulary import tokenize
+from cpnet.data.tokens import tokenize
 from cpnet.options import SyntheticOptions
 
 # Format of the video ids, as in the real corpus, and the writer

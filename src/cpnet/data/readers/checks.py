@@ -195,6 +195,6 @@ def as_span(value: object, where: str) -> tuple[float, float]:
 def as_query(value: object, name: str, where: str) -> str:
     """Return a sentence with at least one letter or digit, without outer white space."""
     query = as_text(value, name, where).strip()
-    if not any(character.isalnum() for character in query):
+    if not query[0].isalnum() and not any(map(str.isalnum, query)):
         raise DataError(f"{where}: the query {shown(query)} has no words; correct the file or remove the pair")
     return query

@@ -19,17 +19,14 @@ from numpy.typing import NDArray
 from cpnet.evaluation.functional import iou, meets
 from cpnet.evaluation.protocol import Selection
 from cpnet.files import replacing
+from cpnet.reporting.figures import breakdown
+from cpnet.reporting.figures.lines import COLOURS, DASHES, line_style, wrapped
 from cpnet.reporting.statistics import over_seeds
 from cpnet.reporting.tables import Row, Table
 from cpnet.terminal import printable
 
 Floats = NDArray[np.float64]
-# Okabe and Ito's colours for colour-blind readers, without yellow, which is too pale on white
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
-DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)))
 THRESHOLDS = [percent / 100 for percent in range(5, 100, 5)]
-BINS = 10
-FEWEST = 10  # minimum number of pairs for which a bin's mean is drawn
 
 
 def draw(table: Table, folder: Path, *, prefix: str = "") -> dict[str, str]:
@@ -37,7 +34,7 @@ def draw(table: Table, folder: Path, *, prefix: str = "") -> dict[str, str]:
     pictures: dict[str, tuple[str, Callable[[Table], Figure]]] = {
         "R@1 against the threshold": ("recall", recall),
         "IoU of the predictions": ("iou", iou_histogram),
-        "IoU against length and position of the moment": ("moments", moments),
+        "mIoU by group of pairs": ("breakdown", lambda table: breakdown.figure(table.broken)),
     }
     if any(run.curves for row in table.rows for run in row.runs):
         pictures["training curves"] = ("training", training)
@@ -76,7 +73,7 @@ def recall(table: Table) -> Figure:
             color="0.6",
             linestyle=dash,
             linewidth=1,
-            label=_wrapped(name),
+            label=wrapped(name),
         )
     label = f"IoU threshold m ({'>' if strict else '>='} m)"
     axes.set(xlabel=label, ylabel="R@1 (per cent)", xlim=(0, 1), ylim=(0, 100))
@@ -92,32 +89,6 @@ def iou_histogram(table: Table) -> Figure:
         axes.stairs(100 * counts / table.results.pairs, edges, **style)
     axes.set(xlabel="IoU", ylabel="pairs (per cent)", xlim=(0, 1))
     return _legend(figure, axes)
-
-
-def moments(table: Table) -> Figure:
-    """Draw the mean IoU of each row by length and centre of the first true window, and the share of pairs in grey."""
-    figure, panels = _panels(table, 2)
-    true = table.rows[0].runs[0].windows[:, 0]
-    edges = np.linspace(0, 1, BINS + 1)
-    for axes, values, label in (
-        (panels[0], true[:, 1] - true[:, 0], "length of the (first) moment (share of the video)"),
-        (panels[1], true.mean(axis=1), "centre of the (first) moment (share of the video)"),
-    ):
-        bins = np.clip(np.digitize(values, edges) - 1, 0, BINS - 1)
-        counts = np.bincount(bins, minlength=BINS)
-        axes.bar(edges[:-1], 100 * counts / counts.sum(), 1 / BINS, align="edge", color="0.9", label="pairs (per cent)")
-        enough = counts >= min(FEWEST, counts.max())
-        for row, style in _styled(table):
-            iou = np.mean([run.scores["mIoU"] for run in row.runs], axis=0)
-            means = 100 * np.bincount(bins, weights=iou, minlength=BINS)[enough] / counts[enough]
-            axes.plot((edges[:-1] + 0.5 / BINS)[enough], means, marker="o", markersize=3, **style)
-        axes.set(
-            xlabel=f"{label}\ndots: bins of at least {FEWEST} pairs",
-            ylabel="mean IoU; pairs (per cent)",
-            xlim=(0, 1),
-            ylim=(0, 100),
-        )
-    return _legend(figure, panels[0])
 
 
 def training(table: Table) -> Figure:
@@ -155,7 +126,7 @@ def differences(table: Table) -> Figure:
     # The axis fits the intervals over pairs, because those over two or three seeds may be very wide.
     room = 1.5 * (max(ends) - min(ends)) or 1.0
     axes.set_xlim(min(ends) - room, max(ends) + room)
-    axes.set_yticks(range(len(rows)), [_wrapped(row.name) for row in rows])
+    axes.set_yticks(range(len(rows)), [wrapped(row.name) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     label = f"mIoU minus that of {printable(table.baseline)}; 95 % intervals: thick over test pairs, thin over seeds"
     figure.supxlabel(textwrap.fill(f"{label} (hollow: 0 lies within)", 100), fontsize="small")
@@ -174,7 +145,7 @@ def cost(table: Table) -> Figure:
                 axes.plot([price, price], [low, high], color=style["color"], linewidth=1)
                 axes.plot(price, estimate.mean, marker, color=style["color"])
                 label = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": "small", "color": style["color"]}
-                axes.annotate(_wrapped(row.name), (price, estimate.mean), **label)
+                axes.annotate(wrapped(row.name), (price, estimate.mean), **label)
         axes.set(xscale="log", xlabel=f"{head}; bars: 95 % intervals over seeds", ylabel="mIoU (per cent)")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
@@ -197,18 +168,10 @@ def _panels(table: Table, panels: int) -> tuple[Figure, list[Axes]]:
 
 
 def _styled(table: Table) -> list[tuple[Row, dict[str, Any]]]:
-    """Return the line style of each row: colours, then the same colours with other dashes."""
-    return [
-        (row, {"color": COLOURS[place % 7], "linestyle": DASHES[place // 7 % 5], "label": _wrapped(row.name)})
-        for place, row in enumerate(table.rows)
-    ]
+    return [(row, line_style(place, row.name)) for place, row in enumerate(table.rows)]
 
 
 def _legend(figure: Figure, axes: Axes) -> Figure:
     handles, labels = axes.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize="small", frameon=False)
     return figure
-
-
-def _wrapped(name: str) -> str:
-    return textwrap.fill(printable(name), 48, max_lines=3, placeholder=" ...")

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from cpnet.data.moment import Moment
+from cpnet.evaluation.breakdown import rarest_words
 from cpnet.runs.predictions import (
     SUBMISSION,
     PredictionRow,
@@ -30,10 +31,14 @@ class PredictionWriter(Callback):
         path: the file, replaced at the end of the test
         moments: the pairs of the split
         missed: further pairs, which have no prediction; written last
+
+    Attributes:
+        training: pairs in whose queries the rarest word of each query is counted, set before the test
     """
 
     def __init__(self, path: Path, moments: Sequence[Moment], *, missed: Sequence[Moment] = ()) -> None:
         self.path, self.moments, self.missed = path, moments, missed
+        self.training: Sequence[Moment] = ()
         self.written = 0  # pairs of the last test, on the first process
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,15 +54,19 @@ class PredictionWriter(Callback):
                 write_submission(submission, read_predictions(self.path), numbered=numbered)
 
     def _rows(self, predictions: Sequence[Prediction]) -> Iterator[PredictionRow]:
+        queries = [moment.query for moment in (*self.moments, *self.missed)]
+        counts = rarest_words(queries, [moment.query for moment in self.training])
+        rarest = counts if self.training else [None] * len(counts)
         columns = [torch.cat(column) for column in zip(*predictions, strict=True)]
         for rows in torch.split(columns[0].argsort(), CHUNK):
             for position, ranked_sec, iou in zip(*(column[rows].tolist() for column in columns), strict=True):
-                yield _row(self.moments[position], tuple((start, end) for start, end in ranked_sec), iou)
-        for moment in self.missed:
-            yield _row(moment, (), 0.0)
+                spans = tuple((start, end) for start, end in ranked_sec)
+                yield _row(self.moments[position], spans, iou, rarest[position])
+        for moment, count in zip(self.missed, rarest[len(self.moments) :], strict=True):
+            yield _row(moment, (), 0.0, count)
 
 
-def _row(moment: Moment, predicted: tuple[Span, ...], iou: float) -> PredictionRow:
+def _row(moment: Moment, predicted: tuple[Span, ...], iou: float, rarest: int | None) -> PredictionRow:
     return PredictionRow(
         qid=moment.qid,
         video=moment.video,
@@ -66,4 +75,5 @@ def _row(moment: Moment, predicted: tuple[Span, ...], iou: float) -> PredictionR
         predicted=predicted,
         true=moment.windows_sec,
         iou=iou if moment.windows_sec else None,
+        rarest=rarest,
     )
