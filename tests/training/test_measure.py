@@ -103,9 +103,9 @@ def test_trivial_predictors_have_one_prediction() -> None:
 def test_split_without_true_windows_has_no_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unknown = [replace(each, windows_sec=()) for each in TEST]
     datamodule = ready(write_corpus(tmp_path, {"train": TRAIN, "val": VAL, "test": unknown}))
-    writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
+    writer = PredictionWriter(tmp_path / "predictions.jsonl")
     module = GroundingModule(model=Table(torch.rand(len(TEST), 2)), metrics=METRICS)
-    results = measure(config(), trainer(callbacks=[writer, CostMeter()]), module, datamodule, writer)
+    (results,) = measure(config(), trainer(callbacks=[writer, CostMeter()]), module, datamodule, writer)
     assert (results.metrics, results.trivial, results.paper, results.pairs) == ({}, {}, {}, len(TEST))
     assert Results.read(tmp_path) == results
     assert "tiny, test split, 7 pairs: no true windows" in capsys.readouterr().out
@@ -116,14 +116,14 @@ def test_results_hold_everything_a_number_depends_on(
     split: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     datamodule = ready(write_corpus(tmp_path) | {"tested": split})
-    writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset(split).moments)
+    writer = PredictionWriter(tmp_path / "predictions.jsonl")
     meter = CostMeter()
     meter.load_state_dict({"fit": 1.504})
     run = trainer(callbacks=[writer, meter])
     cfg, validation = config(), Validation(monitor="val/mIoU", score=41.5, epoch=3)
     cfg.model_name = name
     module = GroundingModule(model=Table(torch.rand(len(TEST), 2)), metrics=METRICS)
-    results = measure(cfg, run, module, datamodule, writer, validation=validation)
+    (results,) = measure(cfg, run, module, datamodule, writer, validation=validation)
     assert Results.read(tmp_path) == results
     assert f"outputs: {tmp_path}" in capsys.readouterr().out
     assert {f"test/{key}": value for key, value in results.metrics.items()} | {"test/reversed": results.reversed} == {
@@ -148,9 +148,9 @@ def test_test_pairs_without_features_score_0(tmp_path: Path, capsys: pytest.Capt
     datamodule = ready(arguments)
     moments, missed = datamodule.dataset("test").moments, datamodule.missed()
     table = torch.rand(len(moments), 2, generator=torch.Generator().manual_seed(0)).sort(dim=1).values
-    writer = PredictionWriter(tmp_path / "predictions.jsonl", moments, missed=missed)
+    writer = PredictionWriter(tmp_path / "predictions.jsonl")
     module = GroundingModule(model=Table(table), metrics=METRICS)
-    results = measure(config(), trainer(callbacks=[writer, CostMeter()]), module, datamodule, writer)
+    (results,) = measure(config(), trainer(callbacks=[writer, CostMeter()]), module, datamodule, writer)
     _, target, duration = arrays([*moments], (0.0, 1.0))
     ranked = table.double().numpy()[:, None] * duration[:, None, None]
     assert results.metrics["mIoU"] == pytest.approx(5 / 7 * reference.mean_iou(ranked, target))

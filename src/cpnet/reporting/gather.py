@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cpnet.data.moment import is_test
 from cpnet.errors import DataError, cut
 from cpnet.evaluation.names import pair_scores
 from cpnet.options import MetricsOptions
@@ -38,7 +39,7 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: outputs of the run
+        folder: outputs of the run, or of a further test split in a folder of its name below
         results: content of results.json
         config: content of config.yaml
         pairs: hash of the test pairs: identifiers, true windows and durations
@@ -87,15 +88,16 @@ def gather(
     for name in progress([str(folder) for folder in folders], "reading runs"):
         folder, config = Path(name), {}
         try:
-            config = _read_config(folder)
-            if not (folder / "results.json").is_file():
+            run = folder.parent if is_test(folder.name) else folder  # RUN/test_ood has a further test of RUN
+            config = _read_config(run)
+            if not (run / "results.json").is_file():
                 raise DataError("unfinished: results.json is missing")
             results = Results.read(folder)
             seen[results.experiment or "no experiment"] += 1
             if results.experiment and results.experiment == baseline_from:
-                baseline.append(_read_run(folder, results, config))
+                baseline.append(_read_run(folder, results, config, curves=run))
             elif experiment in (None, results.experiment):
-                runs.append(_read_run(folder, results, config))
+                runs.append(_read_run(folder, results, config, curves=run))
         except DataError as error:
             if not config or experiment in (None, config.get("experiment_name")):
                 named = f"{config['run_name']}: " if config.get("run_name") else ""
@@ -164,7 +166,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
-def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
+def _read_run(folder: Path, results: Results, config: dict[str, Any], *, curves: Path) -> Run:
     if not results.metrics:
         raise DataError(f"its {results.protocol.split} split has no true windows, so it has predictions but no metrics")
     qids, duration, windows, ranked = _read_pairs(folder / "predictions.jsonl")
@@ -185,7 +187,7 @@ def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
         pairs=hashlib.sha256(duration.tobytes() + windows.tobytes() + repr(qids).encode()).hexdigest(),
         windows=windows / duration[:, None, None],
         scores=scores,
-        curves=_read_curves(folder / "metrics.csv"),
+        curves=_read_curves(curves / "metrics.csv"),
     )
 
 

@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 CHECKPOINTS, BEST = "checkpoints", "best.ckpt"
 NEXT, LAST, PREVIOUS = "next.ckpt", "last.ckpt", "previous.ckpt"  # newest first
 CONFIG, METRICS = "config.yaml", "metrics.csv"
-RESULTS = (results.FILE, predictions.FILE, predictions.SUBMISSION)
+OF_A_SPLIT = (results.FILE, predictions.FILE, predictions.SUBMISSION)
+RESULTS = (*OF_A_SPLIT, *(f"test_*/{name}" for name in OF_A_SPLIT))  # of the first test split, and of the others
 WRITTEN = (*RESULTS, METRICS, "wandb/run-id")
 
 

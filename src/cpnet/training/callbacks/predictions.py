@@ -30,9 +30,11 @@ class PredictionWriter(Callback):
         path: the file, replaced at the end of the test
         moments: the pairs of the split
         missed: further pairs, which have no prediction; written last
+
+    All three may be set before each test.
     """
 
-    def __init__(self, path: Path, moments: Sequence[Moment], *, missed: Sequence[Moment] = ()) -> None:
+    def __init__(self, path: Path, moments: Sequence[Moment] = (), *, missed: Sequence[Moment] = ()) -> None:
         self.path, self.moments, self.missed = path, moments, missed
         self.written = 0  # pairs of the last test, on the first process
 
