@@ -45,16 +45,16 @@ def corpus_yaml(dataset: DictConfig, *, name: str, files: Mapping[str, str], pub
         "time_unit": "seconds",
         "paper": {},
     }
-    defaults = OmegaConf.to_container(OmegaConf.structured(DatasetOptions))
+    defaults: Any = OmegaConf.to_container(OmegaConf.structured(DatasetOptions))
     return "defaults:\n- base_dataset\n- _self_\n" + OmegaConf.to_yaml(_differences({**keys, **new}, defaults))
 
 
-def _differences(keys: Mapping[str, Any], defaults: Any) -> dict[str, Any]:
+def _differences(keys: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys whose values differ from the defaults."""
-    return {
-        key: _differences(value, defaults[key])
-        if isinstance(value, dict) and isinstance(defaults.get(key), dict)
-        else value
-        for key, value in keys.items()
-        if value != defaults.get(key)
-    }
+    found = {}
+    for key, value in keys.items():
+        default = defaults.get(key)
+        changed = _differences(value, default) if isinstance(value, dict) and isinstance(default, dict) else value
+        if changed != default:
+            found[key] = changed
+    return {key: value for key, value in found.items() if value != {}}

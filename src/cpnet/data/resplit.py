@@ -65,8 +65,8 @@ def resplit(splits: Mapping[str, Sequence[Moment]], *, by: str, seed: int) -> di
         pairs += len(of_videos[video])
     if len(of_videos) - len(out) < FEWEST:
         raise DataError(
-            f"{len(of_videos)} videos with true windows are too few for four splits of whole videos: {len(out)} are out "
-            f"of distribution, and the other splits need {FEWEST}; add videos"
+            f"too few videos with true windows for four splits: of {len(of_videos)}, {len(out)} are out of "
+            f"distribution, and the other splits need {FEWEST}; add videos"
         )
     ood = [moment for moment in moments if normalise_id(moment.video) in out]
     rest = [moment for moment in moments if normalise_id(moment.video) not in out]
