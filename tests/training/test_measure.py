@@ -165,6 +165,32 @@ def test_test_pairs_without_features_score_0(tmp_path: Path, capsys: pytest.Capt
     assert "2 of 7 test pairs have no features and count as missed\n2 train pairs have no features and are" in printed
 
 
+def test_every_test_split_has_a_folder_and_all_are_in_one_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = {"train": TRAIN, "val": VAL, "test_iid": TEST[:4], "test_ood": [*TEST[4:], TEST[2]]}
+    arguments = write_corpus(tmp_path, splits) | {"on_missing": "drop"}
+    write_features(tmp_path / "features.hdf5", [name for name in ROWS if name != "e02"])
+    table = torch.rand(len(TEST), 2, generator=torch.Generator().manual_seed(0)).sort(dim=1).values
+    module, prepared = GroundingModule(model=Table(table), metrics=METRICS), list[str]()
+    datamodule, writer = ready(arguments), PredictionWriter(tmp_path / "run/predictions.jsonl")
+    run = trainer(callbacks=[writer, CostMeter()])
+    found = measure(config(), run, module, datamodule, writer, prepare=prepared.append)
+    assert prepared == ["test_ood", "test_iid"]  # results.json of the first marks a finished run
+    assert [Results.read(tmp_path / place) for place in ("run", "run/test_ood")] == found
+    for results, place, moments in zip(found, ("run", "run/test_ood"), (TEST[:4], TEST[2:3]), strict=True):
+        _, target, duration = arrays(moments, (0.0, 1.0))
+        ranked = table[: len(moments)].double().numpy()[:, None] * duration[:, None, None]
+        mean = reference.mean_iou(ranked, target) * len(moments) / 4
+        assert (results.metrics["mIoU"], results.pairs, results.paper) == (pytest.approx(mean), 4, {})
+        assert len([*read_predictions(tmp_path / place / "predictions.jsonl")]) == 4
+    assert found[1].protocol.missing == {"test_ood": 3}
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines if " pairs" in line][:2] == ["test_iid, 4 pairs", "test_ood, 4 pairs"]
+    assert "3 of 4 test_ood pairs have no features and count as missed" in lines
+    assert "dR@1" in " ".join(lines)
+
+
 @pytest.mark.parametrize("selection", list(Selection))
 def test_protocol_names_the_split_of_selection(selection: Selection) -> None:
     assert protocol(config(validation=selection.value), "test", missing={"train": 2}) == Protocol(
