@@ -106,12 +106,13 @@ def surrogate(cfg: DictConfig) -> None:
 
 
 def resplit(cfg: DictConfig) -> None:
-    """Write new splits and their yaml into a new folder; print the counts and the distribution of each split."""
+    """Write new splits and their yaml into a new folder; print and draw how moments are distributed in each."""
     import re
     from dataclasses import replace
 
     from cpnet.config.corpus import build_annotations, corpus_yaml
     from cpnet.data import resplit as splitting
+    from cpnet.reporting.figures import distributions
     from cpnet.reporting.scored import print_table
 
     if cfg.by not in splitting.MEASURES:
@@ -134,6 +135,9 @@ def resplit(cfg: DictConfig) -> None:
         for split, moments in splits.items()
     ]
     print_table(f"{name}, fractions of the video", ["", "videos", "pairs", "mean length", "mean position"], lines)
+    picture = Path(cfg.output_dir, "distributions.png")
+    distributions.draw(f"moments of {name}", splits, picture)
+    log.info("picture of the distributions: %s", picture)
     log.info("train on it: python -m cpnet.train --config-dir %s dataset=%s", folder, name)
 
 

@@ -50,8 +50,13 @@ def print_report(report: Report, console: Console) -> None:
         heads, lines = table.cells()
         cost = len(heads) - 1 - len(table.costs)
         end = cost - len(table.compared)
-        _print_grid(console, table.title, [*heads[:end], heads[-1]], [[*line[:end], line[-1]] for line in lines])
-        _print(console, "")
+        discounted = [place for place, head in enumerate(heads) if head.startswith("dR")]
+        shown = [place for place in (*range(end), len(heads) - 1) if place not in discounted]
+        for title, places in ((table.title, shown), ("discounted recall", [0, *discounted])):
+            if len(places) > 1:
+                grid = [[line[place] for place in places] for line in lines]
+                _print_grid(console, title, [heads[place] for place in places], grid)
+                _print(console, "")
         if table.compared:
             compared = [[line[0], *line[end:cost]] for line in lines[: len(table.rows)] if line[0] != table.baseline]
             _print_grid(console, f"difference to {table.baseline}", ["", *heads[end:cost]], compared)
