@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Measure ``cfg.checkpoint``, or ``cfg.zero_shot``, on ``cfg.split``; return the metrics of the first in per cent.
+    """Measure ``cfg.checkpoint``, or ``cfg.zero_shot``, on ``cfg.split``; return its (first) metrics in per cent.
 
     Raises:
         ConfigError: a value is invalid

@@ -30,7 +30,7 @@ def main(cfg: DictConfig) -> None:
     for key, allowed in (("action", [*actions]), ("dtype", ["float16", "float32"])):
         if cfg[key] not in allowed:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {cfg[key]!r}")
-    if cfg.action not in ("surrogate", "extract"):  # they write the missing features
+    if cfg.action not in ("surrogate", "extract", "resplit"):  # which need no features
         command.check_corpus(cfg, words_known=True)
     if cfg.dataset.generate and cfg.action != "extract":
         from cpnet.training import build_data
@@ -121,7 +121,7 @@ def resplit(cfg: DictConfig) -> None:
     folder = Path(cfg.folder).expanduser().absolute() if cfg.folder else root / name
     if folder.exists():
         raise ConfigError(f"{folder} exists already; move it away, or set folder=PATH to a new folder")
-    annotations = replace(build_annotations(cfg.dataset), on_defect="drop")
+    annotations = replace(build_annotations(cfg.dataset), on_defect="drop", ground_truth="clipped")
     if annotations.validation == "test":  # whose pairs would count twice
         annotations = replace(annotations, validation="holdout")
     splits = splitting.resplit(annotations.read()[0], by=cfg.by, seed=cfg.seed)

@@ -54,6 +54,10 @@ def test_further_test_splits_are_runs_with_the_config_and_curves_of_theirs(tmp_p
     assert [table.protocol.split for table in report.tables] == ["test_iid", "test_ood"]
     assert report.reasons[0] == "split is test_iid or test_ood"
     assert "dR@1,IoU@0.5" in report.tables[0].cells()[0]
+    write_run(tmp_path / "a/test_other")  # a run may have any name
+    assert len(read(tmp_path).runs) == 3
+    (tmp_path / "a/test_other/config.yaml").rename(tmp_path / "a/test_other/.hydra")  # of cpnet.evaluate
+    assert read(tmp_path).left_out[tmp_path / "a/test_other"].startswith("config.yaml is missing")
     (tmp_path / "a/results.json").unlink()
     with pytest.raises(DataError, match=r"(?s)a: unfinished.*test_ood: unfinished"):
         read(tmp_path)

@@ -167,8 +167,10 @@ def test_clear_removes_files_of_an_earlier_run(tmp_path: Path) -> None:
     left = {path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".ckpt"}
     assert left == {"metrics.csv", "run-id", "notes.txt"}
     assert len([*tmp_path.glob("checkpoints/*")]) == 3
+    (tmp_path / "test_again/.hydra").mkdir(parents=True)  # an evaluation in a folder of such a name
+    (tmp_path / "test_again/predictions.jsonl").touch()
     clear(tmp_path)
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"notes.txt"}
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"notes.txt", "predictions.jsonl"}
     clear(tmp_path / "missing")
 
 

@@ -43,6 +43,7 @@ def corpus_yaml(dataset: DictConfig, *, name: str, files: Mapping[str, str], pub
         "validation": "file",
         "published": published,
         "time_unit": "seconds",
+        "ground_truth": "clipped",
         "paper": {},
     }
     defaults: Any = OmegaConf.to_container(OmegaConf.structured(DatasetOptions))

@@ -22,12 +22,11 @@ from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cpnet.data.moment import is_test
 from cpnet.errors import DataError, cut
 from cpnet.evaluation.names import pair_scores
 from cpnet.options import MetricsOptions
 from cpnet.runs.predictions import read_predictions
-from cpnet.runs.results import Results
+from cpnet.runs.results import Results, run_folder
 from cpnet.terminal import Progress
 
 Floats = NDArray[np.float64]
@@ -88,7 +87,7 @@ def gather(
     for name in progress([str(folder) for folder in folders], "reading runs"):
         folder, config = Path(name), {}
         try:
-            run = folder.parent if is_test(folder.name) else folder  # RUN/test_ood has a further test of RUN
+            run = run_folder(folder)
             config = _read_config(run)
             if not (run / "results.json").is_file():
                 raise DataError("unfinished: results.json is missing")
