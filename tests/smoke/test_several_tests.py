@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,11 +29,13 @@ def cd(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tup
     }
     (folder / "data/charades_cd").mkdir(parents=True)
     for name, moments in zip(CD, resplit(splits, by="position", seed=0).values(), strict=True):
-        videos = {each.video: {"timestamps": [], "sentences": [], "video_duration": 0.0} for each in moments}
+        videos: dict[str, dict[str, Any]] = {}
         for each in moments:
-            videos[each.video]["timestamps"] += each.windows_sec
-            videos[each.video]["sentences"] += [each.query]
-            videos[each.video]["video_duration"] = each.duration_sec
+            entry = videos.setdefault(
+                each.video, {"video_duration": each.duration_sec, "timestamps": [], "sentences": []}
+            )
+            entry["timestamps"] += each.windows_sec
+            entry["sentences"] += [each.query]
         (folder / f"data/charades_cd/{name}.json").write_text(json.dumps(videos), encoding="utf-8")
     features = (f"dataset.features.path={made}/features.hdf5", "dataset.features.dim=64")
     return folder, (*features, f"dataset.word_vectors.path={made}/glove.txt", "dataset.word_vectors.dim=50")
@@ -69,13 +72,14 @@ def test_resplit_writes_a_corpus_with_the_features_of_the_old_one(
 ) -> None:
     monkeypatch.setattr("cpnet.reporting.features.draw", lambda *_: None)
     arguments = ("dataset=synthetic", "dataset.generate.videos=20", f"data_dir={place}/data", "action=resplit")
-    ended = call("prepare", *arguments, "by=length", "folder=new", folder=tmp_path)
+    ended = call("prepare", *arguments, "by=length", "folder=new", "hydra.run.dir=made", folder=tmp_path)
     assert ended.code == 0, ended.err
     assert {path.name for path in (tmp_path / "new").rglob("*.*")} == {
         "synthetic_by_length.yaml",
         *(f"{split}.jsonl" for split in ("train", "val", "test_iid", "test_ood")),
     }
     assert "test_ood" in ended.out
+    assert (tmp_path / "made/distributions.png").read_bytes().startswith(b"\x89PNG")
     assert "new exists already" in call("prepare", *arguments, "by=length", "folder=new", folder=tmp_path).err
     ended = call(
         "prepare",

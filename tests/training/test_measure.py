@@ -182,7 +182,8 @@ def test_every_test_split_has_a_folder_and_all_are_in_one_table(
         _, target, duration = arrays(moments, (0.0, 1.0))
         ranked = table[: len(moments)].double().numpy()[:, None] * duration[:, None, None]
         mean = reference.mean_iou(ranked, target) * len(moments) / 4
-        assert (results.metrics["mIoU"], results.pairs, results.paper) == (pytest.approx(mean), 4, {})
+        assert results.metrics["mIoU"] == pytest.approx(mean)
+        assert (results.pairs, dict(results.paper)) == (4, {})
         assert len([*read_predictions(tmp_path / place / "predictions.jsonl")]) == 4
     assert found[1].protocol.missing == {"test_ood": 3}
     lines = capsys.readouterr().out.splitlines()
