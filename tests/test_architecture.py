@@ -39,7 +39,7 @@ ROOMS = {
     "spans": Room((), ("torch",)),
     "batch": Room((), ("torch",)),
     "config": Room(("errors", "options", "config"), ("hydra", "omegaconf", "psutil")),
-    "config.corpus": Room(("config", "data.annotations"), ("omegaconf",)),
+    "config.corpus": Room(("config", "options", "data.annotations"), ("omegaconf",)),
     "data": Room(("batch", "errors", "files", "terminal", "workers", "options", "data"), ("torch", "numpy", "h5py")),
     "data.corpora.animation": Room(("errors", "files", "data.corpora.writers"), ("numpy", "av")),
     "data.extractor": Room(("errors",)),

@@ -275,7 +275,8 @@ def test_every_dataset_is_one_short_complete_file(name: str) -> None:
     for file in needed_files(plain(dataset)):
         assert file.holds
         assert str(file.path) == OmegaConf.select(dataset, file.key.removeprefix("dataset."))
-    assert set(dataset.splits) == {"train", "test"} | ({"val"} if dataset.validation == "file" else set())
+    tests = {"test_iid", "test_ood"} if name.endswith("_cd") else {"test"}
+    assert set(dataset.splits) == {"train", *tests} | ({"val"} if dataset.validation == "file" else set())
     reader = hydra.utils.get_method(dataset.reader._target_)
     arguments = {str(key): "x" for key in dataset.reader if not str(key).startswith("_")}
     for files in dataset.splits.values():

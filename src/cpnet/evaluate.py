@@ -1,8 +1,8 @@
 """``python -m cpnet.evaluate checkpoint=PATH [split=test] [overrides]``: measure a checkpoint.
 
 The checkpoint contains the run's configuration and vocabulary. Annotations and features of the corpus are needed.
-``dataset=NAME`` measures on another corpus. ``zero_shot=BACKBONE dataset=NAME`` measures without any training, on rows
-of a backbone that also encodes sentences.
+``split=test`` measures all test splits of the corpus. ``dataset=NAME`` measures on another corpus.
+``zero_shot=BACKBONE dataset=NAME`` measures without any training, on rows of a backbone that also encodes sentences.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
-    """Measure ``cfg.checkpoint``, or ``cfg.zero_shot``, on ``cfg.split``; return the metrics in per cent.
+    """Measure ``cfg.checkpoint``, or ``cfg.zero_shot``, on ``cfg.split``; return its (first) metrics in per cent.
 
     Raises:
         ConfigError: a value is invalid
@@ -46,7 +46,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from cpnet.training.run import prepare_run, read_data
     from cpnet.video.backbones import load_backbone
 
-    folder = Path(cfg.output_dir)
     prepare_run(cfg)
     if cfg.zero_shot:
         backbone = zero_shot.joint(load_backbone(cfg.zero_shot, weights=cfg.weights))
@@ -61,19 +60,19 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if other:  # the paper has no such number, and the checkpoint was not chosen here
         cfg.dataset.paper, cfg.dataset.validation = {}, Selection.OTHER.value
     model = Grounder(checkpoint, config=cfg, vocabulary=datamodule.vocabulary).model
-    if cfg.zero_shot:
-        queries = [moment.query for moment in datamodule.dataset(cfg.split).moments]
-        model.sentences = zero_shot.encode_sentences(backbone, queries)
+
+    def prepare(split: str) -> None:
+        if cfg.zero_shot:
+            queries = [moment.query for moment in datamodule.dataset(split).moments]
+            model.sentences = zero_shot.encode_sentences(backbone, queries)
+
     with config_errors("metrics"):
         module = GroundingModule(model=model, metrics=MetricsOptions(**containers(cfg.metrics)))
 
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = PredictionWriter(
-        folder / predictions.FILE, datamodule.dataset(cfg.split).moments, missed=datamodule.missed()
-    )
+    writer = PredictionWriter(Path(cfg.output_dir) / predictions.FILE)
     trainer = make_trainer(cfg.trainer, callbacks=[writer], batch_size=cfg.batch_size, enable_checkpointing=False)
-    results = measure(cfg, trainer, module, datamodule, writer)
-    return dict(results.metrics)
+    results = measure(cfg, trainer, module, datamodule, writer, prepare=prepare)
+    return dict(results[0].metrics)
 
 
 if __name__ == "__main__":

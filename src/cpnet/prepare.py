@@ -1,8 +1,11 @@
-"""Inspect, pack, generate or extract video features.
+"""Inspect, pack, generate or extract video features, or split a corpus by the distribution of its moments.
 
 ``python -m cpnet.prepare dataset=NAME dataset.features.path=PATH [action=inspect|pack|surrogate]``: ``inspect`` prints
 the properties and defects of a pack, with exit code 1 if no model can be trained on it; ``pack`` writes its packed
 store; ``surrogate`` generates the features of ``dataset=charades_sta_actions``, which are not published.
+
+``python -m cpnet.prepare dataset=NAME action=resplit by=length|position``: write new splits of a corpus, among them a
+test split out of distribution.
 
 ``python -m cpnet.prepare action=extract videos=FOLDER features=FILE [backbone=NAME weights=FILE]``: encode a folder of
 video files.
@@ -23,11 +26,11 @@ log = logging.getLogger(__name__)
 
 def main(cfg: DictConfig) -> None:
     """Check that the corpus exists, and run the action."""
-    actions = {"inspect": inspect, "pack": pack, "surrogate": surrogate, "extract": extract}
+    actions = {"inspect": inspect, "pack": pack, "surrogate": surrogate, "resplit": resplit, "extract": extract}
     for key, allowed in (("action", [*actions]), ("dtype", ["float16", "float32"])):
         if cfg[key] not in allowed:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {cfg[key]!r}")
-    if cfg.action not in ("surrogate", "extract"):  # they write the missing features
+    if cfg.action not in ("surrogate", "extract", "resplit"):  # which need no features
         command.check_corpus(cfg, words_known=True)
     if cfg.dataset.generate and cfg.action != "extract":
         from cpnet.training import build_data
@@ -100,6 +103,42 @@ def surrogate(cfg: DictConfig) -> None:
     tables = [dataset.splits[split].durations for split in ("train", "test")]
     count = write_action_scores(path, tables, progress=terminal.track)
     log.info("wrote scores of %d videos to %s", count, path)
+
+
+def resplit(cfg: DictConfig) -> None:
+    """Write new splits and their yaml into a new folder; print and draw how moments are distributed in each."""
+    import re
+    from dataclasses import replace
+
+    from cpnet.config.corpus import build_annotations, corpus_yaml
+    from cpnet.data import resplit as splitting
+    from cpnet.reporting.figures import distributions
+    from cpnet.reporting.scored import print_table
+
+    if cfg.by not in splitting.MEASURES:
+        raise ConfigError(f"action=resplit needs by={'|'.join(splitting.MEASURES)}; got by={cfg.by}")
+    name, root = f"{re.sub(r'[^-.0-9A-Za-z]+', '_', cfg.dataset.name)}_by_{cfg.by}", Path(cfg.data_dir).expanduser()
+    folder = Path(cfg.folder).expanduser().absolute() if cfg.folder else root / name
+    if folder.exists():
+        raise ConfigError(f"{folder} exists already; move it away, or set folder=PATH to a new folder")
+    annotations = replace(build_annotations(cfg.dataset), on_defect="drop", ground_truth="clipped")
+    if annotations.validation == "test":  # whose pairs would count twice
+        annotations = replace(annotations, validation="holdout")
+    splits = splitting.resplit(annotations.read()[0], by=cfg.by, seed=cfg.seed)
+    places = {split: f"{folder if cfg.folder else f'${{data_dir}}/{name}'}/{split}.jsonl" for split in splits}
+    command = f"python -m cpnet.prepare dataset={cfg.dataset.name} action=resplit by={cfg.by} seed={cfg.seed}"
+    yaml = corpus_yaml(cfg.dataset, name=name, files=places, published=f"written by {command}")
+    splitting.write(folder, splits, name=name, yaml=yaml)
+    lines = [
+        [split, str(len({each.video for each in moments})), str(len(moments))]
+        + [f"{splitting.measure(moments, key).mean():.3f}" for key in splitting.MEASURES]
+        for split, moments in splits.items()
+    ]
+    print_table(f"{name}, fractions of the video", ["", "videos", "pairs", "mean length", "mean position"], lines)
+    picture = Path(cfg.output_dir, "distributions.png")
+    distributions.draw(f"moments of {name}", splits, picture)
+    log.info("picture of the distributions: %s", picture)
+    log.info("train on it: python -m cpnet.train --config-dir %s dataset=%s", folder, name)
 
 
 def extract(cfg: DictConfig) -> None:

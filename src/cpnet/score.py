@@ -30,7 +30,6 @@ def main(cfg: DictConfig) -> None:
     """
     from cpnet.config.corpus import build_annotations
     from cpnet.config.instantiate import config_errors, containers
-    from cpnet.data.annotations import check_split
     from cpnet.data.times import times
     from cpnet.evaluation import matching, trivial
     from cpnet.evaluation.published import published_rows
@@ -41,7 +40,10 @@ def main(cfg: DictConfig) -> None:
     from cpnet.runs.submissions import read_submission
     from cpnet.terminal import printable
 
-    check_split(cfg.split)
+    annotations = build_annotations(cfg.dataset)
+    (split, *others) = annotations.measured(cfg.split)
+    if others:
+        raise ConfigError(f"split={cfg.split}: choose one of {', '.join(annotations.tests)}")
     files = [Path(each).expanduser() for each in (cfg.predictions, cfg.against) if each]
     names = [path.stem for path in files]
     if len({*names, scored.DIFFERENCE}) <= len(names):
@@ -52,10 +54,10 @@ def main(cfg: DictConfig) -> None:
         raise ConfigError(f"resamples must be positive; got {cfg.resamples}")
     with config_errors("metrics"):
         options = MetricsOptions(**containers(cfg.metrics))
-    splits, _ = build_annotations(cfg.dataset).read(without={"val"} - {cfg.split})
-    moments = splits[cfg.split]
+    splits, _ = annotations.read(without={"val"} - {split})
+    moments = splits[split]
     if not any(moment.windows_sec for moment in moments):
-        raise ConfigError(f"split={cfg.split}: its annotations have no true windows, so nothing can be scored")
+        raise ConfigError(f"split={split}: its annotations have no true windows, so nothing can be scored")
     references = _read_references(cfg, moments) if cfg.references else None
     videos = {moment.qid: moment.video for moment in moments}
     systems, remarks = [], []
@@ -69,7 +71,7 @@ def main(cfg: DictConfig) -> None:
     measured = scored.means(systems, resamples=cfg.resamples)
     rules = [f"IoU {'>' if options.strict else '>='} m", f"true windows {cfg.dataset.ground_truth}"]
     rules += [] if cfg.round_sec is None else [f"times rounded to {cfg.round_sec:g} s"]
-    title = f"{cfg.dataset.name}, {cfg.split} split, {len(moments)} pairs; {', '.join(rules)}; 95 % intervals"
+    title = f"{cfg.dataset.name}, {split} split, {len(moments)} pairs; {', '.join(rules)}; 95 % intervals"
     scored.print_table(title, *scored.table(measured, constants))
     scored.print_sentences([*remarks, *scored.remarks(systems, moments)])
     content = scored.as_json(systems, measured, constants)
@@ -78,7 +80,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.breakdown:
         picture = Path(cfg.output_dir, "breakdown.png")
         content["breakdown"] = scored.print_breakdown(systems, moments, splits["train"], constants, picture)
-    for each in published_tables(published_rows(cfg.dataset.name)) if cfg.split == "test" else []:
+    for each in published_tables(published_rows(cfg.dataset.name)) if split == "test" else []:
         scored.print_table(each.title, *each.cells())
     write_json(Path(cfg.output_dir, "scores.json"), content)
     sys.stdout.write(f"outputs: {printable(cfg.output_dir)}\n")

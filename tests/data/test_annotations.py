@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from corpora import make_annotations, moment
 from cpnet.data.annotations import hold_out
 from cpnet.data.moment import Moment
-from cpnet.errors import DataError
+from cpnet.errors import ConfigError, DataError
 
 
 def moments_of(videos: list[str]) -> list[Moment]:
@@ -72,6 +73,33 @@ def test_selection_on_a_test_split_without_true_windows_is_refused() -> None:
     )
     with pytest.raises(DataError, match=r"no true windows; set dataset\.validation=holdout"):
         annotations.read()
+
+
+@pytest.mark.parametrize(
+    ("splits", "validation", "said"),
+    [
+        ("train val test_iid test_ood", "file", None),
+        ("train test", "holdout", None),
+        ("train val test_b test_a", "holdout", None),
+        ("train test test_ood", "holdout", "must hold test_ood, train; got train, test, test_ood; a corpus has either"),
+        ("train val", "file", "must hold test, train, val; got train, val; a corpus has either test or several"),
+        ("train test_ood", "file", "must hold test_ood, train, val; got train, test_ood"),
+        ("train test ood", "holdout", "must hold test, train; got train, test, ood"),
+        ("train test_a test_b", "test", "validation=test needs a single test split, but there are test_a, test_b"),
+    ],
+)
+def test_a_corpus_has_one_test_or_several(splits: str, validation: str, said: str | None) -> None:
+    arguments: dict[str, Any] = {"reader": None, "splits": {split: {} for split in splits.split()}}
+    if said:
+        with pytest.raises(ConfigError, match=said):
+            make_annotations(**arguments, validation=validation)
+        return
+    tests = tuple(split for split in splits.split() if split not in ("train", "val"))
+    annotations = make_annotations(**arguments, validation=validation)
+    assert annotations.tests == annotations.measured("test") == tests
+    assert [annotations.measured(split) for split in ("train", tests[-1])] == [("train",), (tests[-1],)]
+    with pytest.raises(DataError, match=f"one of train, val, {', '.join(tests)}.*; got 'test_x'"):
+        annotations.measured("test_x")
 
 
 def test_videos_in_several_durations_or_splits_are_logged(caplog: pytest.LogCaptureFixture) -> None:

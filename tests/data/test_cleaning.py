@@ -59,8 +59,9 @@ def test_defective_window_is_dropped_and_its_pair_only_without_another() -> None
 UNKNOWN = Moment(qid="unknown", video="v", query="a word", windows_sec=(), duration_sec=10.0)
 
 
-def test_test_split_may_be_without_any_true_window() -> None:
-    kept, report = clean([UNKNOWN] * 2, split="test", drop=False)
+@pytest.mark.parametrize("split", ["test", "test_ood"])
+def test_test_split_may_be_without_any_true_window(split: str) -> None:
+    kept, report = clean([UNKNOWN] * 2, split=split, drop=False)
     assert (kept, report.windows) == ([UNKNOWN] * 2, 0)
     assert report.describe().endswith("without true windows: they can be predicted, not scored")
 

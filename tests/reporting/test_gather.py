@@ -13,7 +13,7 @@ import pytest
 from cpnet.errors import DataError
 from cpnet.reporting.gather import find
 from cpnet.runs.results import Results
-from reporting.made import config, read, rows, spans, write_run
+from reporting.made import compared, config, read, rows, spans, write_run
 
 
 def test_a_run_is_read_with_its_scores(tmp_path: Path) -> None:
@@ -38,6 +38,29 @@ def test_several_windows_are_padded_and_the_best_one_counts(tmp_path: Path) -> N
     (run,) = read(tmp_path).runs
     assert run.windows.tolist() == [[[0.0, 0.6]] * 2, [[0.2, 0.4], [0.0, 0.6]]]
     assert run.scores["mIoU"].tolist() == pytest.approx([5 / 6] * 2)
+
+
+def test_further_test_splits_are_runs_with_the_config_and_curves_of_theirs(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", protocol={"split": "test_iid"}, curves=[(3.0, 10.0)])
+    write_run(tmp_path / "other", true=spans(9, 3), protocol={"split": "test_ood"})
+    (tmp_path / "a/test_ood").mkdir()
+    for name in ("results.json", "predictions.jsonl"):
+        (tmp_path / "other" / name).rename(tmp_path / "a/test_ood" / name)
+    iid, ood = read(tmp_path).runs
+    assert [run.folder.name for run in (iid, ood)] == ["a", "test_ood"]
+    assert [run.results.pairs for run in (iid, ood)] == [12, 9]
+    assert (ood.config, ood.curves) == (iid.config, iid.curves)
+    report = compared(tmp_path)
+    assert [table.protocol.split for table in report.tables] == ["test_iid", "test_ood"]
+    assert report.reasons[0] == "split is test_iid or test_ood"
+    assert "dR@1,IoU@0.5" in report.tables[0].cells()[0]
+    write_run(tmp_path / "a/test_other")  # a run may have any name
+    assert len(read(tmp_path).runs) == 3
+    (tmp_path / "a/test_other/config.yaml").rename(tmp_path / "a/test_other/.hydra")  # of cpnet.evaluate
+    assert read(tmp_path).left_out[tmp_path / "a/test_other"].startswith("config.yaml is missing")
+    (tmp_path / "a/results.json").unlink()
+    with pytest.raises(DataError, match=r"(?s)a: unfinished.*test_ood: unfinished"):
+        read(tmp_path)
 
 
 def test_pair_without_prediction_scores_0(tmp_path: Path) -> None:

@@ -158,13 +158,19 @@ def test_options_that_a_resumed_run_cannot_change_are_refused(key: str, tmp_path
 
 def test_clear_removes_files_of_an_earlier_run(tmp_path: Path) -> None:
     write(tmp_path, last=2, previous=1, best=2)
-    (tmp_path / "wandb").mkdir()
-    for name in ("results.json", "metrics.csv", "predictions.jsonl", "wandb/run-id", "notes.txt"):
+    for name in ("wandb/run-id", "metrics.csv", "notes.txt", *(f"{place}results.json" for place in ("", "test_ood/"))):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
+        (tmp_path / name).with_name("predictions.jsonl").touch()
+    (tmp_path / "wandb/predictions.jsonl").unlink()
     clear(tmp_path, results_only=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoints", "metrics.csv", "wandb", "notes.txt"}
+    left = {path.name for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".ckpt"}
+    assert left == {"metrics.csv", "run-id", "notes.txt"}
+    assert len([*tmp_path.glob("checkpoints/*")]) == 3
+    (tmp_path / "test_again/.hydra").mkdir(parents=True)  # an evaluation in a folder of such a name
+    (tmp_path / "test_again/predictions.jsonl").touch()
     clear(tmp_path)
-    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"notes.txt"}
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {"notes.txt", "predictions.jsonl"}
     clear(tmp_path / "missing")
 
 

@@ -143,7 +143,8 @@ def test_defective_pack_is_not_packed(place: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("action=foo", r"^action must be one of inspect, pack, surrogate, extract; got 'foo'"),
+        ("action=foo", r"^action must be one of inspect, pack, surrogate, resplit, extract; got 'foo'"),
+        ("action=resplit", r"^action=resplit needs by=length\|position; got by=None$"),
         ("dtype=int8", r"^dtype must be one of float16, float32; got 'int8'$"),
         ("dataset.features.path=nowhere.hdf5", r"no feature pack at nowhere\.hdf5; set dataset\.features\.path"),
     ],

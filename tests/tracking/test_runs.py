@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +157,8 @@ def logged(folder: Path, *, known: bool = True, **changed: Any) -> OfflineRun:
     checkpoint.write_bytes(b"weights")
     loggers = [CSVLogger(folder), logger(folder, **changed)]
     with tracking.job(loggers, {"seed": 3}):
-        tracking.log_results(loggers, RESULTS, predictions=predictions, checkpoint=checkpoint)
+        ood = replace(RESULTS, protocol=replace(RESULTS.protocol, split="test_ood"), metrics={"mIoU": 3.5})
+        tracking.log_results(loggers, RESULTS, ood, predictions=predictions, checkpoint=checkpoint)
     return read(folder)
 
 
@@ -166,6 +168,7 @@ def test_offline_run_has_results_predictions_and_checkpoint(tmp_path: Path) -> N
     start = {"display_name": "n", "entity": "team", "project": "p", "run_group": "table1", "tags": ["a", "x" * 64]}
     assert {key: run.start.get(key) for key in start} == start
     assert {key: run.summary[key] for key in SUMMARY} == SUMMARY
+    assert run.summary["test_ood/mIoU"] == 3.5
     assert (run.config["seed"], run.exit_code, run.preempted) == (3, 0, False)
     table = run.tables["predictions"]
     assert table["columns"] == [

@@ -103,9 +103,9 @@ def test_trivial_predictors_have_one_prediction() -> None:
 def test_split_without_true_windows_has_no_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unknown = [replace(each, windows_sec=()) for each in TEST]
     datamodule = ready(write_corpus(tmp_path, {"train": TRAIN, "val": VAL, "test": unknown}))
-    writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
+    writer = PredictionWriter(tmp_path / "predictions.jsonl")
     module = GroundingModule(model=Table(torch.rand(len(TEST), 2)), metrics=METRICS)
-    results = measure(config(), trainer(callbacks=[writer, CostMeter()]), module, datamodule, writer)
+    (results,) = measure(config(), trainer(callbacks=[writer, CostMeter()]), module, datamodule, writer)
     assert (results.metrics, results.trivial, results.paper, results.pairs) == ({}, {}, {}, len(TEST))
     assert Results.read(tmp_path) == results
     assert "tiny, test split, 7 pairs: no true windows" in capsys.readouterr().out
@@ -116,14 +116,14 @@ def test_results_hold_everything_a_number_depends_on(
     split: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     datamodule = ready(write_corpus(tmp_path) | {"tested": split})
-    writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset(split).moments)
+    writer = PredictionWriter(tmp_path / "predictions.jsonl")
     meter = CostMeter()
     meter.load_state_dict({"fit": 1.504})
     run = trainer(callbacks=[writer, meter])
     cfg, validation = config(), Validation(monitor="val/mIoU", score=41.5, epoch=3)
     cfg.model_name = name
     module = GroundingModule(model=Table(torch.rand(len(TEST), 2)), metrics=METRICS)
-    results = measure(cfg, run, module, datamodule, writer, validation=validation)
+    (results,) = measure(cfg, run, module, datamodule, writer, validation=validation)
     assert Results.read(tmp_path) == results
     assert f"outputs: {tmp_path}" in capsys.readouterr().out
     assert {f"test/{key}": value for key, value in results.metrics.items()} | {"test/reversed": results.reversed} == {
@@ -152,9 +152,9 @@ def test_test_pairs_without_features_score_0(tmp_path: Path, capsys: pytest.Capt
     datamodule = ready(arguments)
     moments, missed = datamodule.dataset("test").moments, datamodule.missed()
     table = torch.rand(len(moments), 2, generator=torch.Generator().manual_seed(0)).sort(dim=1).values
-    writer = PredictionWriter(tmp_path / "predictions.jsonl", moments, missed=missed)
+    writer = PredictionWriter(tmp_path / "predictions.jsonl")
     module = GroundingModule(model=Table(table), metrics=METRICS)
-    results = measure(config(), trainer(callbacks=[writer, CostMeter()]), module, datamodule, writer)
+    (results,) = measure(config(), trainer(callbacks=[writer, CostMeter()]), module, datamodule, writer)
     _, target, duration = arrays([*moments], (0.0, 1.0))
     ranked = table.double().numpy()[:, None] * duration[:, None, None]
     assert results.metrics["mIoU"] == pytest.approx(5 / 7 * reference.mean_iou(ranked, target))
@@ -167,6 +167,33 @@ def test_test_pairs_without_features_score_0(tmp_path: Path, capsys: pytest.Capt
     assert last == [("test-2", (), 0.0), ("test-3", (), 0.0)]
     printed = capsys.readouterr().out
     assert "2 of 7 test pairs have no features and count as missed\n2 train pairs have no features and are" in printed
+
+
+def test_every_test_split_has_a_folder_and_all_are_in_one_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    splits = {"train": TRAIN, "val": VAL, "test_iid": TEST[:4], "test_ood": [*TEST[4:], TEST[2]]}
+    arguments = write_corpus(tmp_path, splits) | {"on_missing": "drop"}
+    write_features(tmp_path / "features.hdf5", [name for name in ROWS if name != "e02"])
+    table = torch.rand(len(TEST), 2, generator=torch.Generator().manual_seed(0)).sort(dim=1).values
+    module, prepared = GroundingModule(model=Table(table), metrics=METRICS), list[str]()
+    datamodule, writer = ready(arguments), PredictionWriter(tmp_path / "run/predictions.jsonl")
+    run = trainer(callbacks=[writer, CostMeter()])
+    found = measure(config(), run, module, datamodule, writer, prepare=prepared.append)
+    assert prepared == ["test_ood", "test_iid"]  # results.json of the first marks a finished run
+    assert [Results.read(tmp_path / place) for place in ("run", "run/test_ood")] == found
+    for results, place, moments in zip(found, ("run", "run/test_ood"), (TEST[:4], TEST[2:3]), strict=True):
+        _, target, duration = arrays(moments, (0.0, 1.0))
+        ranked = table[: len(moments)].double().numpy()[:, None] * duration[:, None, None]
+        mean = reference.mean_iou(ranked, target) * len(moments) / 4
+        assert results.metrics["mIoU"] == pytest.approx(mean)
+        assert (results.pairs, dict(results.paper)) == (4, {})
+        assert len([*read_predictions(tmp_path / place / "predictions.jsonl")]) == 4
+    assert found[1].protocol.missing == {"test_ood": 3}
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines if " pairs" in line][:2] == ["test_iid, 4 pairs", "test_ood, 4 pairs"]
+    assert "3 of 4 test_ood pairs have no features and count as missed" in lines
+    assert "dR@1" in " ".join(lines)
 
 
 @pytest.mark.parametrize("selection", list(Selection))

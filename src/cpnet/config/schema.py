@@ -87,6 +87,9 @@ class PrepareConfig:
     weights: str | None = None
     fps: float | None = None
     workers: int | None = None
+    by: str | None = None
+    folder: str | None = None
+    seed: int = 0
 
 
 @dataclass

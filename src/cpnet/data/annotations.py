@@ -8,14 +8,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cpnet.data.cleaning import FLOAT_NOISE_SEC, CleaningReport, clean
-from cpnet.data.moment import Moment, normalise_id
+from cpnet.data.moment import Moment, is_test, normalise_id
 from cpnet.data.time_units import SECONDS, in_seconds
 from cpnet.errors import ConfigError, DataError, quote, shown
 
 log = logging.getLogger(__name__)
 
 Reader = Callable[..., list[Moment]]
-SPLITS = ("train", "val", "test")
 ALLOWED = {
     "validation": ("file", "holdout", "test"),
     "on_defect": ("error", "drop"),
@@ -36,7 +35,7 @@ class Annotations:
     """
 
     reader: Reader  # reads the files of a split into moments
-    splits: Mapping[str, Mapping[str, str]]  # reader arguments of train, test, and of val if validation=file
+    splits: Mapping[str, Mapping[str, str]]  # reader arguments of train, of each test, and of val if validation=file
     validation: str  # file reads val, holdout holds out training videos, test selects on the test split
     holdout_fraction: float  # share of the training videos
     holdout_seed: int
@@ -49,12 +48,38 @@ class Annotations:
         for key, allowed in ALLOWED.items():
             if (value := getattr(self, key)) not in allowed:
                 raise ConfigError(f"dataset.{key} must be one of {', '.join(map(str, allowed))}; got {value!r}")
-        wanted = {"train", "test"} | ({"val"} if self.validation == "file" else set())
-        if wanted - self.splits.keys():
-            raise ConfigError(f"dataset.splits must hold {', '.join(sorted(wanted))}; got {', '.join(self.splits)}")
+        wanted = {"train", *({*self.tests} - {"test"} or {"test"}), *(["val"] if self.validation == "file" else [])}
+        if {*self.splits} - {"val"} != wanted - {"val"} or wanted - self.splits.keys():
+            raise ConfigError(
+                f"dataset.splits must hold {', '.join(sorted(wanted))}; got {', '.join(self.splits)}; a corpus has "
+                "either test or several splits such as test_iid and test_ood"
+            )
+        if self.validation == "test" and len(self.tests) > 1:
+            raise ConfigError(
+                f"dataset.validation=test needs a single test split, but there are {', '.join(self.tests)}; set "
+                "dataset.validation=holdout or file"
+            )
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """Names of the test splits, in the order of ``splits``: ``test``, or several such as ``test_ood``."""
+        return tuple(split for split in self.splits if is_test(split))
+
+    def measured(self, split: str) -> tuple[str, ...]:
+        """Return the splits that a name means: ``test`` means all test splits, another name that split.
+
+        Raises:
+            DataError: the corpus has no such split
+        """
+        if split == "test":
+            return self.tests
+        if split not in (names := ("train", "val", *self.tests)):
+            several = "" if "test" in names else "; test means all test splits"
+            raise DataError(f"split must be one of {', '.join(names)}{several}; got {split!r}")
+        return (split,)
 
     def read(self, *, without: Collection[str] = ()) -> tuple[dict[str, list[Moment]], list[CleaningReport]]:
-        """Read and clean every split; return the moments of train, val and test, and a report for each file read.
+        """Read and clean every split; return the moments of train, val and each test, and a report for each file read.
 
         ``without={"val"}`` leaves the file of a validation split unread.
 
@@ -63,7 +88,7 @@ class Annotations:
         """
         moments: dict[str, list[Moment]] = {}
         reports = []
-        for split in SPLITS:
+        for split in ("train", "val", *self.tests):
             if split in without or (split == "val" and self.validation != "file"):
                 continue
             training = split == "train"
@@ -131,19 +156,9 @@ def _warn_of_different_durations(moments: Iterable[Moment]) -> None:
 
 def _warn_of_shared_videos(moments: Mapping[str, Sequence[Moment]]) -> None:
     videos = {split: {normalise_id(moment.video) for moment in each} for split, each in moments.items()}
-    for split in SPLITS[1:]:
-        if seen := sorted(videos.get(split, set()) & videos["train"]):
+    for split in [*videos][1:]:
+        if seen := sorted(videos[split] & videos["train"]):
             log.warning(
                 "%s: %d of %d videos are in train too: %s; results on them do not show how a model does on new videos",
                 *(split, len(seen), len(videos[split]), quote(seen)),
             )
-
-
-def check_split(split: str) -> None:
-    """Check the name of a split.
-
-    Raises:
-        DataError: the name is not train, val or test
-    """
-    if split not in SPLITS:
-        raise DataError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")

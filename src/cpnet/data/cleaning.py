@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from cpnet.data.moment import Moment
+from cpnet.data.moment import Moment, is_test
 from cpnet.errors import DataError, cut, shown
 
 Window = tuple[float, float]
@@ -48,7 +48,7 @@ def clean(
 ) -> tuple[list[Moment], CleaningReport]:
     """Clip windows to [0, duration] seconds, and remove those that are reversed before or empty after clipping.
 
-    A pair is dropped if none of its windows is left. The pairs of the test split may all be without true windows.
+    A pair is dropped if none of its windows is left. The pairs of a test split may all be without true windows.
 
     Args:
         moments: pairs as read
@@ -60,7 +60,7 @@ def clean(
         DataError: a window is reversed or empty and ``drop`` is false, a pair lacks windows, or no pair is left
     """
     unknown = [moment.qid for moment in moments if not moment.windows_sec]
-    if unknown and (split != "test" or len(unknown) < len(moments)):
+    if unknown and (not is_test(split) or len(unknown) < len(moments)):
         raise DataError(
             f"{split}: {len(unknown)} of {len(moments)} pairs have no true window (missing or null), the first one "
             f"{shown(unknown[0])}; add windows or remove these pairs; only a test split may have none, to be predicted"

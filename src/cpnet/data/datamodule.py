@@ -10,7 +10,7 @@ from typing import get_args
 
 from pytorch_lightning import LightningDataModule
 
-from cpnet.data.annotations import Annotations, check_split
+from cpnet.data.annotations import Annotations
 from cpnet.data.dataset import Blind, GroundingDataset, Order
 from cpnet.data.extractor import Extractor
 from cpnet.data.features import split_by_features
@@ -18,7 +18,7 @@ from cpnet.data.features.feature_pack import FeaturePack
 from cpnet.data.features.placement import place_features
 from cpnet.data.features.suspicious import equal_lengths
 from cpnet.data.loader import GroundingLoader, ShardSampler, TrainingSampler
-from cpnet.data.moment import Moment, normalise_id
+from cpnet.data.moment import Moment, is_test, normalise_id
 from cpnet.data.sampling import Sampling
 from cpnet.data.vocabulary import Words
 from cpnet.errors import ConfigError
@@ -35,14 +35,13 @@ class Loading:
 
     Raises:
         ConfigError: a value is invalid
-        DataError: the split is unknown
     """
 
     batch_size: int  # pairs per batch and process
     seed: int  # seed of the order and the phases of training pairs
     evaluation_order: Order
     blind: Blind  # hides the video or the query from the model
-    tested: str = "test"  # split of ``test_dataloader``
+    tested: str = "test"  # split to measure; test means all test splits
 
     def __post_init__(self) -> None:
         for key, value, allowed in (
@@ -53,7 +52,6 @@ class Loading:
                 raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {value!r}")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be 1 or more; got {self.batch_size}")
-        check_split(self.tested)
 
 
 class GroundingDataModule(LightningDataModule):
@@ -61,6 +59,7 @@ class GroundingDataModule(LightningDataModule):
 
     ``generate`` writes the files of a generated corpus unless they exist. ``progress`` wraps the ids of videos while
     their features are read.
+    ``test_split`` is the split of ``test_dataloader``, one of ``tested``; it may be set before each test.
     """
 
     def __init__(
@@ -78,6 +77,8 @@ class GroundingDataModule(LightningDataModule):
         self.annotations, self.features, self.words = annotations, features, words
         self.sampling, self.loading = sampling, loading
         self.generate, self.progress = generate, progress
+        self.tested = annotations.measured(loading.tested)  # splits to measure
+        self.test_split = self.tested[0]
         self.extractor: Extractor | None = None  # what extracted the features; None if unknown
         self.longest_sec: float | None = None  # length of the longest video of training
         self.missing: dict[str, list[Moment]] = {}  # pairs of each split whose videos have no features
@@ -132,12 +133,12 @@ class GroundingDataModule(LightningDataModule):
         }
 
     def dataset(self, split: str) -> GroundingDataset:
-        """Return the pairs of ``train``, ``val`` or ``test``, after ``setup``."""
+        """Return the pairs of ``train``, ``val`` or a test split, after ``setup``."""
         return self._datasets[split]
 
     def missed(self) -> list[Moment]:
-        """Return the pairs that the tested split counts as missed: those of ``test`` whose videos have no features."""
-        return self.missing["test"] if self.loading.tested == "test" else []
+        """Return the pairs that the tested split counts as missed: those of a test whose videos have no features."""
+        return self.missing[self.test_split] if is_test(self.test_split) else []
 
     def train_dataloader(self) -> GroundingLoader:
         """Return batches of the training split, in an order determined by seed and epoch."""
@@ -152,7 +153,7 @@ class GroundingDataModule(LightningDataModule):
 
     def test_dataloader(self) -> GroundingLoader:
         """Return batches of the tested split, with every pair once."""
-        return self.evaluation_dataloader(self.loading.tested)
+        return self.evaluation_dataloader(self.test_split)
 
     def evaluation_dataloader(self, split: str) -> GroundingLoader:
         """Return batches of a split in evaluation order, without phases; the processes share the pairs."""

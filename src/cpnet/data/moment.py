@@ -1,4 +1,4 @@
-"""Moments (annotations that link a query to a span of a video), and normalised ids of videos."""
+"""Moments (annotations that link a query to a span of a video), normalised ids of videos, and names of splits."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ class Moment:
     windows_sec: tuple[tuple[float, float], ...]  # all true (start, end), uncleaned; empty if none is known
     duration_sec: float  # of the video
     numbered: bool = False  # the qid is a number in the file
+
+
+def is_test(split: str) -> bool:
+    """Return whether a split is measured once, after training: ``test``, or one of several, ``test_NAME``.
+
+    >>> [is_test(split) for split in ("train", "val", "test", "test_ood")]
+    [False, False, True, True]
+    """
+    return split == "test" or split.startswith("test_")
 
 
 @lru_cache(maxsize=1 << 16)  # a video has many moments

@@ -8,7 +8,7 @@ from pathlib import Path
 from cpnet.errors import ConfigError
 
 # Files that a run or sweep changes in place. All others are replaced by new files, even if they are links.
-WRITTEN = (".lock", "*.log", ".hydra", "wandb", "tensorboard", "multirun.yaml", "*.journal", "best.json")
+WRITTEN = (".lock", "*.log", ".hydra", "wandb", "tensorboard", "multirun.yaml", "*.journal", "best.json", "test_*")
 SEARCHED = ("*", ".hydra/*", "[0-9]*/*", "[0-9]*/.hydra/*")  # the folder, and the jobs of a sweep
 
 

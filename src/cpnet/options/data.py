@@ -77,13 +77,13 @@ class DatasetOptions:
 
     name: str = MISSING
     reader: Any = MISSING  # reads the files of one split
-    splits: dict[str, dict[str, str]] = MISSING  # train, val (if validation=file), test: arguments of the reader
+    splits: dict[str, dict[str, str]] = MISSING  # reader arguments of train, val (if validation=file), test or test_*
     published: str = ""  # where to get the annotations; printed if a file is missing
     validation: str = "holdout"  # file | holdout | test
     holdout_fraction: float = 0.1
     holdout_seed: int = 0  # not the run's seed: runs of several seeds share one split
     on_defect: str = "error"  # error | drop; what to do with reversed and empty windows of evaluation splits
-    on_missing: str = "error"  # error | drop; drop train and val pairs without features, count those of test as missed
+    on_missing: str = "error"  # error | drop; drop train and val pairs without features, count those of tests as missed
     ground_truth: str = "clipped"  # clipped | raw; whether true windows of evaluation splits are clipped to the video
     time_unit: str | None = None  # seconds | milliseconds | percent | fractions; null: seconds, if they look like it
     blind: str = "none"  # none | video | query; input that is hidden from the model

@@ -26,7 +26,7 @@ from cpnet.errors import DataError, cut
 from cpnet.evaluation.names import pair_scores
 from cpnet.options import MetricsOptions
 from cpnet.runs.predictions import read_predictions
-from cpnet.runs.results import Results
+from cpnet.runs.results import Results, run_folder
 from cpnet.terminal import Progress
 
 Floats = NDArray[np.float64]
@@ -38,7 +38,7 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: outputs of the run
+        folder: outputs of the run, or of a further test split in a folder of its name below
         results: content of results.json
         config: content of config.yaml
         pairs: hash of the test pairs: identifiers, true windows and durations
@@ -87,15 +87,16 @@ def gather(
     for name in progress([str(folder) for folder in folders], "reading runs"):
         folder, config = Path(name), {}
         try:
-            config = _read_config(folder)
-            if not (folder / "results.json").is_file():
+            run = run_folder(folder)
+            config = _read_config(run)
+            if not (run / "results.json").is_file():
                 raise DataError("unfinished: results.json is missing")
             results = Results.read(folder)
             seen[results.experiment or "no experiment"] += 1
             if results.experiment and results.experiment == baseline_from:
-                baseline.append(_read_run(folder, results, config))
+                baseline.append(_read_run(folder, results, config, curves=run))
             elif experiment in (None, results.experiment):
-                runs.append(_read_run(folder, results, config))
+                runs.append(_read_run(folder, results, config, curves=run))
         except DataError as error:
             if not config or experiment in (None, config.get("experiment_name")):
                 named = f"{config['run_name']}: " if config.get("run_name") else ""
@@ -164,7 +165,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return {str(key): value for key, value in config.items()}
 
 
-def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
+def _read_run(folder: Path, results: Results, config: dict[str, Any], *, curves: Path) -> Run:
     if not results.metrics:
         raise DataError(f"its {results.protocol.split} split has no true windows, so it has predictions but no metrics")
     qids, duration, windows, ranked = _read_pairs(folder / "predictions.jsonl")
@@ -185,7 +186,7 @@ def _read_run(folder: Path, results: Results, config: dict[str, Any]) -> Run:
         pairs=hashlib.sha256(duration.tobytes() + windows.tobytes() + repr(qids).encode()).hexdigest(),
         windows=windows / duration[:, None, None],
         scores=scores,
-        curves=_read_curves(folder / "metrics.csv"),
+        curves=_read_curves(curves / "metrics.csv"),
     )
 
 

@@ -28,7 +28,8 @@ HEADS = (
     *("experiment", "dataset", "row", *map(printed_name, RECALLS), "mIoU", "paper's mIoU", *SHOWN),
     *("seeds", "epochs", "commit"),
 )
-USUAL = {"strict": False, "ground_truth": "clipped", "on_defect": "error", "missing": {}}  # not in the index
+# Not in the index
+USUAL = {"split": "test", "strict": False, "ground_truth": "clipped", "on_defect": "error", "missing": {}}
 
 
 def publish(report: Report, folder: Path, *, kept: Path | None = None, console: Console | None = None) -> None:

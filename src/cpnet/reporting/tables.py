@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cpnet.data.moment import is_test
 from cpnet.evaluation.names import printed_name
 from cpnet.evaluation.protocol import Protocol, Selection
 from cpnet.reporting.breakdown import Broken
@@ -59,11 +60,11 @@ def describe(results: Results) -> list[str]:
     }[protocol.selection]
     rules = f"IoU {'>' if protocol.strict else '>='} m; ground truth {protocol.ground_truth}{defects}"
     lines = [rules, f"checkpoint chosen on {split}"]
-    for name, pairs in sorted(protocol.missing.items(), key=lambda item: item[0] != "test"):
-        if name != "test":
+    for name, pairs in sorted(protocol.missing.items(), key=lambda item: not is_test(item[0])):
+        if not is_test(name):
             lines.append(f"{pairs:,} {name} pairs have no features and are dropped")
-        elif protocol.split == "test":
-            lines.append(f"{pairs:,} of {results.pairs:,} test pairs have no features and count as missed")
+        elif protocol.split == name:
+            lines.append(f"{pairs:,} of {results.pairs:,} {name} pairs have no features and count as missed")
     return lines
 
 
@@ -82,9 +83,12 @@ def references(results: Iterable[Results]) -> dict[str, Mapping[str, float]]:
     return found
 
 
-def printed_keys(metrics: Iterable[str]) -> list[str]:
-    """Return the keys of the metrics in printed tables; discounted recall is in report.csv and report.json only."""
-    return [key for key in metrics if not key.startswith("dR")]
+def printed_keys(metrics: Iterable[str], split: str) -> list[str]:
+    """Return the keys of the metrics in printed tables of a split.
+
+    Discounted recall is in report.csv and report.json, and in tables of one of several tests: it exists for those.
+    """
+    return [key for key in metrics if split.startswith("test_") or not key.startswith("dR")]
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,7 @@ class Table:
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Return the column heads and the text of each line: name, metrics, differences, costs, number of seeds."""
-        keys, lines = printed_keys(self.keys), []
+        keys, lines = printed_keys(self.keys, self.protocol.split), []
         for row in self.rows:
             estimates = [str(row.estimates.get(key, "-")) for key in keys]
             found = [row.estimates.get(key) for key in self.compared]

@@ -17,21 +17,30 @@ from cpnet.runs.results import Results
 from cpnet.terminal import printable
 
 
-def print_results(results: Results, *, console: Console | None = None) -> None:
-    """Print the results of a run, of the trivial predictors, and of the paper if known."""
-    console, blind = console or Console(), results.protocol.blind
-    if not results.metrics:
-        split = f"{results.protocol.dataset}, {results.protocol.split} split, {results.pairs} pairs"
-        _print(console, f"{split}: no true windows, so they are predicted and not scored; see {SUBMISSION}")
+def print_results(*results: Results, console: Console | None = None) -> None:
+    """Print the results of a run, of the trivial predictors, and of the paper if known; several tests in one table."""
+    console = console or Console()
+    scored = [each for each in results if each.metrics]
+    for each in results:
+        if not each.metrics:
+            split = f"{each.protocol.dataset}, {each.protocol.split} split, {each.pairs} pairs"
+            _print(console, f"{split}: no true windows, so they are predicted and not scored; see {SUBMISSION}")
+    if not scored:
         return
-    name = results.model if blind == "none" else f"{results.model}, without its {blind}"
-    keys = printed_keys(results.metrics)
-    lines = [
-        [name, *(f"{metrics[key]:.2f}" if key in metrics else "-" for key in keys)]
-        for name, metrics in {name: results.metrics, **references([results])}.items()
-    ]
-    _print_grid(console, heading(results), ["", *map(printed_name, keys)], lines, box=HEAVY_HEAD)
-    for sentence in describe(results):
+    first, lines = scored[0], list[list[str]]()
+    keys = printed_keys(first.metrics, first.protocol.split)
+    for each in scored:
+        blind = each.protocol.blind
+        name = each.model if blind == "none" else f"{each.model}, without its {blind}"
+        lines += [[f"{each.protocol.split}, {each.pairs} pairs", *("" for _ in keys)]] if len(scored) > 1 else []
+        lines += [
+            [name, *(f"{metrics[key]:.2f}" if key in metrics else "-" for key in keys)]
+            for name, metrics in {name: each.metrics, **references([each])}.items()
+        ]
+    title = heading(first) if len(scored) == 1 else f"{first.protocol.dataset} (per cent)"
+    box = SIMPLE_HEAD if any(key.startswith("dR") for key in keys) else HEAVY_HEAD
+    _print_grid(console, title, ["", *map(printed_name, keys)], lines, box=box)
+    for sentence in dict.fromkeys(sentence for each in scored for sentence in describe(each)):
         _print(console, sentence, "italic")
 
 
@@ -41,8 +50,13 @@ def print_report(report: Report, console: Console) -> None:
         heads, lines = table.cells()
         cost = len(heads) - 1 - len(table.costs)
         end = cost - len(table.compared)
-        _print_grid(console, table.title, [*heads[:end], heads[-1]], [[*line[:end], line[-1]] for line in lines])
-        _print(console, "")
+        discounted = [place for place, head in enumerate(heads) if head.startswith("dR")]
+        shown = [place for place in (*range(end), len(heads) - 1) if place not in discounted]
+        for title, places in ((table.title, shown), ("discounted recall", [0, *discounted])):
+            if len(places) > 1:
+                grid = [[line[place] for place in places] for line in lines]
+                _print_grid(console, title, [heads[place] for place in places], grid)
+                _print(console, "")
         if table.compared:
             compared = [[line[0], *line[end:cost]] for line in lines[: len(table.rows)] if line[0] != table.baseline]
             _print_grid(console, f"difference to {table.baseline}", ["", *heads[end:cost]], compared)

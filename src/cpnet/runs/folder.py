@@ -54,7 +54,7 @@ def locked_run(folder: Path) -> Iterator[None]:
         yield
         return
     with locked(folder):
-        for name in (*WRITTEN, CONFIG, f"{CHECKPOINTS}/*.ckpt"):
+        for name in (*WRITTEN, CONFIG, f"{CHECKPOINTS}/*.ckpt", *(f"test_*/{each}" for each in RESULTS)):
             for temporary in folder.glob(f"{name}.[0-9]*.tmp"):
                 temporary.unlink(missing_ok=True)
         yield
@@ -140,9 +140,12 @@ def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> Path | None:
 def clear(folder: Path, *, results_only: bool = False) -> None:
     """Remove all files of an earlier run, or only its results and predictions, on the first process."""
     if is_first_process():
-        for pattern in RESULTS if results_only else (f"{CHECKPOINTS}/*.ckpt", *WRITTEN):
-            for path in folder.glob(pattern):
-                path.unlink(missing_ok=True)
+        tests = [each for each in folder.glob("test_*") if results.run_folder(each) == folder]
+        paths = [place / name for place in (folder, *tests) for name in RESULTS]
+        if not results_only:
+            paths += [*folder.glob(f"{CHECKPOINTS}/*.ckpt"), *(folder / name for name in WRITTEN)]
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 def save_config(cfg: DictConfig, folder: Path) -> None:

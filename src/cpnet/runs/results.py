@@ -17,6 +17,16 @@ from cpnet.runs.typed_json import parse
 FILE = "results.json"
 
 
+def run_folder(folder: Path) -> Path:
+    """Return the run that wrote a folder of results: the parent, if it has a further test split, or the folder itself.
+
+    >>> run_folder(Path("runs/0/test_ood")).as_posix(), run_folder(Path("runs/0")).as_posix()
+    ('runs/0', 'runs/0')
+    """
+    is_run = any((folder / name).exists() for name in ("config.yaml", ".hydra"))  # a run may have any name
+    return folder.parent if folder.name.startswith("test_") and not is_run else folder
+
+
 @dataclass(frozen=True, kw_only=True)
 class Validation:
     """How the tested checkpoint was chosen: the monitored metric, its score, and the epoch, counted from 0."""

@@ -171,16 +171,21 @@ def job(loggers: Sequence[Logger], config: Mapping[str, Any]) -> Iterator[None]:
 
 
 @rank_zero_only
-def log_results(loggers: Sequence[Logger], results: Results, *, predictions: Path, checkpoint: Path) -> None:
+def log_results(
+    loggers: Sequence[Logger], results: Results, *others: Results, predictions: Path, checkpoint: Path
+) -> None:
     """Log results as the summary of the W&B run, and add tables and pictures of predictions, and the checkpoint.
 
-    ``predictions`` is predictions.jsonl, ``checkpoint`` the tested one. Loggers other than ``RunLogger`` are ignored.
+    ``others`` are of further test splits, of which the summary gains the metrics. ``predictions`` is predictions.jsonl,
+    ``checkpoint`` the tested one. Loggers other than ``RunLogger`` are ignored.
     """
     for logger in loggers:
         if isinstance(logger, RunLogger):
             import wandb
 
             run = logger.experiment
+            for each in others:
+                run.summary.update({f"{each.protocol.split}/{key}": value for key, value in each.metrics.items()})
             run.summary.update(summary(results))
             with _staging(Path(str(logger.save_dir)) / "wandb"):
                 rows = [row for row in read_predictions(predictions) if row.predicted]

@@ -16,6 +16,9 @@ from cpnet.options import LossOptions
 class GroundingLoss:
     """Weighted sum of both terms (CPNet, Eq. 14).
 
+    Of several true windows, the attention term has the clips of all as targets; the regression term has the one with
+    the least loss.
+
     Args:
         options: weights of the terms, and the normaliser of the attention term
     """

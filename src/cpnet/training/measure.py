@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer
@@ -16,6 +16,7 @@ from cpnet.evaluation.protocol import Protocol, Selection
 from cpnet.evaluation.trivial import trivial_rows
 from cpnet.options import MetricsOptions
 from cpnet.reporting.terminal import print_results
+from cpnet.runs import predictions
 from cpnet.runs.breakdown import break_down_predictions
 from cpnet.runs.environment import device_name, git_commit, package_versions
 from cpnet.runs.results import Results, Validation
@@ -33,9 +34,13 @@ def measure(
     datamodule: GroundingDataModule,
     writer: PredictionWriter,
     *,
+    prepare: Callable[[str], object] = lambda split: None,
     validation: Validation | None = None,
-) -> Results:
-    """Test a module on a split. The first process writes and prints the results.
+) -> list[Results]:
+    """Test a module on each split of ``datamodule.tested``. The first process writes and prints the results.
+
+    The files of the first split are in the folder of ``writer.path``, those of each other split in a folder of its name
+    below. ``results.json`` of the first is written last, so that it marks a finished run.
 
     Args:
         cfg: the run's configuration
@@ -43,15 +48,43 @@ def measure(
         module: the trained module
         datamodule: trivial predictors are fitted on its training split
         writer: writes the predictions
+        prepare: called with the name of each split before its test
         validation: how the checkpoint was chosen
     """
+    folder = writer.path.parent
+    found: list[Results] = []
+    for split in reversed(datamodule.tested):
+        prepare(split)
+        datamodule.test_split = split
+        place = folder if split == datamodule.tested[0] else folder / split
+        place.mkdir(parents=True, exist_ok=True)
+        writer.path = place / predictions.FILE
+        writer.moments, writer.missed = datamodule.dataset(split).moments, datamodule.missed()
+        found.insert(0, _measure(cfg, trainer, module, datamodule, writer, validation))
+        if trainer.is_global_zero:
+            found[0].write(place)
+    if trainer.is_global_zero:
+        print_results(*found)
+        sys.stdout.write(f"outputs: {printable(str(folder))}\n")
+    return found
+
+
+def _measure(
+    cfg: DictConfig,
+    trainer: Trainer,
+    module: GroundingModule,
+    datamodule: GroundingDataModule,
+    writer: PredictionWriter,
+    validation: Validation | None,
+) -> Results:
+    """Test a module on ``datamodule.test_split``."""
     module.missed = len(datamodule.missed())
     writer.training = datamodule.dataset("train").moments
     start = time.perf_counter()
     trainer.test(module, datamodule=datamodule, verbose=False)
     meter = next(each for each in trainer.callbacks if isinstance(each, CostMeter))  # type: ignore[attr-defined]
     seconds = meter.seconds | {"test": time.perf_counter() - start}
-    split = datamodule.loading.tested
+    split = datamodule.test_split
     # Presets and other models are compared with the paper's full model, ablations with their own rows.
     paper_model = cfg.model_name if cfg.model_name in cfg.dataset.paper else "cpnet"
     logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
@@ -60,7 +93,7 @@ def measure(
     tested = times([*datamodule.dataset(split).moments, *datamodule.missed()])
     options = MetricsOptions(**containers(cfg.metrics))
     missing = {name: len(moments) for name, moments in datamodule.missing.items() if moments}
-    results = Results(
+    return Results(
         experiment=cfg.get("experiment_name"),
         model=cfg.model_name,
         reversed=metrics.pop("reversed"),
@@ -83,12 +116,6 @@ def measure(
         forward=meter.forward,
         breakdown=break_down_predictions(writer.path, options) if metrics and trainer.is_global_zero else {},
     )
-    if trainer.is_global_zero:
-        folder = writer.path.parent
-        results.write(folder)
-        print_results(results)
-        sys.stdout.write(f"outputs: {printable(str(folder))}\n")
-    return results
 
 
 def protocol(cfg: DictConfig, split: str, *, missing: Mapping[str, int]) -> Protocol:

@@ -1,4 +1,4 @@
-"""One training run: train, choose the best epoch, measure it on the test split."""
+"""One training run: train, choose the best epoch, measure it on the test splits."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from cpnet.training.precision import choose_precision
 
 
 def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
-    """Train in ``folder``, choose the best epoch and measure it on the test split; return its validation score.
+    """Train in ``folder``, choose the best epoch and measure it on the test splits; return its validation score.
 
     Raises:
         ConfigError: a value cannot work
@@ -49,7 +49,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
     module = training_module(cfg, datamodule.vocabulary, datamodule.extractor, datamodule.longest_sec)
     if source:
         initialise(module, source, datamodule.vocabulary)
-    writer = PredictionWriter(folder / predictions.FILE, datamodule.dataset("test").moments, missed=datamodule.missed())
+    writer = PredictionWriter(folder / predictions.FILE)
     progress_bar = cfg.trainer.enable_progress_bar
     callbacks = [writer, *build_callbacks(cfg.callbacks, folder=folder, signals=signals, progress_bar=progress_bar)]
     loggers = instantiate_all(cfg.logger)
@@ -67,7 +67,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
         results = measure(cfg, trainer, module, datamodule, writer, validation=validation)
         if trainer.is_global_zero:
             checkpoint = Path(best.best_model_path)
-            tracking.log_results(trainer.loggers, results, predictions=writer.path, checkpoint=checkpoint)
+            tracking.log_results(trainer.loggers, *results, predictions=writer.path, checkpoint=checkpoint)
     return validation.score
 
 

@@ -105,6 +105,21 @@ FORMS: list[tuple[Any, ...]] = [
             ("s13-d21.avi:2", "s13-d21.avi", "He leaves.", ((0.0, 1.0),), 40.0),
         ],
     ),
+    (
+        readers.read_csv,  # hidden-challenges-MR
+        'id,start (sec),end (sec),description,length\nAAAAA,24.3,30.4,"a person sits, then runs.",30.5\n007,1,9,x,12\n',
+        {},
+        [
+            ("AAAAA:1", "AAAAA", "a person sits, then runs.", ((24.3, 30.4),), 30.5),
+            ("007:2", "007", "x", ((1.0, 9.0),), 12.0),
+        ],
+    ),
+    (
+        readers.read_csv,
+        "HITId,video_id,description,start,end\n7K,v_b.mp4, a man runs ,55,81\n",
+        {"durations": {"v_b": 100}},
+        [("v_b.mp4:1", "v_b.mp4", "a man runs", ((55.0, 81.0),), 100.0)],
+    ),
     *(  # the durations of DRN and of VSLNet
         (
             readers.read_charades_sta,

@@ -78,6 +78,10 @@ def encode(reader: str, pairs: Sequence[Pair]) -> dict[str, bytes]:
             for number, (video, start, end, duration, query) in enumerate(pairs)
         ]
         return {"annotations": "".join(json.dumps(row) + "\n" for row in rows).encode()}
+    if reader == "csv":
+        table = io.StringIO()
+        csv.writer(table).writerows([("id", "start (sec)", "end (sec)", "length", "description"), *pairs])
+        return {"annotations": table.getvalue().encode()}
     if reader == "lists":
         listed = [[video, duration, [start, end], query] for video, start, end, duration, query in pairs]
         return {"annotations": json.dumps(listed, indent=1).encode()}
@@ -287,6 +291,18 @@ CASES: dict[tuple[str, str], list[Case]] = {
         ),
         ('[["v", 0, [1, 2], "a word"]]', "row 1: ", "'duration' must be above 0"),
         ('[[true, 9, [1, 2], "a word"]]', "row 1: ", "'video' " + NOT_TEXT + "True"),
+    ],
+    ("csv", "annotations"): [
+        (
+            "id,start,end,length\nv,1,2,9",
+            "line 2: ",
+            "the key 'query' is missing, found 'id', 'start'",
+        ),
+        ("id,start,end,query\nv,1,2,a word", "line 2: ", "the key 'duration' is missing"),
+        ("video,query,start,end,duration\nv,a word,1,2", "line 2: ", "'duration' must be a string that is not blank"),
+        ("video,query,start,end,duration\nv,a word,1,two,9", "line 2: ", "'end' must be a number, found 'two'"),
+        ("video,query,start,end,duration\nv,one, two,1,2,9", "line 2: ", "more values than columns"),
+        ("video,query,start,end,duration\nv,?!,1,2,9", "line 2: ", "the query '?!' has no words"),
     ],
     ("snag", "annotations"): [
         ('{"val": {}}', "", "the key 'train' is missing, found 'val'"),
@@ -570,7 +586,7 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     return [*((value, key) for key in keys), *(place for key in keys for place in places(value[key]))]
 
 
-@pytest.mark.parametrize("reader", [reader for reader in READERS if reader not in TEXT])
+@pytest.mark.parametrize("reader", [reader for reader in READERS if reader not in (*TEXT, "csv")])
 @fuzzed
 @given(data=st.data())
 def test_random_json(reader: str, folder: Path, data: st.DataObject) -> None:

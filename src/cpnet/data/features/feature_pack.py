@@ -18,7 +18,7 @@ from cpnet.data.features.pack import Precision, pack
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.placement import Placement
 from cpnet.data.features.source import FeatureSource, fix_missing, last_part
-from cpnet.data.moment import Moment, normalise_id
+from cpnet.data.moment import Moment, is_test, normalise_id
 from cpnet.data.required_files import default_store, exists, paths_of
 from cpnet.errors import ConfigError, DataError, quote
 from cpnet.options import FeatureOptions, SourceOptions
@@ -175,7 +175,7 @@ def split_by_features(
         needed = moments if on_missing == "error" or not found[split] else found[split]
         check_coverage(source, split=split, videos=[moment.video for moment in needed])
         if missing[split]:
-            effect = "count as missed" if split == "test" else "are dropped"
+            effect = "count as missed" if is_test(split) else "are dropped"
             log.warning(
                 "%s: %d of %d pairs %s, because %d videos have no features in %s: %s (dataset.on_missing=drop)",
                 *(split, len(missing[split]), len(moments), effect, len(videos), source.path, quote(videos)),

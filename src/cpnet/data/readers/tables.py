@@ -1,4 +1,4 @@
-"""Read csv files, and durations of videos."""
+"""Read csv files: annotations, and durations of videos."""
 
 from __future__ import annotations
 
@@ -7,8 +7,17 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from cpnet.data.moment import normalise_id
-from cpnet.data.readers.checks import as_positive, member, parse_number, parse_object, read_text
+from cpnet.data.moment import Moment, normalise_id
+from cpnet.data.readers.checks import (
+    as_id,
+    as_positive,
+    as_query,
+    as_text,
+    member,
+    parse_number,
+    parse_object,
+    read_text,
+)
 from cpnet.errors import DataError, cut, quote, shown
 
 
@@ -32,6 +41,39 @@ def read_table(path: Path | str, *columns: str) -> Iterator[tuple[str, dict[str,
     except csv.Error as error:
         line = rows.reader.line_num
         raise DataError(f"{path}: line {line}: not valid csv ({error}); download the file again") from error
+
+
+def read_csv(*, annotations: Path | str, durations: Path | str | None = None) -> list[Moment]:
+    """Read a csv file with the columns video, query, start, end and duration, one pair a row, in seconds.
+
+    The names of hidden-challenges-MR (Otani et al. 2020) are read too: ``id`` or ``video_id``, ``description``,
+    ``start (sec)``, ``end (sec)``, ``length``. Other columns are ignored. If no column has the durations, ``durations``
+    is a file of them, see ``read_durations``. The qid is ``VIDEO:ROW``, rows counted from 1.
+
+    Raises:
+        DataError: a file cannot be read, a column is missing, a value is malformed, or a video has no duration.
+    """
+    pairs: list[tuple[str, str, tuple[float, float]]] = []
+    found: list[float] = []  # durations
+    for where, row in read_table(annotations):
+        entry: dict[str, object] = {**row}
+        video = as_id(member(entry, "video", where, "video_id", "id"), "video", where)
+        query = as_query(member(entry, "query", where, "description", "sentence"), "query", where)
+        start, end = (
+            parse_number(as_text(member(entry, key, where, f"{key} (sec)"), key, where), key, where)
+            for key in ("start", "end")
+        )
+        pairs.append((video, query, (start, end)))
+        if durations is None:
+            length = as_text(member(entry, "duration", where, "length"), "duration", where)
+            found.append(as_positive(parse_number(length, "duration", where), "duration", where))
+    if durations is not None:
+        known = read_durations(durations, videos=[video for video, *_ in pairs], annotations=annotations)
+        found = [known[video] for video, *_ in pairs]
+    return [
+        Moment(qid=f"{video}:{number}", video=video, query=query, windows_sec=(window,), duration_sec=duration_sec)
+        for number, ((video, query, window), duration_sec) in enumerate(zip(pairs, found, strict=True), start=1)
+    ]
 
 
 def read_durations(path: Path | str, *, videos: Sequence[str], annotations: Path | str) -> dict[str, float]:

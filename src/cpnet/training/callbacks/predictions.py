@@ -32,11 +32,13 @@ class PredictionWriter(Callback):
         moments: the pairs of the split
         missed: further pairs, which have no prediction; written last
 
+    All three may be set before each test.
+
     Attributes:
         training: pairs in whose queries the rarest word of each query is counted, set before the test
     """
 
-    def __init__(self, path: Path, moments: Sequence[Moment], *, missed: Sequence[Moment] = ()) -> None:
+    def __init__(self, path: Path, moments: Sequence[Moment] = (), *, missed: Sequence[Moment] = ()) -> None:
         self.path, self.moments, self.missed = path, moments, missed
         self.training: Sequence[Moment] = ()
         self.written = 0  # pairs of the last test, on the first process

@@ -1,0 +1,96 @@
+"""A corpus in the form of Charades-CD, and a corpus that is split again: trained, evaluated, scored and reported."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import call
+from cpnet.data.readers import read_charades_sta
+from cpnet.data.resplit import resplit
+
+CD = ("charades_train", "charades_val", "charades_test_iid", "charades_test_ood")
+QUIET = "trainer.enable_progress_bar=false"
+MODEL = ("model=cpnet_small", "model.hidden_dim=16", "sampling.clips=16", "batch_size=8", "trainer=debug", QUIET)
+
+
+@pytest.fixture(scope="module")
+def cd(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
+    """Return a folder with the files of ``dataset=charades_cd``, made of the synthetic corpus, and the overrides."""
+    folder, made = tmp_path_factory.mktemp("cd"), place / "data/synthetic"
+    splits = {
+        split: read_charades_sta(
+            annotations=made / f"charades_sta_{split}.txt", durations=made / f"Charades_v1_{split}.csv"
+        )
+        for split in ("train", "test")
+    }
+    (folder / "data/charades_cd").mkdir(parents=True)
+    for name, moments in zip(CD, resplit(splits, by="position", seed=0).values(), strict=True):
+        videos: dict[str, dict[str, Any]] = {}
+        for each in moments:
+            entry = videos.setdefault(
+                each.video, {"video_duration": each.duration_sec, "timestamps": [], "sentences": []}
+            )
+            entry["timestamps"] += each.windows_sec
+            entry["sentences"] += [each.query]
+        (folder / f"data/charades_cd/{name}.json").write_text(json.dumps(videos), encoding="utf-8")
+    features = (f"dataset.features.path={made}/features.hdf5", "dataset.features.dim=64")
+    return folder, (*features, f"dataset.word_vectors.path={made}/glove.txt", "dataset.word_vectors.dim=50")
+
+
+def test_training_measures_both_tests_of_charades_cd(cd: tuple[Path, tuple[str, ...]]) -> None:
+    folder, files = cd
+    ended = call("train", "dataset=charades_cd", *MODEL, *files, "hydra.run.dir=outputs/run", folder=folder)
+    assert ended.code == 0, ended.err
+    for text in ("charades_cd (per cent)", "test_iid, 6 pairs", "test_ood, 12 pairs", "dR@1", "best constant, mIoU"):
+        assert text in ended.out
+
+
+@pytest.mark.slow
+def test_other_commands_take_one_test_by_name(cd: tuple[Path, tuple[str, ...]]) -> None:
+    folder, _ = cd
+    best = ("checkpoint=outputs/run/checkpoints/best.ckpt", "trainer=cpu", QUIET)
+    ended = call("evaluate", *best, "split=test_ood", "hydra.run.dir=ood", folder=folder)
+    assert ended.code == 0, ended.err
+    predicted = "outputs/run/test_ood/predictions.jsonl"
+    assert (folder / "ood/predictions.jsonl").read_bytes() == (folder / predicted).read_bytes()
+    ended = call("report", "hydra.run.dir=report", folder=folder)
+    assert ended.code == 0, ended.err
+    iid, ood = (ended.out.index(f"charades_cd, {split} pairs") for split in ("test_iid split, 6", "test_ood split, 12"))
+    assert iid < ood
+    score = (f"predictions={predicted}", "dataset=charades_cd", "hydra.run.dir=score")
+    assert "split=test: choose one of test_iid, test_ood" in call("score", *score, folder=folder).err
+    ended = call("score", *score, "split=test_ood", folder=folder)
+    assert (ended.code, "12 pairs" in ended.out) == (0, True)
+
+
+def test_resplit_writes_a_corpus_with_the_features_of_the_old_one(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpnet.reporting.features.draw", lambda *_: None)
+    arguments = ("dataset=synthetic", "dataset.generate.videos=20", f"data_dir={place}/data", "action=resplit")
+    ended = call("prepare", *arguments, "by=length", "folder=new", "hydra.run.dir=made", folder=tmp_path)
+    assert ended.code == 0, ended.err
+    assert {path.name for path in (tmp_path / "new").rglob("*.*")} == {
+        "synthetic_by_length.yaml",
+        *(f"{split}.jsonl" for split in ("train", "val", "test_iid", "test_ood")),
+    }
+    assert "test_ood" in ended.out
+    assert (tmp_path / "made/distributions.png").read_bytes().startswith(b"\x89PNG")
+    assert "new exists already" in call("prepare", *arguments, "by=length", "folder=new", folder=tmp_path).err
+    ended = call(
+        "prepare",
+        "--config-dir",
+        "new",
+        "dataset=synthetic_by_length",
+        f"data_dir={place}/data",
+        "hydra.run.dir=look",
+        folder=tmp_path,
+    )
+    assert ended.code == 0, ended.err
+    found = json.loads((tmp_path / "look/inspect.json").read_text(encoding="utf-8"))
+    assert [*found["coverage"]] == ["train", "val", "test_iid", "test_ood"]
+    assert not found["shared"]
