@@ -2,7 +2,7 @@
 
 The checkpoint contains the run's configuration and vocabulary. Annotations and features of the corpus are needed.
 ``dataset=NAME`` measures on another corpus. ``zero_shot=BACKBONE dataset=NAME`` measures without any training, on rows
-of a backbone that also encodes sentences.
+of a backbone that also encodes sentences. ``probe=all`` measures again with changed videos and queries.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         DataError: the checkpoint or the corpus is malformed
     """
     from dataclasses import replace
+    from functools import partial
     from pathlib import Path
 
-    from cpnet.config.instantiate import config_errors, containers
+    from cpnet import probing
     from cpnet.data.extractor import check_extractor
     from cpnet.evaluation.protocol import Selection
     from cpnet.grounder import Grounder
     from cpnet.grounding import zero_shot
-    from cpnet.options import MetricsOptions
     from cpnet.runs import predictions
     from cpnet.runs.checkpoint import is_other_corpus, load_checkpoint
-    from cpnet.training.build import make_trainer
+    from cpnet.training.build import evaluation_module, make_trainer
     from cpnet.training.callbacks.predictions import PredictionWriter
     from cpnet.training.measure import measure
-    from cpnet.training.module import GroundingModule
     from cpnet.training.run import prepare_run, read_data
     from cpnet.video.backbones import load_backbone
 
-    folder = Path(cfg.output_dir)
+    folder, probes, encode = Path(cfg.output_dir), probing.choose(cfg), None
     prepare_run(cfg)
     if cfg.zero_shot:
         backbone = zero_shot.joint(load_backbone(cfg.zero_shot, weights=cfg.weights))
+        encode = partial(zero_shot.encode_sentences, backbone)
         checkpoint = zero_shot.empty_checkpoint(backbone, word_dim=cfg.dataset.word_vectors.dim)
     else:
         checkpoint = load_checkpoint(cfg.checkpoint)
@@ -61,18 +61,16 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     if other:  # the paper has no such number, and the checkpoint was not chosen here
         cfg.dataset.paper, cfg.dataset.validation = {}, Selection.OTHER.value
     model = Grounder(checkpoint, config=cfg, vocabulary=datamodule.vocabulary).model
-    if cfg.zero_shot:
-        queries = [moment.query for moment in datamodule.dataset(cfg.split).moments]
-        model.sentences = zero_shot.encode_sentences(backbone, queries)
-    with config_errors("metrics"):
-        module = GroundingModule(model=model, metrics=MetricsOptions(**containers(cfg.metrics)))
-
+    dataset = datamodule.dataset(cfg.split)
+    if encode:
+        model.sentences = encode(dataset.sentences())
+    module = evaluation_module(cfg, model)
     folder.mkdir(parents=True, exist_ok=True)
-    writer = PredictionWriter(
-        folder / predictions.FILE, datamodule.dataset(cfg.split).moments, missed=datamodule.missed()
-    )
+    writer = PredictionWriter(folder / predictions.FILE, dataset.moments, missed=datamodule.missed())
     trainer = make_trainer(cfg.trainer, callbacks=[writer], batch_size=cfg.batch_size, enable_checkpointing=False)
     results = measure(cfg, trainer, module, datamodule, writer)
+    if probes:
+        probing.probe(cfg, probes, trainer, module, datamodule, results.trivial, encode)
     return dict(results.metrics)
 
 

@@ -6,7 +6,7 @@ import logging
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cpnet.batch import UNKNOWN
+from cpnet.batch import PADDING, UNKNOWN
 from cpnet.data.glove import read_glove
 from cpnet.errors import ConfigError, DataError, cut, shown
 from cpnet.options import WordOptions
@@ -45,6 +45,18 @@ def tokenize(query: str) -> list[str]:
     ['the', 'man', 'ca', "n't", 'open', 'john', "'s", '2.5', '-', 'litre', 'fridge', '.']
     """
     return _TOKEN.findall(unicodedata.normalize("NFC", query).translate(_APOSTROPHES).lower())
+
+
+def words_of(query: str, *, max_words: int) -> list[str]:
+    """Return the first ``max_words`` tokens of a query.
+
+    Raises:
+        DataError: the query has no token
+    """
+    tokens = tokenize(query)
+    if not tokens:
+        raise DataError(f"query {shown(query)} holds no word; correct or remove it")
+    return tokens[:max_words]
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,15 +111,12 @@ class Vocabulary:
         return Vocabulary((*self.words, *(word for word, _ in found)), torch.cat([self.vectors, vectors]))
 
     def encode(self, query: str, *, max_words: int) -> list[int]:
-        """Return the rows of the first ``max_words`` tokens, 1 for unknown tokens.
+        """Return the rows of the first ``max_words`` tokens; see ``words_of`` and ``rows``."""
+        return self.rows(words_of(query, max_words=max_words))
 
-        Raises:
-            DataError: the query has no token
-        """
-        tokens = tokenize(query)
-        if not tokens:
-            raise DataError(f"query {shown(query)} holds no word; correct or remove it")
-        return [self._rows.get(token, UNKNOWN) for token in tokens[:max_words]]
+    def rows(self, words: Sequence[str]) -> list[int]:
+        """Return the rows of words, 0 for the empty word, 1 for unknown words."""
+        return [self._rows.get(word, UNKNOWN) if word else PADDING for word in words]
 
     def unknown(self, query: str) -> tuple[str, ...]:
         """Return the distinct words of a query that have no row, without punctuation marks."""
