@@ -57,7 +57,7 @@ def probe(
         trainer: has just tested the module
         module: has the predictions of that test
         datamodule: of the tested split
-        trivial: trivial predictors of the split; the best constants are the floor
+        trivial: trivial predictors of the split, the floor
         encode: encodes sentences, for a model that does not read words
 
     Raises:
@@ -88,13 +88,13 @@ def probe(
         scores[name] = score()
     if trainer.is_global_zero:
         first = replace(options, recall_at=[n for n in options.recall_at if n == 1])
-        constants = {
-            name: scores_of(predict_constant(each.span, duration), moments, first)
-            for name, each in trivial.items()
-            if each.span != (0.0, 1.0)
-        }
-        found = Probed(intact=intact, probes=scores, constants=constants, changed=changed)
-        hidden = "" if datamodule.loading.blind == "none" else f"{datamodule.loading.blind} hidden in training; "
+        floor = {name: predict_constant(each.span, duration) for name, each in trivial.items()}
+        constants = {name: scores_of(ranked, moments, first) for name, ranked in floor.items()}
+        blind = datamodule.loading.blind
+        found = Probed(
+            intact=intact, probes=scores, constants=constants, changed=changed, missed=len(missed), blind=blind
+        )
+        hidden = "" if blind == "none" else f"{blind} hidden in training; "
         print_table(f"probes: {hidden}per cent of {found.pairs} pairs, drops with 95 % intervals", *found.table())
         print_sentences([f"{name}: {each}" for name, each in zip(names, found.sentences(), strict=True)])
         write_json(Path(cfg.output_dir, FILE), {"split": split, "seed": cfg.seed, **found.as_json()})

@@ -21,7 +21,7 @@ def tagger() -> Any:
         from HanTa.HanoverTagger import HanoverTagger
     except ImportError as error:
         raise ConfigError(
-            "probe=verbs_removed and nouns_removed need HanTa: pip install HanTa, or list other probes"
+            "verbs_removed and nouns_removed need HanTa: pip install 'cpnet-grounding[probes]', or list other probes"
         ) from error
     return HanoverTagger("morphmodel_en.pgz")
 

@@ -36,12 +36,16 @@ class Probed:
         probes: the same by probe
         constants: the same of constant predictions by name, the floor
         changed: number of pairs whose input a probe changes
+        missed: number of pairs without any input, which score 0
+        blind: input that ``dataset.blind`` hides from the model anyway: none, video or query
     """
 
     intact: Mapping[str, Floats]
     probes: Mapping[str, Mapping[str, Floats]]
     constants: Mapping[str, Mapping[str, Floats]]
     changed: Mapping[str, int]
+    missed: int = 0
+    blind: str = "none"
 
     @cached_property
     def means(self) -> dict[str, dict[str, Mean]]:
@@ -73,11 +77,14 @@ class Probed:
     def sentences(self) -> list[str]:
         """Return what follows from each probe: a part of the input is used if the drop's interval lies above 0."""
         sentences = []
+        left = {"video": "the number of clips", "query": "the number of words"}  # to a blind model
         for name in self.probes:
             drop, changed, (part, instead) = self.drops[name][MAIN], self.changed[name], MEANINGS[name]
+            if self.blind == ("video" if name.startswith("video") else "query") and not drop.low <= 0 <= drop.high:
+                part = left[self.blind]
             verb = "uses" if drop.low > 0 else "is misled by" if drop.high < 0 else "does not use"
             sentence = f"{verb} {part}: {instead} costs {drop.printed()} {MAIN}"
-            if kept := self.pairs - changed:
+            if kept := self.pairs - self.missed - changed:
                 each = f", {drop.mean * self.pairs / changed:.2f} per changed pair" if changed else ""
                 sentence += f" ({kept:,} of {self.pairs:,} pairs keep their input{each})"
             sentences.append(sentence)
