@@ -32,7 +32,7 @@ def joint(backbone: Backbone) -> JointBackbone:
 
 def empty_checkpoint(backbone: JointBackbone, *, word_dim: int = 1) -> Checkpoint:
     """Return a checkpoint of ``cpnet.models.ZeroShot``, without weights and with an empty vocabulary of this width."""
-    features, words = {"dim": backbone.width}, {"dim": word_dim}
+    features, words = {"dim": backbone.width, "normalise": False}, {"dim": word_dim}
     dataset = {"name": "no corpus", "features": features, "word_vectors": words, "max_words": 1, "blind": "none"}
     sampling = {"_target_": "cpnet.data.sampling.Pick", "clips": 1}
     return Checkpoint(
