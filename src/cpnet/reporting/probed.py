@@ -44,8 +44,8 @@ class Probed:
     probes: Mapping[str, Mapping[str, Floats]]
     constants: Mapping[str, Mapping[str, Floats]]
     changed: Mapping[str, int]
-    missed: int = 0
-    blind: str = "none"
+    missed: int
+    blind: str
 
     @cached_property
     def means(self) -> dict[str, dict[str, Mean]]:
@@ -76,19 +76,19 @@ class Probed:
 
     def sentences(self) -> list[str]:
         """Return what follows from each probe: a part of the input is used if the drop's interval lies above 0."""
-        sentences = []
-        left = {"video": "the number of clips", "query": "the number of words"}  # to a blind model
-        for name in self.probes:
-            drop, changed, (part, instead) = self.drops[name][MAIN], self.changed[name], MEANINGS[name]
-            if self.blind == ("video" if name.startswith("video") else "query") and not drop.low <= 0 <= drop.high:
-                part = left[self.blind]
-            verb = "uses" if drop.low > 0 else "is misled by" if drop.high < 0 else "does not use"
-            sentence = f"{verb} {part}: {instead} costs {drop.printed()} {MAIN}"
-            if kept := self.pairs - self.missed - changed:
-                each = f", {drop.mean * self.pairs / changed:.2f} per changed pair" if changed else ""
-                sentence += f" ({kept:,} of {self.pairs:,} pairs keep their input{each})"
-            sentences.append(sentence)
-        return sentences
+        return [self._sentence(name) for name in self.probes]
+
+    def _sentence(self, name: str) -> str:
+        drop, changed, (part, instead) = self.drops[name][MAIN], self.changed[name], MEANINGS[name]
+        hidden = "video" if name.startswith("video") else "query"
+        if self.blind == hidden and not drop.low <= 0 <= drop.high:
+            part = "the number of clips" if hidden == "video" else "the number of words"  # which are not hidden
+        verb = "uses" if drop.low > 0 else "is misled by" if drop.high < 0 else "does not use"
+        sentence = f"{verb} {part}: {instead} costs {drop.printed()} {MAIN}"
+        if kept := self.pairs - self.missed - changed:
+            each = f", {drop.mean * self.pairs / changed:.2f} per changed pair" if changed else ""
+            sentence += f" ({kept:,} of {self.pairs:,} pairs keep their input{each})"
+        return sentence
 
     def as_json(self) -> dict[str, Any]:
         """Return all numbers for a file: metrics and drops in per cent with their intervals."""
