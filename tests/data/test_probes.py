@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from corpora import TEST, ready, write_corpus
 from cpnet.data import probes
 from cpnet.data.probes import BLIND, PROBES, Blind, choose_probes
+from cpnet.data.word_classes import tagger, word_classes
 from cpnet.errors import ConfigError
 
 CLIPS = torch.tensor([[[1.0], [2], [3], [4]], [[5], [6], [0], [0]]])
@@ -113,7 +115,7 @@ def test_classes_of_words_in_their_query() -> None:
         "light a candle": "verb other noun",
         "he is drinking water": "other verb verb noun",
     }.items():
-        assert " ".join(probes.word_classes(tuple(query.split()))) == expected
+        assert " ".join(word_classes(tuple(query.split()))) == expected
 
 
 @pytest.mark.parametrize(
@@ -131,8 +133,8 @@ def test_unknown_probe_is_named_with_the_known_ones(given: object) -> None:
 
 
 def test_missing_package_is_named_before_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "HanTa.HanoverTagger", None)
-    probes.tagger.cache_clear()
+    monkeypatch.setitem(sys.modules, "HanTa.HanoverTagger", None)
+    tagger.cache_clear()
     with pytest.raises(ConfigError, match=r"need HanTa: pip install 'cpnet-grounding\[probes\]'"):
         choose_probes(["nouns_removed"])
-    probes.tagger.cache_clear()
+    tagger.cache_clear()
