@@ -71,7 +71,7 @@ class Vocabulary:
         DataError: words and vectors do not fit each other
 
     >>> vocabulary = Vocabulary(("", "<unk>", "a", "door", "open"), torch.zeros(5, 8))
-    >>> vocabulary.encode("open two doors", max_words=2)
+    >>> vocabulary.rows(words_of("open two doors", max_words=2))
     [4, 1]
     """
 
@@ -109,10 +109,6 @@ class Vocabulary:
             return self
         vectors = torch.from_numpy(np.stack([vector for _, vector in found]))
         return Vocabulary((*self.words, *(word for word, _ in found)), torch.cat([self.vectors, vectors]))
-
-    def encode(self, query: str, *, max_words: int) -> list[int]:
-        """Return the rows of the first ``max_words`` tokens; see ``words_of`` and ``rows``."""
-        return self.rows(words_of(query, max_words=max_words))
 
     def rows(self, words: Sequence[str]) -> list[int]:
         """Return the rows of words, 0 for the empty word, 1 for unknown words."""
