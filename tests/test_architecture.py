@@ -43,6 +43,7 @@ ROOMS = {
     "data": Room(("batch", "errors", "files", "terminal", "workers", "options", "data"), ("torch", "numpy", "h5py")),
     "data.corpora.animation": Room(("errors", "files", "data.corpora.writers"), ("numpy", "av")),
     "data.extractor": Room(("errors",)),
+    "data.word_classes": Room(("errors",), ("HanTa",)),
     "data.features": Room(("errors", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
     "data.features.pack": Room(("errors", "terminal", "data"), ("numpy", "filelock")),
     "data.features.published": STDLIB,
@@ -102,9 +103,13 @@ ROOMS = {
     "evaluate": Room(
         (
             *("config", "options", "launch", "data.extractor", "evaluation", "runs", "training", "video.backbones"),
-            *("grounding", "grounder"),
+            *("grounding", "grounder", "probing"),
         ),
         ("omegaconf",),
+    ),
+    "probing": Room(
+        ("errors", "config", "options", "data", "evaluation", "files", "reporting", "training"),
+        ("omegaconf", "numpy", "pytorch_lightning", "torch"),
     ),
     "grounder": Room(
         ("batch", "errors", "config", "data", "grounding", "runs", "video"),

@@ -1,8 +1,9 @@
 """``python -m cpnet.evaluate checkpoint=PATH [split=test] [overrides]``: measure a checkpoint.
 
 The checkpoint contains the run's configuration and vocabulary. Annotations and features of the corpus are needed.
-``split=test`` measures all test splits of the corpus. ``dataset=NAME`` measures on another corpus.
-``zero_shot=BACKBONE dataset=NAME`` measures without any training, on rows of a backbone that also encodes sentences.
+``split=test`` measures all test splits of the corpus. ``dataset=NAME`` measures on another corpus. ``probe=all`` measures
+again with changed videos and queries. ``zero_shot=BACKBONE dataset=NAME`` measures without any training, on rows of a
+backbone that also encodes sentences.
 """
 
 from __future__ import annotations
@@ -29,26 +30,27 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         DataError: the checkpoint or the corpus is malformed
     """
     from dataclasses import replace
+    from functools import partial
     from pathlib import Path
 
-    from cpnet.config.instantiate import config_errors, containers
+    from cpnet import probing
     from cpnet.data.extractor import check_extractor
     from cpnet.evaluation.protocol import Selection
     from cpnet.grounder import Grounder
     from cpnet.grounding import zero_shot
-    from cpnet.options import MetricsOptions
     from cpnet.runs import predictions
     from cpnet.runs.checkpoint import is_other_corpus, load_checkpoint
-    from cpnet.training.build import make_trainer
+    from cpnet.training.build import evaluation_module, make_trainer
     from cpnet.training.callbacks.predictions import PredictionWriter
     from cpnet.training.measure import measure
-    from cpnet.training.module import GroundingModule
     from cpnet.training.run import prepare_run, read_data
     from cpnet.video.backbones import load_backbone
 
+    probes, encode = probing.choose(cfg), None
     prepare_run(cfg)
     if cfg.zero_shot:
         backbone = zero_shot.joint(load_backbone(cfg.zero_shot, weights=cfg.weights))
+        encode = partial(zero_shot.encode_sentences, backbone)
         checkpoint = zero_shot.empty_checkpoint(backbone, word_dim=cfg.dataset.word_vectors.dim)
     else:
         checkpoint = load_checkpoint(cfg.checkpoint)
@@ -62,17 +64,16 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     model = Grounder(checkpoint, config=cfg, vocabulary=datamodule.vocabulary).model
 
     def prepare(split: str) -> None:
-        if cfg.zero_shot:
-            queries = [moment.query for moment in datamodule.dataset(split).moments]
-            model.sentences = zero_shot.encode_sentences(backbone, queries)
+        if encode:
+            model.sentences = encode(datamodule.dataset(split).sentences())
 
-    with config_errors("metrics"):
-        module = GroundingModule(model=model, metrics=MetricsOptions(**containers(cfg.metrics)))
-
+    module = evaluation_module(cfg, model)
     writer = PredictionWriter(Path(cfg.output_dir) / predictions.FILE)
     trainer = make_trainer(cfg.trainer, callbacks=[writer], batch_size=cfg.batch_size, enable_checkpointing=False)
-    results = measure(cfg, trainer, module, datamodule, writer, prepare=prepare)
-    return dict(results[0].metrics)
+    results = measure(cfg, trainer, module, datamodule, writer, prepare=prepare)[0]
+    if probes:
+        probing.probe(cfg, probes, trainer, module, datamodule, results.trivial, encode)
+    return dict(results.metrics)
 
 
 if __name__ == "__main__":

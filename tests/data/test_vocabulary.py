@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from cpnet.data.vocabulary import Vocabulary, Words
+from cpnet.data.vocabulary import Vocabulary, Words, words_of
 from cpnet.errors import DataError
 from cpnet.options import WordOptions
 
@@ -31,11 +31,11 @@ def test_rows_are_padding_unknown_and_the_words_in_alphabetical_order(glove: Pat
 
 def test_unknown_words_are_row_1_and_long_queries_are_cut(glove: Path) -> None:
     vocabulary = Vocabulary.build(["a person opens the door"], glove=glove, dim=3)
-    assert vocabulary.encode("The person opens a Door.", max_words=10) == [1, 5, 4, 2, 3, 1]
-    assert vocabulary.encode("The person opens a Door.", max_words=2) == [1, 5]
-    assert vocabulary.encode("<unk>", max_words=10) == [1, 1, 1]
+    assert vocabulary.rows(words_of("The person opens a Door.", max_words=10)) == [1, 5, 4, 2, 3, 1]
+    assert vocabulary.rows(words_of("The person opens a Door.", max_words=2)) == [1, 5]
+    assert vocabulary.rows(words_of("<unk>", max_words=10)) == [1, 1, 1]
     with pytest.raises(DataError, match="query ' ' holds no word"):
-        vocabulary.encode(" ", max_words=10)
+        vocabulary.rows(words_of(" ", max_words=10))
 
 
 def test_coverage_counts_cut_queries_and_unknown_tokens(glove: Path) -> None:
@@ -101,7 +101,7 @@ def test_charades_sta_is_covered() -> None:
         for line in (annotations / f"charades_sta_{split}.txt").read_text().splitlines()
     ]
     vocabulary = Vocabulary.build(queries, glove=text, dim=300)
-    rows = [vocabulary.encode(query, max_words=99) for query in queries]
+    rows = [vocabulary.rows(words_of(query, max_words=99)) for query in queries]
     assert len(rows) == 12408 + 3720
     assert max(map(len, rows)) <= 15
     # Nearly all unknown words are misspelt and occur once: "opend", "persno".

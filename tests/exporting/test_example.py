@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpnet.data.sampling import Interpolate, MeanPool, Pick, Sampling
-from cpnet.data.vocabulary import Vocabulary
+from cpnet.data.vocabulary import Vocabulary, words_of
 from cpnet.errors import DataError
 from cpnet.exporting import example
 
@@ -27,7 +27,7 @@ SENTENCES = st.text() | st.lists(
 @given(sentence=SENTENCES, max_words=st.integers(1, 6))
 def test_sentences_are_encoded_as_by_the_vocabulary(sentence: str, max_words: int) -> None:
     try:
-        expected = VOCABULARY.encode(sentence, max_words=max_words)
+        expected = VOCABULARY.rows(words_of(sentence, max_words=max_words))
     except DataError:
         with pytest.raises(ValueError, match="no word in"):
             example.encode(sentence, WORDS, max_words)

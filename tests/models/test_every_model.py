@@ -122,6 +122,14 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 
 
 @every_model
+@pytest.mark.parametrize("hidden", ["video", "query"])
+def test_moments_are_finite_where_a_probe_zeroes_an_input(name: str, hidden: str) -> None:
+    pairs = batch(PAIRS)
+    output = answer(model_of(name), replace(pairs, **{hidden: torch.zeros_like(getattr(pairs, hidden))}))
+    assert all(each.isfinite().all() for each in (output.span, output.ranked))
+
+
+@every_model
 def test_ranked_moments_are_within_the_video_and_sorted_by_score(name: str) -> None:
     output = answer(model_of(name), batch(PAIRS))
     assert output.ranked.shape[::2] == (len(PAIRS), 2)

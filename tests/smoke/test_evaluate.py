@@ -116,10 +116,34 @@ def test_decoding_may_change_and_new_words_are_looked_up(place: Path, tmp_path: 
     assert new, "the larger corpus needs words that the checkpoint lacks"
 
 
-@pytest.mark.parametrize("blind", ["video", pytest.param("query", marks=pytest.mark.slow)])
-def test_model_can_be_measured_blind(blind: str, place: Path) -> None:
-    assert evaluate(place, blind, f"dataset.blind={blind}")["protocol"]["blind"] == blind
+@pytest.mark.parametrize(
+    ("blind", "probe"), [("video", "video_zeroed"), pytest.param("query", "words_zeroed", marks=pytest.mark.slow)]
+)
+def test_probe_measures_the_model_as_if_blind(blind: str, probe: str, place: Path) -> None:
+    measured = evaluate(place, blind, f"dataset.blind={blind}", f"probe=[{probe}]")
+    hidden = json.loads((place / blind / "probes.json").read_bytes())
+    assert measured["protocol"]["blind"] == blind
     assert predictions(place, blind) != predictions(place, "run")
+    assert {*hidden["drops"][probe]["mIoU"].values()} == {0}
+    seeing = evaluate(place, "seeing", f"probe={probe}")
+    assert predictions(place, "seeing") == predictions(place, "run")
+    found = json.loads((place / "seeing/probes.json").read_bytes())["metrics"]
+    for name, expected in (("intact", seeing), (probe, measured)):
+        assert {key: mean["mean"] for key, mean in found[name].items()} == pytest.approx(expected["metrics"])
+
+
+@pytest.mark.slow
+def test_probes_are_the_same_in_two_processes(place: Path) -> None:
+    line = ("probe=[video_shuffled,words_shuffled,video_other,query_other_video,query_same_video]", "batch_size=3")
+    for devices in (1, 2):
+        evaluate(place, f"probes{devices}", *line, f"trainer.devices={devices}")
+    assert (place / "probes1/probes.json").read_bytes() == (place / "probes2/probes.json").read_bytes()
+
+
+def test_unknown_probe_is_an_error(place: Path) -> None:
+    ended = call("evaluate", CHECKPOINT, *QUIET, "probe=[video_zeroed,blindfold]", folder=place)
+    assert "probe must be all, or list some of video_zeroed, " in ended.err
+    assert "; got 'blindfold'" in ended.err
 
 
 def test_grounder_reproduces_predictions(place: Path) -> None:
@@ -163,11 +187,14 @@ def test_zero_shot_gets_a_row_of_results_and_other_models_refuse_its_rows(
     source.extractor = replace(Letters().extractor(), fps=1.0)  # not the backbone's own rate
     pack(source, place / "letters", videos=source.ids(), dtype="float32")
     corpus = ("dataset=synthetic", "dataset.generate.videos=20", "dataset.features.path=letters")
-    line = (*corpus, *QUIET, "hydra.run.dir=zero")
+    line = (*corpus, *QUIET, "hydra.run.dir=zero", "probe=[words_zeroed,words_shuffled,query_other_video]")
     assert call("evaluate", "zero_shot=letters", *line, folder=place).code == 0
     measured = json.loads((place / "zero/results.json").read_text(encoding="utf-8"))
     assert (measured["model"], measured["protocol"]["selection"]) == ("zero_shot_letters", "other")
     assert 0 < measured["metrics"]["R5@0.3"] <= 100
+    probed = json.loads((place / "zero/probes.json").read_bytes())["drops"]
+    drops = {name: abs(each["mIoU"]["mean"]) for name, each in probed.items()}
+    assert drops["words_shuffled"] < 1e-6 < min(drops["words_zeroed"], drops["query_other_video"])
     grounder = Grounder.zero_shot(Letters())
     with h5py.File(place / "data/synthetic/features.hdf5", locking=False) as file:
         for row in read_predictions(place / "zero/predictions.jsonl"):

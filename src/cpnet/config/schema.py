@@ -158,6 +158,7 @@ class EvaluateConfig:
     zero_shot: str | None = None  # backbone that encodes frames and sentences; measured instead of a checkpoint
     weights: str | None = None  # of that backbone, if no package holds them
     split: str = MISSING
+    probe: Any = None  # all, or a list of probes of docs/probes.md
     output_dir: str = MISSING
     trainer: Any = MISSING
     dataset: DatasetOptions = MISSING

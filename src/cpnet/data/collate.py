@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -54,11 +54,12 @@ def collate(
     sampling: Sampling,
     phase: Tensor | None = None,
     share_videos: bool = False,
-    blind_to_video: bool = False,
+    change: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
 ) -> GroundingBatch:
     """Build a batch of pairs on the host, and its clips on the device of the features.
 
-    ``share_videos`` holds each video once. ``blind_to_video`` replaces the features with zeros and keeps their mask.
+    ``share_videos`` holds each video once. ``change`` maps the clips, the numbers of real clips and the numbers of the
+    videos to other clips with the same mask.
 
     Shape: index (B,) int64 rows of the split; phase (B,) float64 in [0, 1) of each pair's clips, None in evaluation
 
@@ -73,7 +74,7 @@ def collate(
     words = pairs.words.index_select(0, index)
     longest = int(words.max())
     return GroundingBatch(
-        video=torch.zeros_like(video) if blind_to_video else video,
+        video=video if change is None else change(video, real, videos),
         video_mask=_first(real, video.shape[1]),
         query=pairs.query[:, :longest].index_select(0, index),
         query_mask=_first(words, longest),

@@ -11,7 +11,7 @@ from typing import get_args
 from pytorch_lightning import LightningDataModule
 
 from cpnet.data.annotations import Annotations
-from cpnet.data.dataset import Blind, GroundingDataset, Order
+from cpnet.data.dataset import GroundingDataset, Order
 from cpnet.data.extractor import Extractor
 from cpnet.data.features import split_by_features
 from cpnet.data.features.feature_pack import FeaturePack
@@ -19,6 +19,7 @@ from cpnet.data.features.placement import place_features
 from cpnet.data.features.suspicious import equal_lengths
 from cpnet.data.loader import GroundingLoader, ShardSampler, TrainingSampler
 from cpnet.data.moment import Moment, is_test, normalise_id
+from cpnet.data.probes import Blind
 from cpnet.data.sampling import Sampling
 from cpnet.data.vocabulary import Words
 from cpnet.errors import ConfigError
@@ -155,11 +156,14 @@ class GroundingDataModule(LightningDataModule):
         """Return batches of the tested split, with every pair once."""
         return self.evaluation_dataloader(self.test_split)
 
-    def evaluation_dataloader(self, split: str) -> GroundingLoader:
-        """Return batches of a split in evaluation order, without phases; the processes share the pairs."""
+    def evaluation_dataloader(self, split: str, *, probed: GroundingDataset | None = None) -> GroundingLoader:
+        """Return batches of a split in evaluation order, without phases; the processes share the pairs.
+
+        ``probed`` replaces the split by its pairs with an input that a probe changes.
+        """
         rank, world = self._rank_and_world()
         order = self.loading.evaluation_order
-        dataset = copy(self.dataset(split))
+        dataset = copy(self.dataset(split) if probed is None else probed)
         dataset.share_videos = order == "video"
         rows = dataset.order(order).tolist()
         shard = ShardSampler(dataset, order=rows, batch_size=self.loading.batch_size, rank=rank, world=world)

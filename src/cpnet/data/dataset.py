@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cpnet.batch import PADDING, GroundingBatch
+from cpnet.batch import GroundingBatch
 from cpnet.data.collate import Pairs, collate
 from cpnet.data.features.placement import PlacedFeatures
 from cpnet.data.moment import Moment, normalise_id
+from cpnet.data.probes import BLIND, Blind, Probe, Query
 from cpnet.data.sampling import Sampling
-from cpnet.data.vocabulary import Vocabulary
+from cpnet.data.vocabulary import Vocabulary, words_of
 
-Blind = Literal["none", "video", "query"]
 Order = Literal["split", "length", "video"]  # of evaluation; with "video", a batch has each video once
 IndexAndPhase = tuple[int, float]  # a row of the split, and the phase of its clips
 
@@ -25,7 +27,7 @@ class GroundingDataset(Dataset[GroundingBatch]):
     """Pairs of one split.
 
     ``videos`` maps normalised ids to the videos' numbers in the features. Queries are truncated to ``max_words``.
-    ``blind`` replaces the features of the video or the words of the query with zeros and keeps their mask.
+    ``blind`` zeroes the clips of the video or the words of the query and keeps their mask.
 
     Raises:
         DataError: a query has no word
@@ -42,13 +44,38 @@ class GroundingDataset(Dataset[GroundingBatch]):
         max_words: int,
         blind: Blind,
     ) -> None:
-        self.moments, self.features, self.sampling, self.blind = moments, features, sampling, blind
+        self.moments, self.features, self.sampling = moments, features, sampling
+        self.vocabulary, self.max_words = vocabulary, max_words
+        self.videos = [videos[normalise_id(moment.video)] for moment in moments]
         self.share_videos = False  # whether a batch has each video once
-        queries = [vocabulary.encode(moment.query, max_words=max_words) for moment in moments]
-        if blind == "query":
-            queries = [[PADDING] * len(query) for query in queries]
-        numbers = [videos[normalise_id(moment.video)] for moment in moments]
-        self.pairs = Pairs.of(moments, queries=queries, videos=numbers)
+        self._see_through(BLIND[blind])
+
+    def probed(self, probe: Probe, *, seed: int) -> GroundingDataset:
+        """Return the pairs with an input that a probe changes, before ``blind`` hides its part."""
+        seen = copy(self)
+        seen._see_through((probe, *self.probes), seed)
+        return seen
+
+    def _see_through(self, probes: Sequence[Probe], seed: int = 0) -> None:
+        self.probes, self.seed = probes, seed
+        queries, videos = self.read(probes, seed=seed)
+        self.pairs = Pairs.of(self.moments, queries=[*map(self.vocabulary.rows, queries)], videos=videos)
+
+    def read(self, probes: Sequence[Probe], *, seed: int) -> tuple[list[Query], list[int]]:
+        """Return the words and the number of the video of each pair, seen through probes one after the other."""
+        queries = [words_of(moment.query, max_words=self.max_words) for moment in self.moments]
+        videos = self.videos
+        for probe in probes:
+            generator = np.random.default_rng(seed)
+            queries = probe.queries(queries, self.videos, generator) if probe.queries else queries
+            videos = probe.videos(videos, generator) if probe.videos else videos
+        return queries, videos
+
+    def sentences(self) -> list[str]:
+        """Return the sentence of each pair, for a model that reads sentences instead of words."""
+        written = {tuple(words_of(each.query, max_words=self.max_words)): each.query for each in self.moments}
+        queries, _ = self.read(self.probes, seed=self.seed)
+        return [written.get(tuple(query), " ".join(query).strip()) for query in queries]
 
     def __len__(self) -> int:
         return len(self.moments)
@@ -72,8 +99,13 @@ class GroundingDataset(Dataset[GroundingBatch]):
             features=self.features,
             sampling=self.sampling,
             share_videos=self.share_videos,
-            blind_to_video=self.blind == "video",
+            change=self._change_clips,
         )
+
+    def _change_clips(self, clips: Tensor, real: Tensor, videos: Tensor) -> Tensor:
+        for probe in self.probes:
+            clips = probe.clips(clips, real, videos, self.seed) if probe.clips else clips
+        return clips
 
     __getitems__ = __getitem__  # DataLoader calls it with the rows of a batch
 

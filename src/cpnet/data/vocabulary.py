@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cpnet.batch import UNKNOWN
+from cpnet.batch import PADDING, UNKNOWN
 from cpnet.data.glove import read_glove
 from cpnet.data.tokens import tokenize
 from cpnet.errors import ConfigError, DataError, cut, shown
@@ -23,6 +23,18 @@ from cpnet.options import WordOptions
 SPECIAL = ("", "<unk>")  # words of row 0 (padding) and row 1 (unknown)
 
 log = logging.getLogger(__name__)
+
+
+def words_of(query: str, *, max_words: int) -> list[str]:
+    """Return the first ``max_words`` tokens of a query.
+
+    Raises:
+        DataError: the query has no token
+    """
+    tokens = tokenize(query)
+    if not tokens:
+        raise DataError(f"query {shown(query)} holds no word; correct or remove it")
+    return tokens[:max_words]
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +49,7 @@ class Vocabulary:
         DataError: words and vectors do not fit each other
 
     >>> vocabulary = Vocabulary(("", "<unk>", "a", "door", "open"), torch.zeros(5, 8))
-    >>> vocabulary.encode("open two doors", max_words=2)
+    >>> vocabulary.rows(words_of("open two doors", max_words=2))
     [4, 1]
     """
 
@@ -76,16 +88,9 @@ class Vocabulary:
         vectors = torch.from_numpy(np.stack([vector for _, vector in found]))
         return Vocabulary((*self.words, *(word for word, _ in found)), torch.cat([self.vectors, vectors]))
 
-    def encode(self, query: str, *, max_words: int) -> list[int]:
-        """Return the rows of the first ``max_words`` tokens, 1 for unknown tokens.
-
-        Raises:
-            DataError: the query has no token
-        """
-        tokens = tokenize(query)
-        if not tokens:
-            raise DataError(f"query {shown(query)} holds no word; correct or remove it")
-        return [self._rows.get(token, UNKNOWN) for token in tokens[:max_words]]
+    def rows(self, words: Sequence[str]) -> list[int]:
+        """Return the rows of words, 0 for the empty word, 1 for unknown words."""
+        return [self._rows.get(word, UNKNOWN) if word else PADDING for word in words]
 
     def unknown(self, query: str) -> tuple[str, ...]:
         """Return the distinct words of a query that have no row, without punctuation marks."""

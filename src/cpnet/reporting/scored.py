@@ -51,31 +51,49 @@ class Mean:
     low: float
     high: float
 
+    def printed(self, sign: str = "") -> str:
+        """Return the mean and half of the interval's width, without the sign of a 0."""
+        return f"{round(self.mean, 2) + 0.0:{sign}.2f} ± {(self.high - self.low) / 2:.2f}"
+
 
 def score(name: str, matched: Matched, moments: Sequence[Moment], options: MetricsOptions) -> Scored:
-    """Score the predictions of a system; mAP joins the metrics if a query has several true windows."""
+    """Score the predictions of a system; see ``scores_of``."""
+    return Scored(name=name, matched=matched, scores=scores_of(matched.ranked, moments, options))
+
+
+def scores_of(ranked: Floats, moments: Sequence[Moment], options: MetricsOptions) -> dict[str, Floats]:
+    """Return the score of each pair by metric; mAP joins the metrics if a query has several true windows.
+
+    Shape: ranked (pairs, N, 2) in seconds -> (pairs,) each, in [0, 1]; R@n only for n <= N
+    """
     target, duration = times(moments)
-    known = [n for n in options.recall_at if n <= matched.ranked.shape[1]]
-    scores = pair_scores(replace(options, recall_at=known), matched.ranked, target, duration)
+    known = [n for n in options.recall_at if n <= ranked.shape[1]]
+    scores = pair_scores(replace(options, recall_at=known), ranked, target, duration)
     if target.shape[1] > 1:
         windows = [np.array(moment.windows_sec) for moment in moments]
-        ranked = matched.ranked[:, :MOST_PREDICTIONS]
-        precisions = np.array([average_precision(*each) for each in zip(ranked, windows, strict=True)])
+        best = ranked[:, :MOST_PREDICTIONS]
+        precisions = np.array([average_precision(*each) for each in zip(best, windows, strict=True)])
         scores["mAP"] = precisions.mean(axis=1)
         for threshold in (0.5, 0.75):
             scores[f"mAP@{threshold:g}"] = precisions[:, THRESHOLDS.index(threshold)]
-    return Scored(name=name, matched=matched, scores=scores)
+    return scores
 
 
 def means(systems: Sequence[Scored], *, resamples: int) -> dict[str, dict[str, Mean]]:
-    """Return the metrics of each system by its name, and of two systems the paired ``difference``, with intervals.
-
-    All are of the same drawn pairs.
-    """
-    scores = {each.name: dict(each.scores) for each in systems}
+    """Return the metrics of each system by its name, and of two systems the paired ``difference``, with intervals."""
+    scores = {each.name: each.scores for each in systems}
     if len(systems) > 1:
-        first, second = (each.scores for each in systems)
-        scores[DIFFERENCE] = {key: first[key] - second[key] for key in first if key in second}
+        scores[DIFFERENCE] = difference(*(each.scores for each in systems))
+    return with_intervals(scores, resamples=resamples)
+
+
+def difference(first: Mapping[str, Floats], second: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Return the difference of each pair's scores by metric."""
+    return {key: first[key] - second[key] for key in first if key in second}
+
+
+def with_intervals(scores: Mapping[str, Mapping[str, Floats]], *, resamples: int) -> dict[str, dict[str, Mean]]:
+    """Return the means of scores by name and metric with their intervals, all of the same drawn pairs."""
     columns = 100 * np.stack([column for each in scores.values() for column in each.values()], axis=1)
     ends = interval(resampled_means(columns, resamples=resamples))
     found = (Mean(*numbers) for numbers in np.stack([columns.mean(axis=0), *ends], axis=1).tolist())
@@ -89,12 +107,17 @@ def table(
     keys = dict.fromkeys(key for each in measured.values() for key in each)
     lines = []
     for key in keys:
-        cells = [key if key.startswith("mAP") else printed_name(key)]
+        cells = [metric_name(key)]
         for name, each in measured.items():
             sign, found = "+" if name == DIFFERENCE else "", each.get(key)
-            cells.append(f"{found.mean:{sign}.2f} ± {(found.high - found.low) / 2:.2f}" if found else "-")
+            cells.append(found.printed(sign) if found else "-")
         lines.append([*cells, *(_number(each.metrics.get(key)) for each in trivial.values())])
     return ["", *measured, *trivial], lines
+
+
+def metric_name(key: str) -> str:
+    """Return the name of a metric in tables of scores."""
+    return key if key.startswith("mAP") else printed_name(key)
 
 
 def _number(value: float | None) -> str:

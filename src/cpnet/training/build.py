@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import TQDMProgressBar
 from pytorch_lightning.loggers import Logger
+from torch import nn
 
 from cpnet.config.instantiate import config_errors, containers, factory, instantiate, instantiate_all
 from cpnet.data.extractor import Extractor
@@ -58,6 +59,16 @@ def training_module(
             metrics=MetricsOptions(**containers(cfg.metrics)),
             provenance=provenance(cfg, vocabulary, extractor, longest_sec),
         )
+
+
+def evaluation_module(cfg: DictConfig, model: nn.Module) -> GroundingModule:
+    """Build the module that tests a trained model.
+
+    Raises:
+        ConfigError: a value of ``cfg.metrics`` is invalid
+    """
+    with config_errors("metrics"):
+        return GroundingModule(model=model, metrics=MetricsOptions(**containers(cfg.metrics)))
 
 
 def build_callbacks(nodes: DictConfig, *, folder: Path, signals: Signals, progress_bar: bool) -> list[Callback]:

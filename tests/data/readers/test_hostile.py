@@ -31,7 +31,7 @@ from cpnet.data.cleaning import clean
 from cpnet.data.features import check_coverage, open_features
 from cpnet.data.moment import Moment
 from cpnet.data.tokens import tokenize
-from cpnet.data.vocabulary import SPECIAL, Vocabulary
+from cpnet.data.vocabulary import SPECIAL, Vocabulary, words_of
 from cpnet.errors import DataError
 
 BOM = codecs.BOM_UTF8
@@ -525,7 +525,7 @@ def check(reader: str, folder: Path, files: Files) -> None:
     vocabulary = Vocabulary((*SPECIAL, *words), torch.zeros(len(SPECIAL) + len(words), 2))
     for each in kept:
         assert all(0 <= start < end <= each.duration_sec for start, end in each.windows_sec)
-        rows = vocabulary.encode(each.query, max_words=50)
+        rows = vocabulary.rows(words_of(each.query, max_words=50))
         assert 1 <= len(rows) <= 50
         assert min(rows) > 1  # neither padding nor unknown
 
