@@ -12,6 +12,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 
 from cpnet.evaluation.names import printed_name
+from cpnet.reporting import spreadsheets
 from cpnet.reporting.tables import Report, Table, conditions
 from cpnet.terminal import printable
 
@@ -100,7 +101,7 @@ def _latex_cell(text: str) -> str:
 
 
 def to_csv(report: Report) -> str:
-    """Return the numbers as CSV, one line per row and metric. Spreadsheets interpret no cell as a formula."""
+    """Return the numbers as CSV, one line per row and metric."""
     records: list[dict[str, Any]] = []
     for number, table in enumerate(report.tables, start=1):
         rules: dict[str, Any] = {"table": number, **conditions(table.protocol)}
@@ -119,16 +120,7 @@ def to_csv(report: Report) -> str:
         for name, metrics in table.references.items():
             about = rules | {"kind": "reference", "row": name}
             records += [about | {"metric": printed_name(key), "mean": value} for key, value in metrics.items()]
-    lines = [{name: _without_formula(cell) for name, cell in record.items()} for record in records]
-    text: str = pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n")
-    return text
-
-
-def _without_formula(cell: Any) -> Any:
-    # Spreadsheets run text that starts with =, +, - or @ (also full-width), even after blanks or a separator.
-    if not isinstance(cell, str):
-        return cell
-    return re.sub(r"(^|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])|^(?=[\t\r\n])", r"\1'", cell)  # noqa: RUF001
+    return spreadsheets.to_csv(records)
 
 
 def _one_line(text: str) -> str:
