@@ -145,7 +145,7 @@ def _draw_film(
 
     def axes(inches: float) -> Axes:
         left = sizes.margin / width
-        made = figure.add_axes((left, (top - inches) / height, 1 - left - 0.06 / width, inches / height))
+        made = figure.add_axes((left, (top - inches) / height, 1 - left - 0.12 / width, inches / height))
         made.set(xlim=(0, film.duration_sec), yticks=[])
         made.tick_params(labelbottom=False)
         return made
