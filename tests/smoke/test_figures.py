@@ -74,7 +74,7 @@ def test_split_gets_all_figures_beside_another_model(place: Path) -> None:
     assert ", and 1 agree with another annotator" in ended.out
     assert {line["model"] for line in found[next(name for name in found if name.endswith("levels"))]} == {
         "cpnet_small",
-        "cpnet_small (against)",
+        "other cpnet_small",
     }
     assert f"01  IoU {worst.iou:.2f}  {worst.qid}: " in ended.out
 
