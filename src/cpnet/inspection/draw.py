@@ -133,7 +133,7 @@ def _failures(scene: Scene, failures: Sequence[Failure]) -> Iterator[Drawn]:
     moments, groups = scene.moments, dict[str, list[int]]()
     for number, failure in enumerate(failures[:FAILURES], start=1):
         reasons = [f"{failure.annotator or 'an annotator'} agrees, IoU {failure.agreement:.2f}"] * failure.accepted
-        reasons += [f"{failure.peaks} peaks of attention"] * (failure.peaks > 1)
+        reasons += [f"attention has {failure.peaks} peaks"] * (failure.peaks > 1)
         if reasons:
             moment = moments[failure.row]
             groups[f"{number}. {moment.video}, {moment.duration_sec:.1f} s: {'; '.join(reasons)}"] = [failure.row]
