@@ -147,7 +147,15 @@ ROOMS = {
     "prepare": Room(
         ("errors", "terminal", "launch", "config", "data", "video", "training", "reporting"), ("omegaconf",)
     ),
-    "report": Room(("errors", "terminal", "launch", "reporting"), ("omegaconf",)),
+    "report": Room(("config", "errors", "terminal", "launch", "reporting", "inspection", "runs"), ("omegaconf",)),
+    "inspection": Room(
+        (
+            *("batch", "errors", "terminal", "data", "evaluation", "grounder", "grounding.candidates"),
+            *("models.cpnet.pyramid", "reporting.figures", "runs.checkpoint", "training.build_data", "video"),
+            "inspection",
+        ),
+        ("torch", "numpy", "matplotlib", "omegaconf"),
+    ),
     "dashboard": Room(("errors", "launch", "tracking"), ("omegaconf",)),
     "__main__": STDLIB,
     "": Room(("__version__", "grounder")),

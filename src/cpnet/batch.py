@@ -108,11 +108,14 @@ class AttentionMaps:
         - query: (B, T, L) ``S_q``, each row is a distribution over words (CPNet, Eq. 2-3)
         - video: (B, T, L) ``S_v``, each column is a distribution over clips
         - levels: P tensors (B, T_p, T_p), ``M`` of each level, finest first (CPNet, Eq. 6); empty without CAM
+
+    A step of T covers ``clips_per_step`` clips, one of level p ``clips_per_step * 2 ** p``.
     """
 
     query: Tensor
     video: Tensor
     levels: tuple[Tensor, ...]
+    clips_per_step: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

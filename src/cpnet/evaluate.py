@@ -1,9 +1,9 @@
 """``python -m cpnet.evaluate checkpoint=PATH [split=test] [overrides]``: measure a checkpoint.
 
 The checkpoint contains the run's configuration and vocabulary. Annotations and features of the corpus are needed.
-``split=test`` measures all test splits of the corpus. ``dataset=NAME`` measures on another corpus. ``probe=all`` measures
-again with changed videos and queries. ``zero_shot=BACKBONE dataset=NAME`` measures without any training, on rows of a
-backbone that also encodes sentences.
+``split=test`` measures all test splits of the corpus. ``dataset=NAME`` measures on another corpus. ``probe=all``
+measures again with changed videos and queries. ``zero_shot=BACKBONE dataset=NAME`` measures without any training, on
+rows of a backbone that also encodes sentences.
 """
 
 from __future__ import annotations

@@ -1,17 +1,22 @@
 """``python -m cpnet.report [runs=FOLDER] [experiment=NAME]``: tables and pictures of finished runs.
 
 A row is a variant with all its seeds. Runs of different protocols get separate tables.
+
+``python -m cpnet.report checkpoint=PATH figures=true`` draws what a model does: predictions, attention, maps of pairs.
 """
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
+from cpnet.config import as_text, given
 from cpnet.errors import ConfigError
-from cpnet.launch import command
+from cpnet.launch import command, from_checkpoint
 
+OF_FIGURES = ("checkpoint", "against", "qid", "video", "references", "video_dir")  # ids and paths, of any characters
 FEWEST = 100  # resamples; with fewer, the ends of an interval depend on single draws
 
 
@@ -44,5 +49,28 @@ def report(cfg: DictConfig) -> None:
     publish(compared, Path(cfg.output_dir), kept=Path(cfg.keep) if cfg.keep else None)
 
 
+def figures(cfg: DictConfig) -> None:
+    """Check the files of the corpus, and draw the figures of a checkpoint."""
+    if not cfg.figures:
+        raise ConfigError("figures=false compares runs, without checkpoint=PATH; remove one of them")
+    command.check_corpus(cfg, words_known=True)
+    from cpnet.inspection.draw import draw_figures
+
+    draw_figures(cfg)
+
+
+def choose_checkpoint() -> None:
+    """Complete ``sys.argv`` by the best checkpoint of the newest run if none is given, and store its configuration."""
+    if not given(sys.argv[1:], "checkpoint"):
+        from cpnet.runs.folder import newest_best
+
+        sys.argv[1:1] = as_text([f"checkpoint={newest_best(Path('outputs'))}"], OF_FIGURES)
+    from_checkpoint.store_checkpoint_config(sys.argv[1:])
+
+
 if __name__ == "__main__":
-    command.run(main, config_name="report", prepare=command.name_experiment)
+    if given(sys.argv[1:], "checkpoint") or given(sys.argv[1:], "figures"):
+        sys.argv[1:] = as_text(sys.argv[1:], OF_FIGURES)
+        command.run(figures, config_name="figures", prepare=choose_checkpoint)
+    else:
+        command.run(main, config_name="report", prepare=command.name_experiment)

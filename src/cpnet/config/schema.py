@@ -151,12 +151,9 @@ class ScoreConfig:
 
 
 @dataclass
-class EvaluateConfig:
-    """Root keys of ``python -m cpnet.evaluate``. The checkpoint sets those in ``from_checkpoint.FROM_CHECKPOINT``."""
+class CheckpointConfig:
+    """Root keys of commands on a checkpoint and a split. It sets those in ``from_checkpoint.FROM_CHECKPOINT``."""
 
-    checkpoint: str | None = None
-    zero_shot: str | None = None  # backbone that encodes frames and sentences; measured instead of a checkpoint
-    weights: str | None = None  # of that backbone, if no package holds them
     split: str = MISSING
     probe: Any = None  # all, or a list of probes of docs/probes.md
     output_dir: str = MISSING
@@ -168,8 +165,33 @@ class EvaluateConfig:
     metrics: MetricsOptions = MISSING
     data_dir: str = MISSING
     batch_size: int = MISSING
-    evaluation_order: str = "video"
     seed: int = MISSING
+
+
+@dataclass
+class EvaluateConfig(CheckpointConfig):
+    """Root keys of ``python -m cpnet.evaluate``."""
+
+    checkpoint: str | None = None
+    zero_shot: str | None = None  # backbone that encodes frames and sentences; measured instead of a checkpoint
+    weights: str | None = None  # of that backbone, if no package holds them
+    evaluation_order: str = "video"
+
+
+@dataclass
+class FiguresConfig(CheckpointConfig):
+    """Root keys of ``python -m cpnet.report figures=true``."""
+
+    figures: bool = True
+    checkpoint: str = MISSING
+    against: str | None = None
+    qid: Any = None  # one, or a list of them
+    video: str | None = None
+    worst: int | None = None
+    best: int | None = None
+    random: int | None = None
+    references: str | None = None
+    video_dir: str | None = None
 
 
 @dataclass
@@ -247,6 +269,7 @@ def register_schemas() -> None:
         (None, "score", ScoreConfig),
         (None, "search", SearchConfig),
         (None, "report", ReportConfig),
+        (None, "figures", FiguresConfig),
         (None, "dashboard", DashboardConfig),
         ("dataset", "dataset", DatasetOptions),
         ("dataset", "synthetic", SyntheticConfig),

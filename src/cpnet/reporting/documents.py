@@ -13,6 +13,7 @@ import pandas as pd
 from markdown_it import MarkdownIt
 
 from cpnet.evaluation.names import printed_name
+from cpnet.reporting import spreadsheets
 from cpnet.reporting.tables import Report, conditions
 from cpnet.terminal import printable
 
@@ -108,7 +109,7 @@ def _latex_cell(text: str) -> str:
 
 
 def to_csv(report: Report) -> str:
-    """Return the numbers as CSV, one line per row and metric. Spreadsheets interpret no cell as a formula."""
+    """Return the numbers as CSV, one line per row and metric."""
     records: list[dict[str, Any]] = []
     for number, table in enumerate(report.tables, start=1):
         rules: dict[str, Any] = {"table": number, **conditions(table.protocol)}
@@ -131,26 +132,15 @@ def to_csv(report: Report) -> str:
             about = asdict(published) | {"table": number, "dataset": rules["dataset"], "kind": "published"}
             metrics, about["row"] = about.pop("metrics"), about.pop("name")
             records += [about | {"metric": printed_name(key), "mean": value} for key, value in metrics.items()]
-    return _csv(records)
+    return spreadsheets.to_csv(records)
 
 
 def to_breakdown_csv(report: Report) -> str:
     """Return the breakdown of all rows as CSV, one line per table, row, group and metric."""
-    numbered = enumerate(report.tables, start=1)
-    return _csv([{"table": number, **record} for number, table in numbered for record in table.broken.records()])
-
-
-def _csv(records: Sequence[Mapping[str, Any]]) -> str:
-    lines = [{name: _without_formula(cell) for name, cell in record.items()} for record in records]
-    text: str = pd.DataFrame(lines, dtype=object).to_csv(index=False, lineterminator="\n")
-    return text
-
-
-def _without_formula(cell: Any) -> Any:
-    # Spreadsheets run text that starts with =, +, - or @ (also full-width), even after blanks or a separator.
-    if not isinstance(cell, str):
-        return cell
-    return re.sub(r"(^|[;\t\r\n])(?=\s*[=+\-@＝＋－＠])|^(?=[\t\r\n])", r"\1'", cell)  # noqa: RUF001
+    records = (
+        {"table": number, **of} for number, each in enumerate(report.tables, start=1) for of in each.broken.records()
+    )
+    return spreadsheets.to_csv(records)
 
 
 def _one_line(text: str) -> str:

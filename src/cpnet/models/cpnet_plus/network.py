@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpnet import spans as algebra
-from cpnet.batch import GroundingBatch, GroundingOutput
+from cpnet.batch import AttentionMaps, GroundingBatch, GroundingOutput
 from cpnet.models.cpnet.coattention import CoAttention
 from cpnet.models.cpnet.encoder import FeatureEncoder
 from cpnet.models.cpnet.pyramid import ContextualLevels, descend
@@ -98,8 +98,8 @@ class CPNetPlus(nn.Module):
         self.top = nn.Linear(width, width) if "top_down" not in options.without else None  # Conv1 of CPNet, Eq. 10
         self.head = DenseHead(width, levels=options.pyramid_levels, refine="refinement" not in options.without)
 
-    def forward(self, batch: GroundingBatch) -> CPNetPlusOutput:
-        """Predict spans and scores for every pair, and rank them."""
+    def forward(self, batch: GroundingBatch, *, return_maps: bool = False) -> CPNetPlusOutput:
+        """Predict and rank spans for every pair; ``return_maps`` adds S_q, S_v and each level's M to the output."""
         index, patch = batch.video_index, self.options.patch
         index = torch.arange(batch.query.shape[0], device=batch.query.device) if index is None else index
         video = centre(batch.video, batch.video_mask) if self.options.centre else batch.video
@@ -112,10 +112,10 @@ class CPNetPlus(nn.Module):
             log_attention, alignment = self.alignment(sentence, video, batch.video_mask, index)
         if batch.video_index is not None:
             rows, video, mask = rows[index], video[index], mask[index]
-        z, _, _ = self.coattention(video, mask, query, batch.query_mask)
+        z, s_q, s_v = self.coattention(video, mask, query, batch.query_mask)
         if self.gate is not None:
             z = z + self.gate(rows, sentence)
-        levels, masks, _ = self.pyramid.ascend(z, mask)
+        levels, masks, maps = self.pyramid.ascend(z, mask, return_maps=return_maps)
         if self.top is not None:
             levels = descend(self.top, levels, masks, kind=self.options.upsample)
         steps = lay_out(masks, batch.clip_mask.sum(dim=1), patch=patch)
@@ -129,6 +129,7 @@ class CPNetPlus(nn.Module):
             first=first,
             answers=answers,
             alignment=alignment,
+            maps=AttentionMaps(query=s_q, video=s_v, levels=maps, clips_per_step=patch) if return_maps else None,
         )
 
     def loss(self, output: CPNetPlusOutput, batch: GroundingBatch) -> dict[str, Tensor]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import Any
 
-from cpnet.terminal import printable
+from cpnet.reporting.figures import style
+from cpnet.reporting.figures.style import BLUE, GREEN, ORANGE, PINK, SKY, VERMILION
 
-# Okabe and Ito's colours for colour-blind readers, without yellow, which is too pale on white
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, "#000000")  # no yellow, which is too pale on white
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)))
 
 
@@ -19,4 +18,4 @@ def line_style(place: int, name: str) -> dict[str, Any]:
 
 def wrapped(name: str) -> str:
     """Return a name in lines of at most 48 characters, at most three."""
-    return textwrap.fill(printable(name), 48, max_lines=3, placeholder=" ...")
+    return "\n".join(style.wrapped(name, 48, 3))

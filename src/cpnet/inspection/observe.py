@@ -1,0 +1,190 @@
+"""What a trained model answers on pairs of a split, where it looks, and the maps behind both."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
+
+from cpnet.batch import UNKNOWN, AttentionMaps, GroundingBatch, GroundingOutput
+from cpnet.data.datamodule import GroundingDataModule, Loading
+from cpnet.data.dataset import GroundingDataset
+from cpnet.data.extractor import check_extractor
+from cpnet.data.moment import normalise_id
+from cpnet.data.vocabulary import tokenize
+from cpnet.errors import ConfigError, DataError
+from cpnet.evaluation.functional import best_iou
+from cpnet.grounder import PAIRS, Grounder
+from cpnet.models.cpnet.pyramid import ContextAwareModule
+from cpnet.reporting.figures.maps import LevelMaps, WordMaps
+from cpnet.runs.checkpoint import Checkpoint, is_other_corpus, load_checkpoint
+from cpnet.training.build_data import build_datamodule
+
+Floats = NDArray[np.floating]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """A model's prediction for a pair.
+
+    Attributes:
+        predicted_sec: (start, end) of the best span; the end of a reversed one lies before its start
+        iou: with the best true window; None without any
+        attention: over equal parts of the video, shape (T,); empty for a model without
+    """
+
+    predicted_sec: tuple[float, float]
+    iou: float | None
+    attention: Floats
+
+
+class Observer:
+    """A trained model beside the pairs of a split.
+
+    Args:
+        name: of the model, in figures
+        grounder: the model
+        dataset: the split, sampled as in the model's training
+    """
+
+    def __init__(self, name: str, grounder: Grounder, dataset: GroundingDataset) -> None:
+        self.name, self.grounder, self.dataset = name, grounder, copy(dataset)
+        self.dataset.share_videos = True
+        self.has_maps = "return_maps" in inspect.signature(grounder.model.forward).parameters
+        self.has_levels = any(isinstance(module, ContextAwareModule) for module in grounder.model.modules())
+
+    def beside(self, checkpoint: Checkpoint, datamodule: GroundingDataModule, name: str) -> Observer:
+        """Return another model on the same pairs, with its own sampling, words and blindness.
+
+        Raises:
+            ConfigError: it was trained on features of another width or backbone
+        """
+        pairs, config = self.dataset, OmegaConf.create(checkpoint.config)
+        check_extractor(checkpoint.extractor, datamodule.extractor, str(checkpoint.path))
+        grounder = Grounder(checkpoint, device=self.grounder.device)
+        if grounder.video_dim != self.grounder.video_dim:
+            raise ConfigError(
+                f"against={checkpoint.path} was trained on features {grounder.video_dim} wide, the other model on "
+                f"{self.grounder.video_dim}; compare models of the same features"
+            )
+        numbers = zip(pairs.moments, pairs.pairs.video.tolist(), strict=True)
+        dataset = GroundingDataset(
+            pairs.moments,
+            features=pairs.features,
+            videos={normalise_id(moment.video): number for moment, number in numbers},
+            sampling=grounder.sampling,
+            vocabulary=grounder.vocabulary,
+            max_words=config.dataset.max_words,
+            blind=config.dataset.blind,
+        )
+        return Observer(name, grounder, dataset)
+
+    def observe(
+        self, rows: Sequence[int], progress: Callable[[Sequence[str], str], Iterable[str]]
+    ) -> dict[int, Observed]:
+        """Return the model's predictions for rows of the split.
+
+        Raises:
+            DataError: a prediction is not finite
+        """
+        moments, found = self.dataset.moments, dict[int, Observed]()
+        grouped = sorted(rows, key=lambda row: moments[row].video)
+        firsts = [str(first) for first in range(0, len(grouped), PAIRS)]
+        for first in progress(firsts, f"predictions of {self.name}"):
+            picked = grouped[int(first) : int(first) + PAIRS]
+            batch, output = self._predict(picked)
+            durations = batch.duration_sec[:, None, None]
+            ranked = output.ranked.cpu().double() * durations
+            ious = best_iou(ranked, batch.windows_sec) if batch.windows_sec.shape[1] else None
+            clips = batch.clip_mask.sum(dim=1).tolist()
+            for place, row in enumerate(picked):
+                attention = np.zeros(0)
+                if output.log_attention is not None:
+                    attention = output.log_attention[place, : clips[place]].float().exp().cpu().numpy()
+                start, end = ranked[place, 0].tolist()
+                iou = None if ious is None or not moments[row].windows_sec else float(ious[place])
+                found[row] = Observed(predicted_sec=(start, end), iou=iou, attention=attention)
+        return found
+
+    def maps(self, row: int) -> tuple[WordMaps, LevelMaps | None]:
+        """Return the attention maps of a pair; the second is None for a model without context-aware modules.
+
+        Call it only if ``has_maps``.
+        """
+        batch, output = self._predict([row], return_maps=True)
+        maps = output.maps
+        assert isinstance(maps, AttentionMaps)
+        clips, duration_sec = int(batch.clip_mask.sum()), float(batch.duration_sec[0])
+
+        def edges(step: int) -> Floats:
+            return np.minimum(np.arange(0, clips + step, step), clips) / clips * duration_sec
+
+        def numbers(weights: Tensor, *shape: int) -> Floats:
+            cut: Floats = weights[0].float().cpu().numpy()[tuple(map(slice, shape))]
+            return cut
+
+        step = maps.clips_per_step
+        words = self._words(row)
+        sides = [edges(step * 2**p) for p in range(len(maps.levels))]
+        levels = [(side, numbers(m, len(side) - 1, len(side) - 1)) for side, m in zip(sides, maps.levels, strict=True)]
+        shape = len(edges(step)) - 1, len(words)
+        return (
+            WordMaps(
+                words=words, edges_sec=edges(step), query=numbers(maps.query, *shape), video=numbers(maps.video, *shape)
+            ),
+            LevelMaps(model=self.name, levels=levels) if levels else None,
+        )
+
+    def _words(self, row: int) -> list[str]:
+        """Return the words of a query that the model reads, with a mark at those that it does not know."""
+        query, vocabulary = self.dataset.moments[row].query, self.grounder.vocabulary
+        tokens, longest = tokenize(query), self.grounder.max_words
+        known = vocabulary.encode(query, max_words=longest)
+        return [f"{token} (?)" if at == UNKNOWN else token for token, at in zip(tokens, known, strict=False)]
+
+    @torch.inference_mode()
+    def _predict(self, rows: Sequence[int], **options: bool) -> tuple[GroundingBatch, GroundingOutput]:
+        model = self.grounder.model
+        batch = self.dataset[rows].to(self.grounder.device)
+        output: GroundingOutput = model(
+            batch if getattr(model, "shares_videos", False) else batch.per_pair(), **options
+        )
+        if not output.ranked.isfinite().all():
+            raise DataError(
+                f"predictions of {self.name} are not finite; check the features for values far beyond those of training"
+            )
+        return batch, output
+
+
+def open_models(cfg: DictConfig) -> tuple[GroundingDataModule, list[Observer]]:
+    """Read the corpus of ``cfg``, and return it with the model of ``cfg.checkpoint`` and, if set, of ``cfg.against``.
+
+    Raises:
+        ConfigError: a value is invalid
+        DataError: a checkpoint or the corpus is malformed, or the features are of another kind than those of training
+    """
+    checkpoint = load_checkpoint(cfg.checkpoint)
+    other = load_checkpoint(cfg.against) if cfg.against else None
+    is_other_corpus(cfg, checkpoint)
+    loading = Loading(
+        batch_size=PAIRS, seed=cfg.seed, evaluation_order="video", blind=cfg.dataset.blind, tested=cfg.split
+    )
+    datamodule = build_datamodule(cfg.dataset, cfg.sampling, loading, "cpu", checkpoint.vocabulary)
+    datamodule.prepare_data()
+    datamodule.setup()
+    check_extractor(checkpoint.extractor, datamodule.extractor, cfg.dataset.features.path)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    grounder = Grounder(checkpoint, config=cfg, vocabulary=datamodule.vocabulary, device=device)
+    observers = [Observer(cfg.model_name, grounder, datamodule.dataset(datamodule.test_split))]
+    if other:
+        name = str(other.config.get("model_name"))
+        name = f"other {name}" if name == cfg.model_name else name
+        observers.append(observers[0].beside(other, datamodule, name))
+    return datamodule, observers

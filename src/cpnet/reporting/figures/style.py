@@ -1,0 +1,84 @@
+"""Colours and sizes of figures for a printed column, and files of a figure: PNG, SVG, and its numbers as CSV."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from cpnet.files import replacing
+from cpnet.reporting.spreadsheets import to_csv
+from cpnet.terminal import printable
+
+# Okabe and Ito's colours, which the colour-blind distinguish
+BLUE, ORANGE, GREEN, PINK, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
+PALE_ORANGE = "#F5D899"
+COLUMN = 3.35  # inches, the width of a column of a paper
+FONT = 7.0  # points
+DPI = 300
+COLUMN_STYLE: Any = {
+    "font.size": FONT,
+    "axes.titlesize": FONT,
+    "axes.labelsize": FONT,
+    "axes.linewidth": 0.5,
+    "xtick.labelsize": FONT - 1,
+    "ytick.labelsize": FONT - 1,
+    "xtick.major.width": 0.5,
+    "ytick.major.width": 0.5,
+    "xtick.major.size": 2,
+    "ytick.major.size": 2,
+    "legend.fontsize": FONT - 1,
+    "figure.titlesize": FONT,
+    "text.parse_math": False,  # a $ in a query does not start a formula
+    "svg.hashsalt": "cpnet",  # equal figures are equal files
+}
+_NO_XML = re.compile("[\ufffe\uffff]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A figure: what draws it in ``COLUMN_STYLE``, its numbers, and the end of its files' names."""
+
+    name: str
+    draw: Callable[[], Figure]
+    numbers: Iterable[Mapping[str, Any]]
+
+
+def plain(text: str) -> str:
+    r"""Return untrusted text as one line without control characters.
+
+    >>> plain("she\nopens\x07 it")
+    'she opens\\x07 it'
+    """
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", printable(" ".join(text.split())))
+
+
+def wrapped(text: str, width: int, lines: int) -> list[str]:
+    """Return untrusted text as at most ``lines`` lines of ``width`` characters."""
+    return textwrap.wrap(plain(text), width, max_lines=lines, placeholder=" ...")
+
+
+def write(drawn: Drawn, folder: Path, *, prefix: str = "") -> list[str]:
+    """Write a figure as PNG and SVG, and its numbers as CSV; return the file names.
+
+    Raises:
+        OSError: a file cannot be written
+    """
+    stem = f"{prefix}{drawn.name}"
+    with rc_context(COLUMN_STYLE), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # characters that the font lacks become boxes
+        figure = drawn.draw()
+        for suffix in ("png", "svg"):
+            with replacing(folder / f"{stem}.{suffix}") as stream:
+                metadata = {"Date": None} if suffix == "svg" else None
+                figure.savefig(stream, format=suffix, dpi=DPI, metadata=metadata)
+    with replacing(folder / f"{stem}.csv") as stream:
+        stream.write(to_csv(drawn.numbers).encode(errors="backslashreplace"))
+    return [f"{stem}.{suffix}" for suffix in ("png", "svg", "csv")]
