@@ -18,7 +18,7 @@ from cpnet.data.datamodule import GroundingDataModule, Loading
 from cpnet.data.dataset import GroundingDataset
 from cpnet.data.extractor import check_extractor
 from cpnet.data.moment import normalise_id
-from cpnet.data.vocabulary import tokenize
+from cpnet.data.tokens import tokenize
 from cpnet.errors import ConfigError, DataError
 from cpnet.evaluation.functional import best_iou
 from cpnet.grounder import PAIRS, Grounder
