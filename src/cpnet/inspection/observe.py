@@ -18,7 +18,7 @@ from cpnet.data.datamodule import GroundingDataModule, Loading
 from cpnet.data.dataset import GroundingDataset
 from cpnet.data.extractor import check_extractor
 from cpnet.data.moment import normalise_id
-from cpnet.data.tokens import tokenize
+from cpnet.data.vocabulary import words_of
 from cpnet.errors import ConfigError, DataError
 from cpnet.evaluation.functional import best_iou
 from cpnet.grounder import PAIRS, Grounder
@@ -144,10 +144,9 @@ class Observer:
 
     def _words(self, row: int) -> list[str]:
         """Return the words of a query that the model reads, with a mark at those that it does not know."""
-        query, vocabulary = self.dataset.moments[row].query, self.grounder.vocabulary
-        tokens, longest = tokenize(query), self.grounder.max_words
-        known = vocabulary.encode(query, max_words=longest)
-        return [f"{token} (?)" if at == UNKNOWN else token for token, at in zip(tokens, known, strict=False)]
+        words = words_of(self.dataset.moments[row].query, max_words=self.grounder.max_words)
+        known = self.grounder.vocabulary.rows(words)
+        return [f"{word} (?)" if at == UNKNOWN else word for word, at in zip(words, known, strict=True)]
 
     @torch.inference_mode()
     def _predict(self, rows: Sequence[int], **options: bool) -> tuple[GroundingBatch, GroundingOutput]:
