@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from commands import call
+from commands import Ended, call
 from cpnet.data.readers import read_charades_sta
 from cpnet.data.resplit import resplit
 
@@ -67,29 +67,27 @@ def test_other_commands_take_one_test_by_name(cd: tuple[Path, tuple[str, ...]]) 
     assert (ended.code, "12 pairs" in ended.out) == (0, True)
 
 
-def test_resplit_writes_a_corpus_with_the_features_of_the_old_one(
-    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpnet.reporting.features.draw", lambda *_: None)
+def resplit_synthetic(place: Path, folder: Path) -> Ended:
     arguments = ("dataset=synthetic", "dataset.generate.videos=20", f"data_dir={place}/data", "action=resplit")
-    ended = call("prepare", *arguments, "by=length", "folder=new", "hydra.run.dir=made", folder=tmp_path)
+    return call("prepare", *arguments, "by=length", "folder=new", "hydra.run.dir=made", folder=folder)
+
+
+def test_resplit_writes_a_folder(place: Path, tmp_path: Path) -> None:
+    ended = resplit_synthetic(place, tmp_path)
     assert ended.code == 0, ended.err
-    assert {path.name for path in (tmp_path / "new").rglob("*.*")} == {
-        "synthetic_by_length.yaml",
-        *(f"{split}.jsonl" for split in ("train", "val", "test_iid", "test_ood")),
-    }
-    assert "test_ood" in ended.out
+    splits = ("train", "val", "test_iid", "test_ood")
+    expected = {"synthetic_by_length.yaml", *(f"{split}.jsonl" for split in splits)}
+    assert {path.name for path in (tmp_path / "new").rglob("*.*")} == expected
+    assert all(f"\n{split} " in ended.out for split in splits)
     assert (tmp_path / "made/distributions.png").read_bytes().startswith(b"\x89PNG")
-    assert "new exists already" in call("prepare", *arguments, "by=length", "folder=new", folder=tmp_path).err
-    ended = call(
-        "prepare",
-        "--config-dir",
-        "new",
-        "dataset=synthetic_by_length",
-        f"data_dir={place}/data",
-        "hydra.run.dir=look",
-        folder=tmp_path,
-    )
+
+
+@pytest.mark.slow
+def test_new_splits_have_the_features_of_the_old_corpus_and_are_not_overwritten(place: Path, tmp_path: Path) -> None:
+    resplit_synthetic(place, tmp_path)
+    assert "new exists already" in resplit_synthetic(place, tmp_path).err
+    corpus = ("--config-dir", "new", "dataset=synthetic_by_length", f"data_dir={place}/data")
+    ended = call("prepare", *corpus, "hydra.run.dir=look", folder=tmp_path)
     assert ended.code == 0, ended.err
     found = json.loads((tmp_path / "look/inspect.json").read_text(encoding="utf-8"))
     assert [*found["coverage"]] == ["train", "val", "test_iid", "test_ood"]
