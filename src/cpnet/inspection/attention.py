@@ -1,0 +1,78 @@
+"""Attention of finished runs on their test pairs, for the explorer of a report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+from omegaconf import OmegaConf
+
+from cpnet.errors import ConfigError, DataError
+from cpnet.inspection.observe import Floats, Observed, Observer, open_models
+from cpnet.reporting.explorer.pack import Attention, Bytes, sorted_qids
+from cpnet.reporting.figures.predictions import choose
+from cpnet.reporting.gather import Run
+from cpnet.runs.folder import BEST, CHECKPOINTS
+from cpnet.terminal import track
+
+log = logging.getLogger(__name__)
+
+
+def look(runs: Sequence[Run], pairs: int | None) -> list[Attention | str]:
+    """Return the attention of runs of the same pairs, from the best checkpoint of each, or why a run has none.
+
+    Args:
+        runs: runs of one table
+        pairs: number of pairs, at even steps of the first run's IoU; None for all
+    """
+    qids, iou = sorted_qids(runs[0]), runs[0].scores["mIoU"]
+    chosen = sorted(choose(iou.tolist(), len(iou) if pairs is None else pairs))
+    found = [_look(run, qids, chosen) for run in runs]
+    for run, looks in zip(runs, found, strict=True):
+        if isinstance(looks, str):
+            log.warning("%s has no attention: %s", run.folder, looks)
+    return found
+
+
+def _look(run: Run, qids: Sequence[str], chosen: Sequence[int]) -> Attention | str:
+    try:
+        return _attention(run, qids, chosen)
+    except (ConfigError, DataError, OSError) as error:
+        return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _attention(run: Run, qids: Sequence[str], chosen: Sequence[int]) -> Attention | str:
+    """Return the attention of a run on the chosen pairs, or what it lacks.
+
+    Raises:
+        ConfigError, DataError, OSError: the checkpoint, the corpus or its features cannot be read
+    """
+    checkpoint = run.folder / CHECKPOINTS / BEST
+    if not checkpoint.is_file():
+        return f"{CHECKPOINTS}/{BEST} is missing"
+    wanted = {"checkpoint": str(checkpoint), "against": None, "split": run.results.protocol.split}
+    _, (observer, *_) = open_models(OmegaConf.create({**run.config, **wanted}))
+    rows = {moment.qid: row for row, moment in enumerate(observer.dataset.moments)}
+    known = [place for place in chosen if qids[place] in rows]  # others have no features
+    observed = observer.observe([rows[qids[place]] for place in known], track, weigh_words=True)
+    return _quantised(observer, known, [rows[qids[place]] for place in known], observed)
+
+
+def _quantised(
+    observer: Observer, places: Sequence[int], rows: Sequence[int], observed: dict[int, Observed]
+) -> Attention | str:
+    if not rows or not observed[rows[0]].attention.size:
+        return f"{observer.name} has no attention over time"
+    has_words = bool(observed[rows[0]].weights.size)
+    return Attention(
+        pairs=places,
+        clips=[_bytes(observed[row].attention / observed[row].attention.max()) for row in rows],
+        words=[observer.words(row) for row in rows] if has_words else (),
+        weights=[_bytes(observed[row].weights) for row in rows] if has_words else (),
+    )
+
+
+def _bytes(shares: Floats) -> Bytes:
+    """Return shares in [0, 1] as whole numbers from 0 to 255."""
+    return np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
