@@ -64,6 +64,7 @@ def test_errors_are_short_messages(tmp_path: Path) -> None:
         (("keep=outputs/0/results.json",), "keep=outputs/0/results.json is a file; it must be a folder"),
         (("baseline_from=x",), "baseline_from=x needs experiment=NAME of another experiment"),
         (("resamples=1",), "resamples must be at least 100; got 1"),
+        (("attention=1.5",), "attention must be a number of pairs, or all; got 1.5"),
         (("surprise=1",), "surprise: there is no such key."),
     ):
         ended = report(tmp_path, *arguments)

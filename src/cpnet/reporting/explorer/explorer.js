@@ -20,7 +20,7 @@ function readAddress() {
   view = { ...INITIAL, table: table.number, ranges: {}, page: page === "pairs" ? "pairs" : "tables" };
   view.a = (given.has("a") && whole("a", runs - 1)) || 0;
   view.b = (given.has("b") ? whole("b", runs - 1) : null) ?? Math.min(1, runs - 1);
-  if (sort in FIELDS || sort === "video") Object.assign(view, { sort, down: given.get("sort").startsWith("-") });
+  if (Object.hasOwn(FIELDS, sort) || sort === "video") Object.assign(view, { sort, down: given.get("sort").startsWith("-") });
   for (const name of ["search", "video"]) view[name] = given.get(name) || "";
   for (const field of Object.keys(FIELDS)) {
     const ends = (given.get(field) || "~").split("~"), [low, high] = [ends[0] || "-Infinity", ends[1] || "Infinity"].map(Number);
@@ -152,7 +152,7 @@ function drawRuns() {
   }
   const share = (count) => (rows.length ? (100 * count / rows.length).toFixed(2) : "\u2013");
   $("runs").tBodies[0].replaceChildren(...runs.map(({ name }, run) => make("tr", { className: `run-${run}` },
-    make("th", { scope: "row", title: name }, make("b", { textContent: letter(run) }), make("span", { textContent: name })),
+    make("th", { scope: "row", title: name }, make("b", { textContent: letter(run) }), " ", make("span", { textContent: name })),
     ...[share(sums[run]), share(hits[run]), runs.length > 1 ? wins[run] : "\u2013"].map((text) => make("td", { textContent: text })))));
 }
 

@@ -31,7 +31,7 @@ function timeline(table, row) {
   });
   const step = STEPS.find((each) => duration / each <= 8) || duration / 8, axis = make("div", { className: "axis", ariaHidden: "true" });
   for (let time = 0; time <= 0.95 * duration; time += step) {
-    const tick = make("span", { textContent: `${+time.toFixed(1)}` });
+    const tick = make("span", { textContent: time ? `${+time.toFixed(1)}` : "0 s" });
     tick.style.left = `${100 * time / duration}%`;
     axis.append(tick);
   }
@@ -105,9 +105,9 @@ function words(table, row) {
     const most = Math.max(...weights) || 1;
     const line = make("p", { className: `words run-${number}`, ariaLabel: `Weights of words, ${run.name}` }, make("b", { textContent: letter(number) }));
     Array.from(weights).forEach((weight, place) => {
-      const word = make("span", { className: "word" }, make("span", { textContent: tokens[place] ?? "" }), make("small", { textContent: `${Math.round(weight / 2.55)} %` }));
+      const word = make("span", { className: "word" }, make("span", { textContent: tokens[place] ?? "" }), " ", make("small", { textContent: `${Math.round(weight / 2.55)} %` }));
       word.style.setProperty("--weight", weight / most);
-      line.append(word);
+      line.append(" ", word);
     });
     made.push(line);
   });
