@@ -10,7 +10,7 @@ CUDA := triton cuda-bindings cuda-pathfinder cuda-toolkit $(addprefix nvidia-,cu
 	cudnn-cu13 cufft cufile curand cusolver cusparse cusparselt-cu13 nccl-cu13 nvjitlink nvshmem-cu13 nvtx)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train demo test test-slow soak bench check format lock audit wheel clean
+.PHONY: help setup train demo pictures test test-slow soak bench check format lock audit wheel clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ demo: $(DEMO)/results.json ## answer about video files in a browser; the first t
 
 $(DEMO)/results.json: | $(READY)
 	$(PY) -m cpnet.train dataset=rendered model=cpnet_frames resume=true hydra.run.dir=$(DEMO)
+
+pictures: $(DEMO)/results.json ## redraw the pictures of docs/figures.md, of the model that make demo trains
+	$(PY) -m cpnet.report checkpoint=$(DEMO)/checkpoints/best.ckpt best=1 video_dir=data/rendered/videos hydra.run.dir=outputs/pictures
+	$(PY) docs/pictures.py outputs/pictures/figures
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow'

@@ -225,3 +225,15 @@ def test_each_part_can_be_left_out(part: str) -> None:
 def test_wrong_options_name_their_key(knobs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CPNetPlusOptions(**knobs)
+
+
+@torch.no_grad()
+def test_maps_are_distributions_over_patches_and_returned_on_request_only() -> None:
+    model, pairs = small_plus(), batch([pair(9, 2), pair(3, 2)])
+    assert model(pairs).maps is None
+    maps = model(pairs, return_maps=True).maps
+    assert maps is not None
+    assert maps.clips_per_step == 2
+    assert [m.shape[1] for m in maps.levels] == [5, 3, 2]
+    assert maps.query.sum(dim=2)[0].allclose(torch.ones(5, dtype=torch.float64))
+    assert all(m.sum(dim=2)[0].allclose(torch.ones(m.shape[1], dtype=torch.float64)) for m in maps.levels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,9 @@ import numpy as np
 from cpnet.data.moment import Moment, normalise_id
 from cpnet.errors import ConfigError, DataError, quote, shown
 
-MOST = 100  # pairs; each takes seconds to draw
+MOST, QUERIES = 100, 20  # pairs, each of which takes seconds to draw, and pairs of a video, which share a timeline
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,9 @@ class Choice:
             rows = [row for row, moment in enumerate(moments) if normalise_id(moment.video) == wanted]
             if not rows:
                 raise DataError(_unknown("video", self.video, [moment.video for moment in moments], split))
-            return sorted(rows, key=lambda row: moments[row].windows_sec)[:MOST]
+            if len(rows) > QUERIES:
+                log.warning("video %s has %d pairs; the first %d in time are drawn", self.video, len(rows), QUERIES)
+            return sorted(rows, key=lambda row: moments[row].windows_sec)[:QUERIES]
         if not self.qid:
             return None
         places = {moment.qid: row for row, moment in enumerate(moments)}

@@ -49,7 +49,7 @@ def draw_figures(cfg: DictConfig) -> None:
     qids = cfg.qid if isinstance(cfg.qid, ListConfig) else [] if cfg.qid is None else [cfg.qid]
     wishes = {key: cfg[key] for key in ("video", "worst", "best", "random", "seed")}
     choice = Choice(qid=[*map(str, qids)], **wishes)
-    files = find_videos(Path(cfg.video_dir)) if cfg.video_dir else {}
+    files = find_videos(Path(cfg.video_dir), key="video_dir") if cfg.video_dir else {}
     log.info("model: %s", cfg.checkpoint)
     datamodule, observers = open_models(cfg)
     moments = datamodule.dataset(cfg.split).moments

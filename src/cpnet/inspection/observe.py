@@ -199,6 +199,6 @@ def open_models(cfg: DictConfig) -> tuple[GroundingDataModule, list[Observer]]:
     observers = [Observer(cfg.model_name, grounder, datamodule.dataset(cfg.split))]
     if other:
         name = str(other.config.get("model_name"))
-        name = f"{name} (against)" if name == cfg.model_name else name
+        name = f"other {name}" if name == cfg.model_name else name
         observers.append(observers[0].beside(other, datamodule, name))
     return datamodule, observers

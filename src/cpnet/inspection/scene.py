@@ -43,11 +43,11 @@ class Scene:
     def timeline(self, name: str, groups: Mapping[str, Sequence[int]]) -> Drawn:
         """Return the timelines of groups of pairs by title; the pairs of a group belong to one video."""
         films = [self._film(title, rows) for title, rows in groups.items()]
-        label = f"blue: annotated; orange: predicted by {self.models[0]}"
-        label += (
-            ", its attention in light blue" if any(each.attention for film in films for each in film.sentences) else ""
-        )
-        label += f"; green: {self.models[1]}" if len(self.models) > 1 else ""
+        label = "blue: annotated"
+        for what, model, each in zip(("orange", "green"), self.models, self.observed, strict=False):
+            attended = any(each[row].attention.size for rows in groups.values() for row in rows)
+            looks = "light blue" if what == "orange" else "a green line"
+            label += f"; {what}: predicted by {model}" + f", its attention in {looks}" * attended
         label += "; pink: other annotators" if self.references else ""
         numbers = (record for rows in groups.values() for row in rows for record in self._numbers(row))
         return Drawn(name=name, draw=lambda: draw_films(films, label=label), numbers=numbers)
@@ -58,7 +58,7 @@ class Scene:
             Sentence(
                 title=self.moments[row].query,
                 lanes=self._lanes(row),
-                attention=[each[row].attention for each in self.observed if each[row].attention.size],
+                attention=[each[row].attention for each in self.observed],
             )
             for row in rows
         ]

@@ -135,7 +135,7 @@ def _describe(path: Path, rows: int, kind: Extractor) -> VideoFile:
     return VideoFile(str(path.absolute()), duration_sec)
 
 
-def find_videos(folder: Path) -> dict[str, Path]:
+def find_videos(folder: Path, *, key: str = "videos") -> dict[str, Path]:
     """Return the video files of a folder and its subfolders by id, in alphabetical order; hidden files are ignored.
 
     Raises:
@@ -152,7 +152,7 @@ def find_videos(folder: Path) -> dict[str, Path]:
                 raise DataError(f"{other} and {path} have the same id {name!r}; rename one of them")
             found[name] = path
     if not found:
-        raise DataError(f"videos={folder} is no folder with video files ({', '.join(SUFFIXES)})")
+        raise DataError(f"{key}={folder} is no folder with video files ({', '.join(SUFFIXES)})")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from matplotlib.patches import Rectangle, StepPatch
 
 from cpnet.grounding.answer import Answer, FoundMoment
-from cpnet.reporting.figures.timeline import MOST, MOST_MOMENTS, draw
+from cpnet.reporting.figures.timeline import MOST, MOST_MOMENTS, Film, Lane, Sentence, draw, draw_films
 
 SPANS = ((10.0, 25.0, 0.9), (70.0, 85.0, 0.4), (5.0, 80.0, 0.1))
 
@@ -49,3 +50,36 @@ def test_any_duration_and_number_of_sentences_can_be_drawn(duration: float, sent
     assert len(figure.axes) == 1 + min(sentences, MOST)
     assert len(figure.axes[-1].texts) == MOST_MOMENTS
     assert len(figure.axes[-1].get_xticks()) <= 15
+
+
+def test_printed_timelines_have_an_axis_of_seconds_for_each_video() -> None:
+    true = Lane(spans=[(1.0, 2.0), (6.0, 8.0)], colour="blue", text="2 spans", name="annotated")
+    reversed_ = Lane(spans=[(5.0, 3.0)], colour="orange", text="5.0 to 3.0 s", name="pre\ndicted\x07, a long one")
+    curves = [np.array([0.2, 0.8]), np.array([0.5, 0.25, 0.25])]
+    sentences = [Sentence(title="she opens it", lanes=[true, reversed_], attention=curves)]
+    sentences += [Sentence(title="word " * 99, lanes=[true])]
+    films = [
+        Film(title="a", duration_sec=10, sentences=sentences),
+        Film(title="b", duration_sec=600, sentences=sentences),
+    ]
+    figure = draw_films(films, label="blue: annotated")
+    assert figure.get_figwidth() == 3.35
+    assert [axes.get_xlim() for axes in figure.axes] == [(0, 10)] * 2 + [(0, 600)] * 2
+    first, second = figure.axes[:2]
+    bars = [patch for patch in first.patches if isinstance(patch, Rectangle)]
+    assert [(bar.get_x(), bar.get_width()) for bar in bars] == [(1, 1), (6, 2), (3, 2)]
+    filled, outline = (patch for patch in first.patches if isinstance(patch, StepPatch))
+    assert (filled.get_fill(), outline.get_fill()) == (True, False)
+    assert [curve.get_data()[0].tolist() for curve in (filled, outline)] == [[0.25, 1], [1, 0.5, 0.5]]
+    assert [text.get_text() for text in first.texts] == ["annotated", "2 spans", "pre dicted\\x", "5.0 to 3.0 s"]
+    assert second.get_title(loc="left").count("\n") == 2
+    assert second.get_title(loc="left").endswith(" ...")
+    figure.draw_without_rendering()
+    for axes, labels in ((second, ["0 s", "2 s", "4 s", "6 s", "8 s", "10 s"]), (figure.axes[-1], ["0 s", "120 s"])):
+        ticks = [
+            tick.get_text() for tick in axes.get_xticklabels() if 0 <= tick.get_position()[0] <= axes.get_xlim()[1]
+        ]
+        assert ticks[: len(labels)] == labels
+    boxes = [axes.get_position() for axes in figure.axes]
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(boxes))  # nothing overlaps
+    assert 0 < boxes[-1].y0 < boxes[0].y1 < 1

@@ -107,7 +107,8 @@ def draw_queries(records: Sequence[Mapping[str, Any]], splits: Sequence[str], te
         axes.bar(words + shift, heights, 0.4, color=colour, label=f"queries of {split}")
     enough = [each for each in records if "mean_iou" in each and each[f"{tested}_pairs"] >= FEWEST]
     axes.set_xlim(words[0] - 0.6, words[-1] + 0.6)
-    axes.set(xlabel=f"words of a query ({LONGEST_QUERY}: or more)", ylabel="queries (per cent)")
+    more = f" ({LONGEST_QUERY}: or more)" if words[-1] == LONGEST_QUERY else ""
+    axes.set(xlabel=f"words of a query{more}", ylabel="queries (per cent)")
     handles, labels = axes.get_legend_handles_labels()
     if enough:
         right = axes.twinx()
@@ -139,10 +140,9 @@ def draw_words(scores: Sequence[WordScore], mean: float) -> Figure:
     ends = [*scores[:WORDS], *scores[max(WORDS, len(scores) - WORDS) :]]
     figure = Figure(figsize=(COLUMN, 0.7 + 0.115 * len(ends)), layout="constrained")
     axes = figure.subplots()
-    for place, score in enumerate(ends):
-        colour = VERMILION if place < WORDS else BLUE
-        axes.barh(place, 100 * score.iou, color=colour, alpha=0.75, height=0.75)
-        axes.plot([100 * (score.iou - score.half), 100 * (score.iou + score.half)], [place] * 2, "k-", linewidth=0.7)
+    places, means, halves = range(len(ends)), [100 * each.iou for each in ends], [100 * each.half for each in ends]
+    colours = [VERMILION if place < WORDS else BLUE for place in places]
+    axes.barh(places, means, xerr=halves, color=colours, alpha=0.75, height=0.75, error_kw={"linewidth": 0.7})
     axes.axvline(100 * mean, color="0.3", linewidth=0.7, linestyle="--")
     axes.set_yticks(range(len(ends)), [f"{plain(each.word)[:20]} ({each.pairs})" for each in ends])
     axes.set(

@@ -134,7 +134,7 @@ def _draw_level(axes: Axes, edges: Floats, weights: Floats, true: Sequence[Span]
         frame = Rectangle((start, start), end - start, end - start, fill=False, color="black", linewidth=0.9)
         axes.add_patch(frame)
     axes.set(xlim=edges[[0, -1]], ylim=edges[[-1, 0]], aspect="equal")
-    axes.set_title(f"{len(weights)} clips, {darkest:.2g}", fontsize=FONT - 1, pad=2)
+    axes.set_title(f"{len(weights)} x {len(weights)}, {darkest:.2g}", fontsize=FONT - 1, pad=2)
     set_seconds(axes, float(edges[-1]), ticks=3)
     axes.set_yticks([])
 

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 from cpnet.evaluation.functional import iou, meets
 from cpnet.evaluation.protocol import Selection
 from cpnet.files import replacing
+from cpnet.reporting.figures.style import BLUE, GREEN, ORANGE, PINK, SKY, VERMILION
 from cpnet.reporting.statistics import over_seeds
 from cpnet.reporting.tables import Row, Table
 from cpnet.terminal import printable
 
 Floats = NDArray[np.float64]
 # Okabe and Ito's colours for colour-blind readers, without yellow, which is too pale on white
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)))
 THRESHOLDS = [percent / 100 for percent in range(5, 100, 5)]
 BINS = 10

@@ -41,11 +41,16 @@ class Lane:
 
 @dataclass(frozen=True, kw_only=True)
 class Sentence:
-    """A sentence, the attention of models to equal parts of the video, empty without, and lanes of spans."""
+    """A sentence, lanes of spans, and the attention of models to equal parts of the video, empty for one without."""
 
     title: str
     lanes: Sequence[Lane]
     attention: Sequence[Curve] = ()  # the first is filled, the second an outline
+
+    @property
+    def attended(self) -> bool:
+        """Return whether a model has an attention."""
+        return any(each.size for each in self.attention)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +86,7 @@ class Sizes:
         return int((self.width - 0.1) / (LETTER * self.font / 72))
 
 
-SCREEN = Sizes(width=10.0, curve=0.6, lane=0.22, margin=0.06, font=9.0, ticks=12, clock=True)
+SCREEN = Sizes(width=10.0, curve=0.6, lane=0.22, margin=0.25, font=9.0, ticks=12, clock=True)
 PRINTED = Sizes(width=COLUMN, curve=0.32, lane=0.12, margin=0.62, font=FONT, ticks=7, clock=False)
 
 
@@ -98,8 +103,7 @@ def draw(title: str, duration_sec: float, answers: Sequence[Answer], frames: Seq
             )
             for rank, moment in enumerate(answer.moments[:MOST_MOMENTS])
         ]
-        attention = [answer.attention] if answer.attention.size else []
-        sentences.append(Sentence(title=answer.query, lanes=lanes, attention=attention))
+        sentences.append(Sentence(title=answer.query, lanes=lanes, attention=[answer.attention]))
     film = Film(
         title=f"{title}, {clock(duration_sec)}{more}", duration_sec=duration_sec, sentences=sentences, frames=frames
     )
@@ -134,7 +138,7 @@ def _strip_height(film: Film, sizes: Sizes) -> float:
 
 
 def _panel_height(sentence: Sentence, sizes: Sizes) -> float:
-    return (sizes.curve if sentence.attention else 0.02) + sizes.lane * len(sentence.lanes)
+    return (sizes.curve if sentence.attended else 0.02) + sizes.lane * len(sentence.lanes)
 
 
 def _draw_film(
@@ -145,9 +149,10 @@ def _draw_film(
 
     def axes(inches: float) -> Axes:
         left = sizes.margin / width
-        made = figure.add_axes((left, (top - inches) / height, 1 - left - 0.06 / width, inches / height))
+        made = figure.add_axes((left, (top - inches) / height, 1 - left - 0.12 / width, inches / height))
         made.set(xlim=(0, film.duration_sec), yticks=[])
         made.tick_params(labelbottom=False)
+        set_seconds(made, film.duration_sec, ticks=sizes.ticks, clocks=sizes.clock)
         return made
 
     figure.text(0.05 / width, top / height, plain(film.title)[: sizes.letters], va="top", ha="left")
@@ -172,7 +177,6 @@ def _draw_film(
         )
         _draw_sentence(panel, film.duration_sec, sentence, sizes)
         top -= _panel_height(sentence, sizes)
-    set_seconds(panel, film.duration_sec, ticks=sizes.ticks, clocks=sizes.clock)
     panel.tick_params(labelbottom=True)
     return top
 
@@ -190,7 +194,8 @@ def _draw_sentence(axes: Axes, duration_sec: float, sentence: Sentence, sizes: S
     for place, attention in enumerate(sentence.attention):
         edges = np.linspace(0, duration_sec, attention.size + 1)
         look: dict[str, Any] = {"color": GREEN, "linewidth": 0.8} if place else {"color": SKY, "fill": True}
-        axes.stairs(attention / (attention.max() or 1), edges, **look)
+        if attention.size:
+            axes.stairs(attention / (attention.max() or 1), edges, **look)
     lane = sizes.lane / sizes.curve  # relative to the attention's height
     for place, each in enumerate(sentence.lanes):
         y = -(place + 0.5) * lane
@@ -207,7 +212,7 @@ def _draw_sentence(axes: Axes, duration_sec: float, sentence: Sentence, sizes: S
             axes.annotate(plain(each.name)[:LONGEST_NAME], (0, y), (-2, 0), **where, **side)
         if each.text and each.spans:
             _draw_text(axes, duration_sec, each, y, sizes)
-    axes.set(ylim=(-lane * len(sentence.lanes), 1.05 if sentence.attention else 0.0001), yticks=[])
+    axes.set(ylim=(-lane * len(sentence.lanes), 1.05 if sentence.attended else 0.0001), yticks=[])
     axes.spines[["left", "right", "top"]].set_visible(False)
 
 
