@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from browser import browse, wait
 from cpnet.reporting.documents import to_explorer
 from cpnet.reporting.explorer.pack import Attention, pack
+from cpnet.reporting.tables import Report
 from reporting.made import compared, config, spans, write_run
 
 PAIRS = 300
@@ -19,34 +21,48 @@ HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script> door"
 NAME = "<b onclick=alert(3)>"
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, NDArray[Any]]]:
-    """Address of a page of three runs, and the columns of its pairs in order of qid."""
-    folder, true, rng = tmp_path_factory.mktemp("explored"), spans(PAIRS, 100), np.random.default_rng(0)
-    words = ["door", "Window", "cup", "opens", "closes", "person"]
-    queries = [" ".join(rng.choice(words, rng.integers(1, 9))) for _ in range(PAIRS)]
-    queries[7] = HOSTILE
-    guesses = [np.sort(np.clip(true + rng.normal(0, 2, true.shape), 0, 10)) for _ in range(3)]
+def write_runs(folder: Path, true: NDArray[Any], guesses: list[NDArray[Any]], queries: list[str]) -> Report:
+    """Write runs of pairs of which three each have a video."""
     for run, predicted in enumerate(guesses):
         place = write_run(folder / f"{run}", cfg=config(novelty=NAME + str(run)), true=true, predicted=predicted)
         rows = [json.loads(line) for line in (place / "predictions.jsonl").read_text().splitlines()]
         for number, row in enumerate(rows):
             row |= {"query": queries[number], "video": f"v{number // 3}"}
         (place / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    report = compared(folder)
+    return compared(folder)
+
+
+def draw_pairs(pairs: int, runs: int, words: list[str]) -> tuple[NDArray[Any], list[NDArray[Any]], list[str]]:
+    """Return true spans, the predictions of runs, and queries."""
+    true, rng = spans(pairs, 100), np.random.default_rng(0)
+    guesses = [np.sort(np.clip(true + rng.normal(0, 2, true.shape), 0, 10)) for _ in range(runs)]
+    return true, guesses, [" ".join(rng.choice(words, rng.integers(1, 9))) for _ in range(pairs)]
+
+
+def write_page(path: Path, report: Report, looks: list[Attention | str]) -> str:
+    path.write_text(to_explorer(report, [{}], [pack(report.tables[0], looks)], path.parent))
+    return f"file://{path}"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Address of a page of three runs, and the columns of its pairs in order of qid."""
+    folder = tmp_path_factory.mktemp("explored")
+    true, guesses, queries = draw_pairs(PAIRS, 3, ["door", "Window", "cup", "opens", "closes", "person"])
+    queries[7] = HOSTILE
+    report = write_runs(folder, true, guesses, queries)
     order = np.argsort([f"q{pair}" for pair in range(PAIRS)])
     hostile = int(np.flatnonzero(order == 7)[0])
     curve, weights = np.array([0, 255, 100], np.uint8), np.array([51, 204], np.uint8)
     looks = Attention(pairs=[hostile], clips=[curve], words=[["<i>", "door (?)"]], weights=[weights])
-    page = folder / "report.html"
-    page.write_text(to_explorer(report, [{}], [pack(report.tables[0], [looks, "it is <lost>", looks])], folder))
+    address = write_page(folder / "report.html", report, [looks, "it is <lost>", looks])
     met = [np.clip(np.minimum(p, true)[:, 1] - np.maximum(p, true)[:, 0], 0, None) for p in guesses]
     lengths = [np.diff(each)[:, 0] for each in (true, *guesses)]
     ious = [m / (lengths[0] + length - m) for m, length in zip(met, lengths[1:], strict=True)]
     columns = {f"iou{run}": iou for run, iou in enumerate(ious)}
     columns |= {"query": np.array(queries), "qid": np.array([f"q{pair}" for pair in range(PAIRS)])}
     columns |= {"length": lengths[0], "start": 10 * true[:, 0], "video": np.arange(PAIRS) // 3}
-    return f"file://{page}", {name: column[order] for name, column in columns.items()}
+    return address, {name: column[order] for name, column in columns.items()}
 
 
 def texts(page: Any, selector: str) -> list[str]:
@@ -164,3 +180,44 @@ def test_texts_of_runs_are_text_and_a_pair_shows_where_models_look(made: tuple[s
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
         assert (page.locator("#rows .row").count(), page.is_hidden("nav")) == (100, True)
     assert (complaints, [each for each in requests if not each.startswith(("data:", "file:"))]) == ([], [])
+
+
+@pytest.mark.slow
+def test_size_and_speed_with_the_pairs_of_activitynet(tmp_path: Path) -> None:
+    """Limits are of processor time, so that other work on the machine does not count."""
+    pairs, rng = 17_031, np.random.default_rng(0)
+    words = ["".join(rng.choice([*"aeioklmnrst"], rng.integers(2, 9))) for _ in range(3000)]
+    true, guesses, queries = draw_pairs(pairs, 2, words)
+    places = np.arange(128)
+    centres, widths = rng.uniform(0, 128, (2, pairs, 1)), rng.uniform(3, 30, (2, pairs, 1))
+    curves = np.exp(-(((places - centres) / widths) ** 2)) * rng.uniform(0.9, 1, (2, pairs, 128))
+    clips = (255 * curves / curves.max(axis=2, keepdims=True)).astype(np.uint8)
+    looks: list[Attention | str] = [Attention(pairs=range(pairs), clips=[*each]) for each in clips]
+    address = write_page(tmp_path / "report.html", write_runs(tmp_path / "runs", true, guesses, queries), looks)
+    size = (tmp_path / "report.html").stat().st_size / 1e6
+    with browse(1280, 800) as (page, complaints, _):
+        client = page.context.new_cdp_session(page)
+        client.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+        def spent() -> float:
+            found = {each["name"]: each["value"] for each in client.send("Performance.getMetrics")["metrics"]}
+            return float(found["TaskDuration"])
+
+        page.goto(f"{address}#pairs")
+        wait(page, "!document.getElementById('to-pairs').disabled")
+        opened, paint = spent(), page.evaluate("performance.getEntriesByType('paint').at(-1).startTime") / 1000
+        search = "const field = document.getElementById('search'); field.value = text;"
+        search += "field.dispatchEvent(new Event('input')); document.body.offsetHeight"
+        needles = [text for word in words[:5] for text in (word, word[:2], "")]
+        before = spent()
+        page.evaluate(f"(all) => {{ for (const text of all) {{ {search} }} }}", needles)
+        filtered = (spent() - before) / len(needles)
+        page.keyboard.press("j")
+        wait(page, "!!document.querySelector('.curve')")
+        print(
+            f"{size:.1f} MB; opened {opened:.2f} s cpu, first paint {paint:.2f} s; a filter {1000 * filtered:.0f} ms cpu"
+        )
+    assert complaints == []
+    assert size < 15
+    assert opened < 1.5
+    assert filtered < 0.05
