@@ -148,12 +148,12 @@ def test_pairs_are_found_sorted_brushed_and_shown(made: tuple[str, dict[str, NDA
         page.keyboard.press("j")
         page.keyboard.press("j")
         page.keyboard.press("k")
-        assert page.inner_text("#pair h2.query") == of["query"][longest[1]]
+        assert page.inner_text("#query") == of["query"][longest[1]]
         qid = of["qid"][longest[1]]
         wait(page, f"location.hash.includes('pair={qid}')")
         page.reload()
         wait(page, "!document.getElementById('to-pairs').disabled")
-        assert (count(page), page.inner_text("#pair h2.query")) == (brushed.sum(), of["query"][longest[1]])
+        assert (count(page), page.inner_text("#query")) == (brushed.sum(), of["query"][longest[1]])
         shown = [f"IoU {of[f'iou{run}'][longest[1]]:.2f}" for run in range(3)]
         assert [text.partition(", ")[2] for text in texts(page, ".lane .line span:last-child")[1:]] == shown
         assert page.locator(".queries li").count() == 3
@@ -167,14 +167,19 @@ def test_texts_of_runs_are_text_and_a_pair_shows_where_models_look(made: tuple[s
     with browse(390, 844, color_scheme="dark") as (page, complaints, requests):
         page.goto(f"{made[0]}#pairs&pair=q7&b=9&sort=constructor&iou=x~y&video=")
         wait(page, "!!document.querySelector('.curve')")
-        assert (page.inner_text("#pair h2.query"), count(page)) == (HOSTILE, PAIRS)
+        assert (page.inner_text("#query"), count(page)) == (HOSTILE, PAIRS)
         assert page.inner_text("#runs tbody th >> nth=0").split() == ["A", *f"novelty={NAME}0".split()]
         assert page.locator("#pairs img, #pairs [onclick]").count() == 0
         curves = page.evaluate("[...document.querySelectorAll('.curve')].map((n) => n.getAttribute('d'))")
         assert curves == ["M0,255V255H33.333333333333336V0H66.66666666666667V155H100V255Z"] * 2
-        assert page.inner_text("#pair > .hint >> nth=1") == "No attention of B: it is <lost>."
+        assert page.inner_text("#about > .hint >> nth=1") == "No attention of B: it is <lost>."
         assert page.inner_text(".words >> nth=0").split() == ["A", "<i>", "20", "%", "door", "(?)", "80", "%"]
+        page.check("#attended")
+        assert (count(page), listed(page)) == (1, [HOSTILE])
+        page.click("#clear")
+        page.click("#rows .row >> nth=0")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert 0 <= page.locator("#pair").bounding_box()["y"] < 400  # scrolled into view
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 22, 25)"
         page.emulate_media(media="print")
         page.evaluate("dispatchEvent(new Event('beforeprint'))")
@@ -214,7 +219,7 @@ def test_size_and_speed_with_the_pairs_of_activitynet(tmp_path: Path) -> None:
         filtered = (spent() - before) / len(needles)
         page.keyboard.press("j")
         wait(page, "!!document.querySelector('.curve')")
-        print(f"{size:.1f} MB; first paint {paint:.2f} s; cpu: opened {opened:.2f} s, filtered {1000 * filtered:.0f} ms")
+        print(f"{size:.1f} MB; first paint {paint:.2f} s; cpu: open {opened:.2f} s, filter {1000 * filtered:.0f} ms")
     assert complaints == []
     assert size < 15
     assert opened < 1.5

@@ -25,6 +25,7 @@ const FIELDS = {
   start: { label: "start (%)", digits: 0, low: 0, high: 100, step: 5 },
   words: { label: "words", digits: 0, low: 0, step: 0 },
 };
+const fieldsOf = (table) => Object.keys(FIELDS).filter((field) => field !== "gain" || table.runs.length > 1);
 const letter = (run) => String.fromCharCode(65 + run);
 
 async function unpack(id) {
@@ -41,6 +42,7 @@ async function openTable(number) {
   table.number = number;
   table.size = qid.length;
   table.gains = {};
+  table.attended = attended(table);
   for (const run of runs) run.iou = Float64Array.from(run.iou);
   table.length = Float64Array.from(windows, (times) => times.reduce((sum, time, at) => at % 2 ? sum + time : sum - time, 0));
   table.start = Float64Array.from(windows, (times, row) => 100 * times[0] / duration[row]);
@@ -86,6 +88,13 @@ function filter(table, order, { search, video, ranges }) {
     for (let row = 0; row < size; row++) if (!failed[row]) failed[row] = !text[row].includes(needle);
   }
   return order.filter((row) => !failed[row]);
+}
+
+// Return 1 for each pair of which a run has attention, else 0
+function attended(table) {
+  const found = new Uint8Array(table.size);
+  for (const { attention } of table.runs) for (const row of attention?.pairs || []) found[row] = 1;
+  return found;
 }
 
 // Return the weights of a pair, numbers from 0 to 255, or null. `kind` is "attention" or "words"

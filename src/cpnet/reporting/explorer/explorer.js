@@ -1,8 +1,7 @@
 "use strict";
 
 const OVERSCAN = 4; // rows beyond the visible ones
-const PRINTED = 100; // rows on paper
-const INITIAL = { page: "tables", table: 0, a: 0, b: 1, sort: "iou", down: false, search: "", video: "", pair: -1 };
+const PRINTED = 100; // rows on paper, and on the highest screen
 
 let table = null; // see openTable
 let view = { ...INITIAL, ranges: {} }; // what the address keeps
@@ -11,38 +10,9 @@ let histograms = {};
 let pool = []; // nodes of the list's rows
 let saving = 0; // timer
 
-// The address: #pairs&sort=-gain&search=door&iou=0.1~0.5&pair=QID
-
-function readAddress() {
-  const [page, ...rest] = location.hash.slice(1).split("&"), given = new URLSearchParams(rest.join("&"));
-  const whole = (name, most) => { const number = Number(given.get(name)); return Number.isInteger(number) && number >= 0 && number <= most ? number : null; };
-  const runs = table.runs.length, sort = (given.get("sort") || "").replace(/^-/, "");
-  view = { ...INITIAL, table: table.number, ranges: {}, page: page === "pairs" ? "pairs" : "tables" };
-  view.a = (given.has("a") && whole("a", runs - 1)) || 0;
-  view.b = (given.has("b") ? whole("b", runs - 1) : null) ?? Math.min(1, runs - 1);
-  if (Object.hasOwn(FIELDS, sort) || sort === "video") Object.assign(view, { sort, down: given.get("sort").startsWith("-") });
-  for (const name of ["search", "video"]) view[name] = given.get(name) || "";
-  for (const field of Object.keys(FIELDS)) {
-    const ends = (given.get(field) || "~").split("~"), [low, high] = [ends[0] || "-Infinity", ends[1] || "Infinity"].map(Number);
-    if (low <= high && (low > -Infinity || high < Infinity)) view.ranges[field] = [low, high];
-  }
-  view.pair = given.has("pair") ? table.qid.indexOf(given.get("pair")) : -1;
-}
-
-function writeAddress() {
-  const kept = new URLSearchParams();
-  if (view.table) kept.set("table", view.table);
-  for (const name of ["a", "b"]) if (table.runs.length > 1 && view[name] !== INITIAL[name]) kept.set(name, view[name]);
-  if (view.sort !== INITIAL.sort || view.down) kept.set("sort", `${view.down ? "-" : ""}${view.sort}`);
-  for (const name of ["search", "video"]) if (view[name]) kept.set(name, view[name]);
-  for (const [field, ends] of Object.entries(view.ranges)) kept.set(field, ends.map((end) => (Number.isFinite(end) ? end : "")).join("~"));
-  if (view.pair >= 0) kept.set("pair", table.qid[view.pair]);
-  history.replaceState(null, "", `#${[view.page, kept].filter(String).join("&")}`);
-}
-
 function save() {
   clearTimeout(saving); // browsers limit how often an address changes
-  saving = setTimeout(writeAddress, 200);
+  saving = setTimeout(() => writeAddress(table, view), 200);
 }
 
 // The list
@@ -56,10 +26,11 @@ function sortRows() {
 
 function filterRows() {
   const ranges = Object.entries(view.ranges).map(([field, ends]) => [histograms[field].values, ...ends]);
+  if (view.attended) ranges.push([table.attended, 1, 1]);
   rows = filter(table, order, { search: view.search, video: view.video, ranges });
   $("count").textContent = `${rows.length.toLocaleString("en")} of ${table.size.toLocaleString("en")} pairs`;
   for (const [field, histogram] of Object.entries(histograms)) histogram.show(rows, view.ranges[field] || [-Infinity, Infinity]);
-  $("clear").disabled = !(view.search || view.video || Object.keys(view.ranges).length);
+  $("clear").disabled = !(view.search || view.video || view.attended || Object.keys(view.ranges).length);
   $("grid").ariaRowCount = rows.length + 1;
   drawRuns();
   $("scroll").scrollTop = 0;
@@ -79,6 +50,7 @@ function drawHeads() {
   }));
   $("grid").style.setProperty("--runs", table.runs.length);
   $("grid").classList.toggle("several", several);
+  $("grid").classList.toggle("many", table.runs.length > 4);
 }
 
 // Sort by a column, the other way if it is the sorted one already
@@ -89,6 +61,7 @@ function sortBy(field) {
   view.down = view.sort === name && !run ? !view.down : name === "gain";
   view.sort = name;
   sortRows();
+  document.querySelector("#heads [aria-sort$=cending] button").focus(); // the old one is gone
 }
 
 function chooseRuns(a, b) {
@@ -102,7 +75,8 @@ const rowHeight = () => parseFloat(getComputedStyle($("grid")).getPropertyValue(
 function drawRows(printed = false) {
   const height = rowHeight(), { scrollTop, clientHeight } = $("scroll");
   const first = printed ? 0 : Math.max(0, Math.floor(scrollTop / height) - OVERSCAN);
-  const last = printed ? Math.min(rows.length, PRINTED) : Math.min(rows.length, Math.ceil((scrollTop + clientHeight) / height) + OVERSCAN);
+  const seen = printed ? PRINTED : Math.ceil((scrollTop + clientHeight) / height) + OVERSCAN;
+  const last = Math.min(rows.length, first + PRINTED, seen);
   $("rows").style.height = `${(printed ? last : rows.length) * height}px`;
   while (pool.length < last - first) pool.push(emptyRow());
   for (let place = first; place < last; place++) fillRow(pool[place - first], rows[place], place, height);
@@ -119,7 +93,7 @@ function emptyRow() {
 
 function fillRow(node, row, place, height) {
   const { runs } = table, cells = node.children, last = cells.length, chosen = row === view.pair;
-  Object.assign(node, { id: `row-${row}`, className: chosen ? "row on" : "row", ariaSelected: `${chosen}`, ariaRowIndex: place + 2, onclick: () => choose(row) });
+  Object.assign(node, { id: `row-${row}`, className: chosen ? "row on" : "row", ariaSelected: `${chosen}`, ariaRowIndex: place + 2, onclick: () => choose(row, { reveal: true }) });
   node.style.top = `${place * height}px`;
   cells[0].textContent = table.query[row];
   runs.forEach(({ iou }, run) => {
@@ -158,11 +132,12 @@ function drawRuns() {
 
 // The chosen pair
 
-function choose(row, { scroll = false } = {}) {
+function choose(row, { scroll = false, reveal = false } = {}) {
   const previous = view.pair;
   view.pair = row;
   drawPair();
   if (scroll) show(rows.indexOf(row));
+  if (reveal && matchMedia("(max-width: 860px)").matches) $("pair").scrollIntoView({ block: "start" }); // it is below the list
   for (const each of [previous, row]) {
     const node = $(`row-${each}`);
     node?.classList.toggle("on", each === row);
@@ -177,16 +152,13 @@ async function drawPair() {
   const mine = table;
   $("pair").hidden = view.pair < 0;
   if (view.pair < 0) return;
-  const show = () => $("pair").replaceChildren(buttons(), ...pairNodes(table, view.pair, { go: (row) => choose(row, { scroll: true }), only }));
+  const go = (row) => { choose(row, { scroll: true }); document.querySelector(".queries .on").focus(); };
+  const show = () => $("about").replaceChildren(...pairNodes(table, view.pair, { go, only }));
+  $("query").textContent = table.query[view.pair];
   show();
   if (mine.bytes) return;
   mine.bytes = new Uint8Array(await unpack(`attention-${mine.number}`)); // large, so only once it is wanted
   if (mine === table && view.pair >= 0) show();
-}
-
-function buttons() {
-  const button = (text, label, onclick) => make("button", { textContent: text, ariaLabel: label, onclick });
-  return make("div", { className: "buttons" }, button("\u2039", "Previous pair", () => step(-1)), button("\u203a", "Next pair", () => step(1)), button("\u00d7", "Close the pair", () => choose(-1)));
 }
 
 function step(by) {
@@ -213,7 +185,7 @@ function only(video) {
 function build() {
   histograms = {};
   pool = [];
-  for (const field of Object.keys(FIELDS).filter((each) => each !== "gain" || table.runs.length > 1)) {
+  for (const field of fieldsOf(table)) {
     histograms[field] = new Histogram(field, (low, high) => {
       view.ranges[field] = [low, high];
       if (low === -Infinity && high === Infinity) delete view.ranges[field];
@@ -223,6 +195,7 @@ function build() {
   $("histograms").replaceChildren(...Object.values(histograms).map(({ node }) => node));
   const options = () => table.runs.map(({ name }, run) => make("option", { value: run, textContent: `${letter(run)}: ${name}` }));
   for (const name of ["a", "b"]) $(name).replaceChildren(...options());
+  $("seen").hidden = !(table.attended.includes(0) && table.attended.includes(1));
   for (const node of [$("a").parentNode, $("versus")]) node.hidden = table.runs.length < 2;
   $("table").value = table.number;
   $("title").textContent = table.title;
@@ -232,6 +205,7 @@ function build() {
 function apply() {
   chooseRuns(view.a, view.b);
   for (const name of ["search", "video"]) $(name).value = view[name];
+  $("attended").checked = view.attended;
   turn(view.page);
   sortRows();
   choose(view.pair, { scroll: true });
@@ -257,7 +231,7 @@ async function open(number) {
     table = await openTable(number);
     build();
   }
-  readAddress();
+  view = readAddress(table);
   apply();
 }
 
@@ -268,10 +242,15 @@ $("table").onchange = () => { history.replaceState(null, "", "#pairs"); open(+$(
 for (const page of ["tables", "pairs"]) $(`to-${page}`).onclick = () => turn(page);
 for (const name of ["search", "video"]) $(name).oninput = () => { view[name] = $(name).value; filterRows(); };
 for (const name of ["a", "b"]) $(name).onchange = () => { view[name] = +$(name).value; sortRows(); };
+$("attended").onchange = () => { view.attended = $("attended").checked; filterRows(); };
+$("previous").onclick = () => step(-1);
+$("next").onclick = () => step(1);
+$("close").onclick = () => choose(-1);
 $("filters").onsubmit = (event) => event.preventDefault();
 $("clear").onclick = () => {
-  Object.assign(view, { search: "", video: "", ranges: {} });
+  Object.assign(view, { search: "", video: "", attended: false, ranges: {} });
   for (const name of ["search", "video"]) $(name).value = "";
+  $("attended").checked = false;
   filterRows();
 };
 $("scroll").onscroll = () => drawRows();
@@ -281,7 +260,7 @@ addEventListener("afterprint", () => { if (table) drawRows(); });
 addEventListener("hashchange", () => open(askedTable()).catch(complain));
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !table || view.page !== "pairs") return;
-  const typing = /^(INPUT|SELECT)$/.test(event.target.tagName), keys = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 };
+  const typing = event.target.matches("input, select"), keys = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 };
   if (event.key === "Escape") {
     if (typing) event.target.blur();
     else choose(-1);

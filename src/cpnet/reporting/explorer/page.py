@@ -12,7 +12,7 @@ from string import Template
 from cpnet.reporting.explorer.pack import Pack
 
 ASSETS = Path(__file__).parent
-SCRIPTS = ("data.js", "histograms.js", "pair.js", "explorer.js")  # one script, in this order
+SCRIPTS = ("data.js", "address.js", "histograms.js", "pair.js", "explorer.js")  # one script, in this order
 
 
 def to_page(title: str, tables: str, packs: Sequence[Pack]) -> str:

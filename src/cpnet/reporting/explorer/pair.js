@@ -4,14 +4,13 @@ const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600]; // seco
 
 const seconds = (time) => `${time.toFixed(1)}`;
 
-// Show all about a pair: its timeline, words, and the other queries of its video
+// Return what is known about a pair: its timeline, words, and the other queries of its video
 function pairNodes(table, row, { go, only }) {
   const video = table.videos[table.video[row]], others = [];
   for (let other = 0; other < table.size; other++) if (table.video[other] === table.video[row]) others.push(other);
   others.sort((one, other) => table.windows[one][0] - table.windows[other][0] || one - other);
   const heading = make("h2", { textContent: `All queries of this video (${others.length})` });
   return [
-    make("h2", { className: "query", textContent: table.query[row] }),
     make("p", { className: "hint", textContent: `${table.qid[row]}; video ${video}, ${seconds(table.duration[row])} s` }),
     timeline(table, row),
     ...attentionNotes(table, row),
