@@ -12,7 +12,7 @@ function readAddress(table) {
   Object.assign(view, { a: run("a", INITIAL.a), b: run("b", INITIAL.b) });
   if ([...fieldsOf(table), "video"].includes(sort)) Object.assign(view, { sort, down: given.get("sort").startsWith("-") });
   for (const name of ["search", "video"]) view[name] = given.get(name) || "";
-  view.attended = given.has("attended");
+  view.attended = given.has("attended") && table.attended.includes(1);
   for (const field of fieldsOf(table)) {
     const ends = (given.get(field) || "~").split("~"), [low, high] = [ends[0] || "-Infinity", ends[1] || "Infinity"].map(Number);
     if (low <= high && (low > -Infinity || high < Infinity)) view.ranges[field] = [low, high];
