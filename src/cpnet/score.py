@@ -31,6 +31,7 @@ def main(cfg: DictConfig) -> None:
     from cpnet.files import write_json
     from cpnet.options import MetricsOptions
     from cpnet.reporting import scored
+    from cpnet.reporting.published import published_tables
     from cpnet.runs.submissions import read_submission
     from cpnet.terminal import printable
 
@@ -64,8 +65,8 @@ def main(cfg: DictConfig) -> None:
     title = f"{cfg.dataset.name}, {cfg.split} split, {len(moments)} pairs; {', '.join(rules)}; 95 % intervals"
     scored.print_table(title, *scored.table(measured, constants))
     scored.print_sentences([*remarks, *scored.remarks(systems, moments)])
-    for each in scored.published(published_rows(cfg.dataset.name)) if cfg.split == "test" else []:
-        scored.print_table(*each)
+    for each in published_tables(published_rows(cfg.dataset.name)) if cfg.split == "test" else []:
+        scored.print_table(each.title, *each.cells())
     write_json(Path(cfg.output_dir, "scores.json"), scored.as_json(systems, measured, constants))
     sys.stdout.write(f"outputs: {printable(cfg.output_dir)}\n")
 

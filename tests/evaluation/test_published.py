@@ -46,5 +46,13 @@ def test_rows_are_those_of_the_paper(table: int) -> None:
     assert [(row.name, row.venue, row.features, row.metrics) for row in rows] == expected
 
 
-def test_a_split_without_a_paper_has_no_rows() -> None:
-    assert published_rows("tacos_2dtan") == []
+def test_rows_of_public_code_state_their_conditions() -> None:
+    rows = published_rows("tacos_2dtan", features="C3D")
+    assert [(row.name, row.strict, row.metrics["R5@0.5"]) for row in rows] == [
+        ("2D-TAN, pool", "True", 45.04),
+        ("2D-TAN, conv", "True", 44.24),
+        ("SnAG", "False", 70.31),
+    ]
+    cuts = {row.name: row.cut for row in published_rows("tacos")}
+    assert (cuts["MCN"], cuts["2D-TAN"], cuts["CPNet"]) == ("unknown", "2D-TAN's", "TALL's")
+    assert published_rows("charades_sta", features="S3D") == published_rows("mine") == []

@@ -111,6 +111,19 @@ def test_html_and_markdown_have_all_cells(report: Report) -> None:
         assert "config.yaml cannot be read" in text
 
 
+@pytest.mark.parametrize("show", [html, markdown, terminal, to_latex, to_csv])
+def test_published_rows_of_the_same_features_are_shown(tmp_path: Path, show: Callable[[Report], str]) -> None:
+    features = {"path": "c3d.hdf5", "dim": 4, "name": "C3D"}
+    write_run(tmp_path / "run", cfg=config(dataset={"name": "tacos", "blind": "none", "features": features}))
+    made = compared(tmp_path)
+    [published] = made.tables[0].published
+    assert published.title.startswith(
+        "published: CPNet (AAAI 2021), Table 4, features C3D, cut TALL's, chosen on unknown"
+    )
+    assert published.cells()[1] == [["CPNet", "AAAI 2021", "42.61", "28.29", "28.69"]]
+    assert all(text in show(made) for text in ("CPNet (AAAI 2021), Table 4", "AAAI 2021", "42.61", "28.29", "28.69"))
+
+
 def test_latex_is_a_booktabs_table(report: Report) -> None:
     text = to_latex(report)
     table = text[text.index("\\begin{tabular}") : text.index("\\end{tabular}")]

@@ -18,6 +18,7 @@ RUN = (
 PAIRS, BATCH = 48, 8  # no pairs are held out
 
 
+@pytest.mark.slow
 def test_limit_ends_the_run_and_names_the_pairs(place: Path, tmp_path: Path) -> None:
     shutil.copytree(place / "data", tmp_path / "data")
     lines = (tmp_path / "data/synthetic/charades_sta_train.txt").read_text(encoding="utf-8").splitlines()

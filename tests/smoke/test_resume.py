@@ -199,6 +199,7 @@ def test_run_that_stopped_early_resumes_with_more_patience_only(place: Path, tmp
     assert "the run stopped early and stays so; callbacks.early_stopping=null or" in log_of(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_finished_run_resumes_for_more_epochs_from_any_directory(place: Path, tmp_path: Path) -> None:
     assert train(place, "short", *RANDOM, "epochs=2").code == 0
     short = os.path.relpath(place / "short", tmp_path)

@@ -34,6 +34,7 @@ def extremes(parameter: dict[str, Any]) -> tuple[Any, Any]:
     return parameter["min"], parameter["max"]
 
 
+@pytest.mark.slow
 def test_every_job_is_a_command_with_its_values(sweep: dict[str, Any]) -> None:
     GlobalHydra.instance().clear()
     register_schemas()

@@ -14,7 +14,6 @@ from cpnet.reporting.explorer.pack import Attention, Bytes, sorted_qids
 from cpnet.reporting.figures.predictions import choose
 from cpnet.reporting.gather import Run
 from cpnet.runs.folder import BEST, CHECKPOINTS
-from cpnet.terminal import track
 
 MOST_CLIPS = 64  # of a curve of 500 pixels; six runs of 17,031 pairs stay below 15 MB
 
@@ -57,7 +56,7 @@ def _attention(run: Run, qids: Sequence[str], chosen: Sequence[int]) -> Attentio
     _, (observer, *_) = open_models(OmegaConf.create({**run.config, **wanted}))
     rows = {moment.qid: row for row, moment in enumerate(observer.dataset.moments)}
     known = [place for place in chosen if qids[place] in rows]  # others have no features
-    observed = observer.observe([rows[qids[place]] for place in known], track, weigh_words=True)
+    observed = observer.observe([rows[qids[place]] for place in known], weigh_words=True)
     return _quantised(observer, known, [rows[qids[place]] for place in known], observed)
 
 

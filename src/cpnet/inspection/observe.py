@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -28,6 +29,8 @@ from cpnet.runs.checkpoint import Checkpoint, is_other_corpus, load_checkpoint
 from cpnet.training.build_data import build_datamodule
 
 Floats = NDArray[np.floating]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +92,7 @@ class Observer:
         )
         return Observer(name, grounder, dataset)
 
-    def observe(
-        self, rows: Sequence[int], progress: Callable[[Sequence[str], str], Iterable[str]], *, weigh_words: bool = False
-    ) -> dict[int, Observed]:
+    def observe(self, rows: Sequence[int], *, weigh_words: bool = False) -> dict[int, Observed]:
         """Return the model's predictions for rows of the split.
 
         Raises:
@@ -99,10 +100,10 @@ class Observer:
         """
         moments, found = self.dataset.moments, dict[int, Observed]()
         grouped = sorted(rows, key=lambda row: moments[row].video)
-        firsts = [str(first) for first in range(0, len(grouped), PAIRS)]
         options = {"return_maps": True} if weigh_words and self.has_maps else {}
-        for first in progress(firsts, f"predictions of {self.name}"):
-            picked = grouped[int(first) : int(first) + PAIRS]
+        log.info("%s predicts %d pairs", self.name, len(rows))
+        for first in range(0, len(grouped), PAIRS):
+            picked = grouped[first : first + PAIRS]
             batch, output = self._predict(picked, **options)
             durations = batch.duration_sec[:, None, None]
             ranked = output.ranked.cpu().double() * durations
@@ -114,8 +115,10 @@ class Observer:
                     attention = output.log_attention[place, : clips[place]].float().exp().cpu().numpy()
                 start, end = ranked[place, 0].tolist()
                 iou = None if ious is None or not moments[row].windows_sec else float(ious[place])
-                weights = _word_weights(output.maps, place, attention)[: len(self.words(row))]
-                found[row] = Observed(predicted_sec=(start, end), iou=iou, attention=attention, weights=weights)
+                found[row] = Observed(predicted_sec=(start, end), iou=iou, attention=attention)
+                if output.maps is not None and attention.size:
+                    weights = _word_weights(output.maps, place, attention)[: len(self.words(row))]
+                    found[row] = replace(found[row], weights=weights)
         return found
 
     def maps(self, row: int) -> tuple[WordMaps, LevelMaps | None]:
@@ -168,10 +171,8 @@ class Observer:
         return batch, output
 
 
-def _word_weights(maps: AttentionMaps | None, place: int, attention: Floats) -> Floats:
-    """Return the mean of a pair's S_q over its clips, weighted with their attention; empty without maps."""
-    if maps is None or not attention.size:
-        return np.zeros(0)
+def _word_weights(maps: AttentionMaps, place: int, attention: Floats) -> Floats:
+    """Return the mean of a pair's S_q over its clips, weighted with their attention."""
     steps = np.add.reduceat(attention, np.arange(0, len(attention), maps.clips_per_step))
     weights: Floats = steps @ maps.query[place, : len(steps)].float().cpu().numpy()
     return weights

@@ -89,6 +89,7 @@ def _seconds(text: str) -> float:
 def count_peaks(attention: Floats) -> int:
     """Return the number of peaks that reach half of the highest, with a valley below half of the lower one between.
 
+    >>> import numpy as np
     >>> count_peaks(np.array([0.1, 0.3, 0.25, 0.0, 0.05, 0.3])), count_peaks(np.array([0.5, 0.4, 0.1, 0.15]))
     (2, 1)
     """

@@ -26,6 +26,7 @@ class FeatureOptions(SourceOptions):
 
     concat: list[SourceOptions] = field(default_factory=list)  # further sources; their columns are appended
     dim: int = MISSING  # V, of all sources together
+    name: str = ""  # I3D or C3D in papers: reports show published rows with the same features
     packed: str | None = None  # path of the packed store; None: beside path
     pack: bool = True  # pack large features before training, and again if the store is outdated
     placement: str = "auto"  # auto | disk | memory | device: where the rows are during training

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from cpnet.errors import ConfigError
+from cpnet.evaluation.published import PublishedRow, published_rows
 from cpnet.reporting.gather import Gathered, Run
+from cpnet.reporting.published import published_tables
 from cpnet.reporting.statistics import interval, over_seeds, resampled_means
 from cpnet.reporting.tables import Difference, Estimate, Report, Row, Table, conditions, references, short_commit
 from cpnet.reporting.variants import file_names, method, name_runs
+from cpnet.runs.identity import flatten
 
 Protocol = tuple[tuple[str, Hashable], ...]  # conditions of a table by name, and the hash of its pairs
 Groups = dict[str, list[Run]]  # runs of each row, by its name
@@ -107,7 +110,15 @@ def _table(groups: Groups, notes: Sequence[str], baseline: str | None, resamples
         baseline=chosen,
         references=references(run.results for run in runs),
         notes=(*notes, *_notes(groups)),
+        published=published_tables(_published(runs)) if protocol.split == "test" else [],
     )
+
+
+def _published(runs: Sequence[Run]) -> list[PublishedRow]:
+    """Return the published rows of the corpus whose features a run has."""
+    features = dict.fromkeys(str(flatten(run.config).get("dataset.features.name") or "") for run in runs)
+    corpus = runs[0].results.protocol.dataset
+    return [row for name in features if name for row in published_rows(corpus, features=name)]
 
 
 def _rows(groups: Groups, keys: Sequence[str], baseline: str, resamples: int) -> list[Row]:

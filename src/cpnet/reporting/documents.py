@@ -6,6 +6,7 @@ import base64
 import html
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from cpnet.evaluation.names import printed_name
 from cpnet.reporting import spreadsheets
 from cpnet.reporting.explorer.pack import Pack
 from cpnet.reporting.explorer.page import to_page
-from cpnet.reporting.tables import Report, Table, conditions
+from cpnet.reporting.tables import Report, conditions
 from cpnet.terminal import printable
 
 Pictures = Sequence[Mapping[str, str]]  # files of each table by title, relative to the document
@@ -63,16 +64,21 @@ def to_markdown(report: Report, pictures: Pictures) -> str:
     """Return the report as markdown."""
     lines = [f"# {escape_markdown(report.experiment or 'Runs')}"]
     for table, files in zip(report.tables, pictures, strict=True):
-        heads, cells = table.cells()
-        frame = pd.DataFrame(cells, columns=heads, dtype=object).map(escape_markdown)
-        alignment = ["left", *["right"] * (len(heads) - 1)]
-        lines += ["", f"## {escape_markdown(table.title)}", ""]
-        lines += [frame.to_markdown(index=False, disable_numparse=True, colalign=alignment), ""]
+        lines += ["", f"## {escape_markdown(table.title)}", "", _markdown_table(*table.cells()), ""]
         lines += [f"- {escape_markdown(sentence)}" for sentence in table.sentences()]
+        for each in table.published:
+            lines += ["", f"### {escape_markdown(each.title)}", "", _markdown_table(*each.cells()), ""]
         lines += [f"\n![{escape_markdown(title)}]({file})" for title, file in files.items()]
     for title, sentences in report.remarks().items():
         lines += ["", f"## {title}", "", *(f"- {escape_markdown(sentence)}" for sentence in sentences)]
     return "\n".join([*lines, ""])
+
+
+def _markdown_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    frame = pd.DataFrame(cells, columns=[*heads], dtype=object).map(escape_markdown)
+    alignment = ["left", *["right"] * (len(heads) - 1)]
+    text: str = frame.to_markdown(index=False, disable_numparse=True, colalign=alignment)
+    return text
 
 
 def to_html(report: Report, pictures: Pictures) -> str:
@@ -101,17 +107,19 @@ def to_latex(report: Report) -> str:
     """Return the tables as LaTeX, for a document with the packages booktabs and, for quotes, T1 fonts."""
     head = ["% \\usepackage{booktabs}, \\usepackage[T1]{fontenc}"]
     head += [f"% several tables: {_one_line(reason)}" for reason in report.reasons]
-    return "\n\n".join(["\n".join(head), *map(_latex_table, report.tables)]) + "\n"
+    tables = []
+    for table in report.tables:
+        tables.append(_latex(*table.cells(), [table.title, *table.sentences()]))
+        tables += [_latex(*each.cells(), [each.title]) for each in table.published]
+    return "\n\n".join(["\n".join(head), *tables]) + "\n"
 
 
-def _latex_table(table: Table) -> str:
-    heads, cells = table.cells()
+def _latex(heads: Sequence[str], cells: Sequence[Sequence[str]], sentences: Sequence[str]) -> str:
     # Each line of a cell becomes a line of the table, which keeps the table narrow enough for a page.
     lines = [line for row in cells for line in zip_longest(*(cell.split("\n") for cell in row), fillvalue="")]
     frame = pd.DataFrame(lines, columns=[*map(_latex_cell, heads)], dtype=object).map(_latex_cell)
     tabular = frame.to_latex(index=False, column_format=f"l{'r' * (len(heads) - 1)}")
-    sentences = [each[:1].upper() + each[1:] for each in (table.title, *table.sentences())]
-    caption = _latex_cell(". ".join(sentences) + ".")
+    caption = _latex_cell(". ".join(each[:1].upper() + each[1:] for each in sentences) + ".")
     opening = ["\\begin{table}", "\\centering", "\\footnotesize", "\\setlength{\\tabcolsep}{2pt}"]
     return "\n".join([*opening, tabular.rstrip(), f"\\caption{{{caption}}}", "\\end{table}"])
 
@@ -139,6 +147,10 @@ def to_csv(report: Report) -> str:
                 records.append(rules | rules_of_row | numbers)
         for name, metrics in table.references.items():
             about = rules | {"kind": "reference", "row": name}
+            records += [about | {"metric": printed_name(key), "mean": value} for key, value in metrics.items()]
+        for published in (row for each in table.published for row in each.rows):
+            about = asdict(published) | {"table": number, "dataset": rules["dataset"], "kind": "published"}
+            metrics, about["row"] = about.pop("metrics"), about.pop("name")
             records += [about | {"metric": printed_name(key), "mean": value} for key, value in metrics.items()]
     return spreadsheets.to_csv(records)
 

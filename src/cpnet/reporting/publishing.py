@@ -93,6 +93,7 @@ def table_json(table: Table, report: Report) -> dict[str, Any]:
         "rows": [_row_json(row) for row in table.rows],
         "references": table.references,
         "notes": table.notes,
+        "published": [asdict(row) for each in table.published for row in each.rows],
     }
 
 

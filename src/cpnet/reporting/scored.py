@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,6 @@ from cpnet.evaluation.average_precision import THRESHOLDS, average_precision
 from cpnet.evaluation.functional import Floats
 from cpnet.evaluation.matching import Matched, key_names
 from cpnet.evaluation.names import pair_scores, printed_name
-from cpnet.evaluation.published import PublishedRow
 from cpnet.evaluation.trivial import Trivial
 from cpnet.options import MetricsOptions
 from cpnet.reporting.statistics import interval, resampled_means
@@ -94,20 +92,6 @@ def table(
             cells.append(f"{found.mean:{sign}.2f} ± {(found.high - found.low) / 2:.2f}" if found else "-")
         lines.append([*cells, *(_number(each.metrics.get(key)) for each in trivial.values())])
     return ["", *measured, *trivial], lines
-
-
-def published(rows: Sequence[PublishedRow]) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Return title, heads and lines of each group of published rows with the same source and features."""
-    tables = []
-    for (source, features), group in groupby(rows, key=lambda row: (row.source, row.features)):
-        found = [*group]
-        keys = sorted({key for row in found for key in row.metrics}, key=lambda key: (key == "mIoU", key))
-        title = (
-            f"published: {source}, features {features}, selection {found[0].selection}, strict IoU {found[0].strict}"
-        )
-        lines = [[row.name, row.venue, *(_number(row.metrics.get(key)) for key in keys)] for row in found]
-        tables.append((title, ["", "venue", *map(printed_name, keys)], lines))
-    return tables
 
 
 def _number(value: float | None) -> str:

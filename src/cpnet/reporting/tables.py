@@ -9,6 +9,7 @@ from pathlib import Path
 from cpnet.evaluation.names import printed_name
 from cpnet.evaluation.protocol import Protocol, Selection
 from cpnet.reporting.gather import Run
+from cpnet.reporting.published import PublishedTable
 from cpnet.runs.results import Results
 
 CONDITIONS = ("dataset", "split", "selection", "holdout_fraction", "strict", "ground_truth", "on_defect")
@@ -169,6 +170,7 @@ class Table:
         baseline: name of the row that differences refer to
         references: metrics of trivial predictors and of the paper, by name
         notes: differences between rows that their names do not show
+        published: rows of papers and public codes for the same corpus and features
     """
 
     protocol: Protocol
@@ -177,6 +179,7 @@ class Table:
     baseline: str
     references: Mapping[str, Mapping[str, float]]
     notes: tuple[str, ...]
+    published: Sequence[PublishedTable] = ()
 
     @property
     def results(self) -> Results:

@@ -54,6 +54,9 @@ def print_report(report: Report, console: Console) -> None:
         for sentence in table.sentences():
             _print(console, sentence, "bold red" if sentence == WARNING else "")
         _print(console, "")
+        for published in table.published:
+            _print_grid(console, published.title, *published.cells())
+            _print(console, "")
     for title, sentences in report.remarks().items():
         _print(console, title, "bold")
         for sentence in sentences:

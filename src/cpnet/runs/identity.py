@@ -11,7 +11,7 @@ OF_THE_START = ("resume", "resume_from", "sweep", "output_dir", "run_name", "exp
 NOT_PART_OF_METHOD = (
     *OF_THE_START,
     *("seed", "data_dir", "evaluation_order", "trainer", "logger", "callbacks", "metrics"),
-    *(f"dataset.features.{key}" for key in ("packed", "pack", "placement", "holds", "published", "layout")),
+    *(f"dataset.features.{key}" for key in ("packed", "pack", "placement", "holds", "published", "layout", "name")),
     *("dataset.word_vectors.subset", "dataset.word_vectors.published"),
     *("dataset.generate.folder", "dataset.splits", "dataset.published", "dataset.paper", "optimizer.fused"),
 )

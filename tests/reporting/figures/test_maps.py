@@ -33,7 +33,7 @@ def test_words_are_written_out_beside_both_maps() -> None:
     for axes, weights in ((first, maps.query), (second, maps.video)):
         (drawn,) = (each for each in axes.collections if isinstance(each, QuadMesh))
         np.testing.assert_array_equal(drawn.get_array(), weights.T)
-        assert drawn.get_coordinates()[0, :, 0].tolist() == EDGES.tolist()
+        assert np.asarray(drawn.get_coordinates())[0, :, 0].tolist() == EDGES.tolist()
         assert frames(axes) == [(2, 5), (9, 10)]
         assert axes.get_xlim() == (0, 10)
     assert [tick.get_text() for tick in first.get_yticklabels()] == ["$x$", "antidisestablis...", "(?)\\x1b"]

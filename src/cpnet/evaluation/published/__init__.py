@@ -8,24 +8,27 @@ from pathlib import Path
 
 import yaml  # type: ignore[import-untyped]
 
+CONDITIONS = ("source", "cut", "selection", "strict", "features")  # of a table, or of a row
+
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedRow:
-    """A row of a paper's table. A condition that the paper does not state is ``unknown``."""
+    """A row of a paper's table, or of the page of a public code. What these do not state is ``unknown``."""
 
-    source: str  # paper and table
+    source: str  # paper and table, or public code
+    cut: str  # of the corpus into splits
     selection: str  # the split on which the model was chosen
     strict: str  # whether recall counts IoU > m instead of >= m
+    features: str
     name: str  # of the system
     venue: str
-    features: str
     metrics: Mapping[str, float]  # in per cent, by key such as ``R1@0.5``
 
 
-def published_rows(corpus: str) -> list[PublishedRow]:
-    """Return the published rows of a corpus, by its name in ``conf/dataset``; none if no paper has its split.
+def published_rows(corpus: str, *, features: str | None = None) -> list[PublishedRow]:
+    """Return the published rows of a corpus by its name in ``conf/dataset``, of all features or of some.
 
-    >>> row = published_rows("tacos")[-1]
+    >>> row = published_rows("tacos", features="C3D")[-1]
     >>> row.source, row.name, row.metrics["R1@0.5"]
     ('CPNet (AAAI 2021), Table 4', 'CPNet', 28.29)
     """
@@ -33,8 +36,8 @@ def published_rows(corpus: str) -> list[PublishedRow]:
     for path in sorted(Path(__file__).parent.glob("*.yaml")):
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         for table in content["tables"] if corpus in content["corpora"] else []:
-            conditions = {key: str(table[key]) for key in ("source", "selection", "strict")}
             for row in table["rows"]:
-                named = {key: row.pop(key) for key in ("name", "venue", "features")}
-                rows.append(PublishedRow(**conditions, **named, metrics=row))
-    return rows
+                conditions = {key: str(row.pop(key, table.get(key, "unknown"))) for key in CONDITIONS}
+                name, venue = row.pop("name"), row.pop("venue")
+                rows.append(PublishedRow(**conditions, name=name, venue=venue, metrics=row))
+    return [row for row in rows if features in (None, row.features)]

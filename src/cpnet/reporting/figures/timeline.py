@@ -119,7 +119,7 @@ def draw_films(films: Sequence[Film], *, sizes: Sizes = PRINTED, label: str) -> 
     height = 0.12 + sizes.line * len(explained)
     for film, lines, strip in zip(films, titles, strips, strict=True):
         panels = sum(_panel_height(each, sizes) for each in film.sentences)
-        texts = TITLE + GAP * (len(lines) - 1) + sum(map(len, lines))
+        texts = TITLE * len(_title(film, sizes)) + GAP * (len(lines) - 1) + sum(map(len, lines))
         height += texts * sizes.line + panels + strip + axis
     with rc_context({"text.parse_math": False, "font.size": sizes.font}):  # a $ in a sentence does not start a formula
         figure = Figure(figsize=(sizes.width, height))
@@ -128,6 +128,10 @@ def draw_films(films: Sequence[Film], *, sizes: Sizes = PRINTED, label: str) -> 
             top = _draw_film(figure, film, lines, strip, top, sizes) - axis
         figure.text(0.05 / sizes.width, 0.05 / height, "\n".join(explained), va="bottom", ha="left")
     return figure
+
+
+def _title(film: Film, sizes: Sizes) -> list[str]:
+    return wrapped(film.title, sizes.letters, 2)
 
 
 def _strip_height(film: Film, sizes: Sizes) -> float:
@@ -155,8 +159,9 @@ def _draw_film(
         set_seconds(made, film.duration_sec, ticks=sizes.ticks, clocks=sizes.clock)
         return made
 
-    figure.text(0.05 / width, top / height, plain(film.title)[: sizes.letters], va="top", ha="left")
-    top -= TITLE * sizes.line
+    title = _title(film, sizes)
+    figure.text(0.05 / width, top / height, "\n".join(title), va="top", ha="left")
+    top -= TITLE * sizes.line * len(title)
     if strip:
         panel = axes(strip)
         for place, frame in enumerate(film.frames):
