@@ -78,7 +78,8 @@ def _pooled(attention: Floats) -> Floats:
     """Return the highest weights of at most 64 parts of the video, relative to the highest of all."""
     parts = min(MOST_CLIPS, len(attention))
     highest: Floats = np.maximum.reduceat(attention, np.arange(parts) * len(attention) // parts)
-    return highest / highest.max()
+    highest /= highest.max()
+    return highest
 
 
 def _bytes(shares: Floats) -> Bytes:

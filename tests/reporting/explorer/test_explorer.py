@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from browser import browse, wait
 from cpnet.reporting.documents import to_explorer
 from cpnet.reporting.explorer.pack import Attention, pack
-from cpnet.reporting.tables import Report
+from cpnet.reporting.tables import Report, Table
 from reporting.made import compared, config, spans, write_run
 
 PAIRS = 300
@@ -39,23 +39,25 @@ def draw_pairs(pairs: int, runs: int, words: list[str]) -> tuple[NDArray[Any], l
     return true, guesses, [" ".join(rng.choice(words, rng.integers(1, 9))) for _ in range(pairs)]
 
 
-def write_page(path: Path, report: Report, looks: list[Attention | str]) -> str:
-    path.write_text(to_explorer(report, [{}], [pack(report.tables[0], looks)], path.parent))
+def write_page(path: Path, report: Report, looks: list[Attention | str], *others: Table) -> str:
+    packs = [pack(report.tables[0], looks), *map(pack, others)]
+    path.write_text(to_explorer(report, [{}], packs, path.parent))
     return f"file://{path}"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, NDArray[Any]]]:
-    """Address of a page of three runs, and the columns of its pairs in order of qid."""
+    """Address of a page of three runs, with a second table of one, and the columns of the pairs in order of qid."""
     folder = tmp_path_factory.mktemp("explored")
     true, guesses, queries = draw_pairs(PAIRS, 3, ["door", "Window", "cup", "opens", "closes", "person"])
     queries[7] = HOSTILE
     report = write_runs(folder, true, guesses, queries)
+    other = write_runs(folder / "other", *draw_pairs(12, 1, ["cup"])).tables[0]
     order = np.argsort([f"q{pair}" for pair in range(PAIRS)])
     hostile = int(np.flatnonzero(order == 7)[0])
     curve, weights = np.array([0, 255, 100], np.uint8), np.array([51, 204], np.uint8)
     looks = Attention(pairs=[hostile], clips=[curve], words=[["<i>", "door (?)"]], weights=[weights])
-    address = write_page(folder / "report.html", report, [looks, "it is <lost>", looks])
+    address = write_page(folder / "report.html", report, [looks, "it is <lost>", looks], other)
     met = [np.clip(np.minimum(p, true)[:, 1] - np.maximum(p, true)[:, 0], 0, None) for p in guesses]
     lengths = [np.diff(each)[:, 0] for each in (true, *guesses)]
     ious = [m / (lengths[0] + length - m) for m, length in zip(met, lengths[1:], strict=True)]
@@ -159,6 +161,11 @@ def test_pairs_are_found_sorted_brushed_and_shown(made: tuple[str, dict[str, NDA
         assert page.locator(".queries li").count() == 3
         page.keyboard.press("Escape")
         assert page.is_hidden("#pair")
+        page.select_option("#table", "1")
+        wait(page, "location.hash === '#pairs&table=1'")
+        page.reload()
+        wait(page, "document.getElementById('count').textContent === '12 of 12 pairs'")
+        assert (page.is_hidden("#versus"), page.locator("#of-gain, .gain").count()) == (True, 0)
     assert (complaints, {each for each in requests if not each.startswith("data:")}) == ([], {address})
 
 

@@ -101,13 +101,14 @@ function attended(table) {
 function weightsOf(table, run, kind, row) {
   const index = table.runs[run][kind], bytes = table.bytes;
   if (!index || !bytes) return null;
-  index.places ||= placesOf(index);
-  const place = index.places.get(row);
-  return place ? bytes.subarray(place[0], place[1]) : null;
+  index.ends ||= endsOf(index, table.size);
+  const [start, end] = index.ends.subarray(2 * row);
+  return end > start ? bytes.subarray(start, end) : null;
 }
 
-function placesOf({ at, pairs, counts }) {
-  const places = new Map();
-  pairs.forEach((row, index) => { places.set(row, [at, at += counts[index]]); });
-  return places;
+// Return where the weights of each pair start and end
+function endsOf({ at, pairs, counts }, size) {
+  const ends = new Uint32Array(2 * size);
+  pairs.forEach((row, index) => { ends.set([at, at += counts[index]], 2 * row); });
+  return ends;
 }

@@ -157,7 +157,8 @@ async function drawPair() {
   $("query").textContent = table.query[view.pair];
   show();
   if (mine.bytes) return;
-  mine.bytes = new Uint8Array(await unpack(`attention-${mine.number}`)); // large, so only once it is wanted
+  mine.opened ||= unpack(`attention-${mine.number}`); // large, so only once it is wanted
+  mine.bytes = new Uint8Array(await mine.opened);
   if (mine === table && view.pair >= 0) show();
 }
 
