@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ def test_attention_is_that_of_the_best_checkpoint(place: Path, monkeypatch: pyte
     run, pairs = read(Path("run")), 5
     (found,) = look([run], pairs)
     assert isinstance(found, Attention)
+    (other,) = look([replace(run, scores={"mIoU": 1 - run.scores["mIoU"]})], pairs)
+    assert isinstance(other, str)
+    assert "predicts other spans than predictions.jsonl has" in other
     chosen = {"checkpoint": "run/checkpoints/best.ckpt", "against": None, "split": "test"}
     _, (observer,) = open_models(OmegaConf.create({**run.config, **chosen}))
     by_qid = {moment.qid: row for row, moment in enumerate(observer.dataset.moments)}

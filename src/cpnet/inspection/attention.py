@@ -15,6 +15,7 @@ from cpnet.reporting.figures.predictions import choose
 from cpnet.reporting.gather import Run
 from cpnet.runs.folder import BEST, CHECKPOINTS
 
+TOLERANCE = 0.02  # mean difference of IoU from predictions.jsonl, which another precision may cause
 MOST_CLIPS = 64  # of a curve of 500 pixels; six runs of 17,031 pairs stay below 15 MB
 
 log = logging.getLogger(__name__)
@@ -56,8 +57,16 @@ def _attention(run: Run, qids: Sequence[str], chosen: Sequence[int]) -> Attentio
     _, (observer, *_) = open_models(OmegaConf.create({**run.config, **wanted}))
     rows = {moment.qid: row for row, moment in enumerate(observer.dataset.moments)}
     known = [place for place in chosen if qids[place] in rows]  # others have no features
-    observed = observer.observe([rows[qids[place]] for place in known], weigh_words=True)
-    return _quantised(observer, known, [rows[qids[place]] for place in known], observed)
+    chosen_rows = [rows[qids[place]] for place in known]
+    observed = observer.observe(chosen_rows, weigh_words=True)
+    differences = [
+        (observed[row].iou or 0) - run.scores["mIoU"][place] for row, place in zip(chosen_rows, known, strict=True)
+    ]
+    if known and np.mean(np.abs(differences)) > TOLERANCE:
+        return (
+            f"{observer.name} predicts other spans than predictions.jsonl has; use the features that it was tested on"
+        )
+    return _quantised(observer, known, chosen_rows, observed)
 
 
 def _quantised(

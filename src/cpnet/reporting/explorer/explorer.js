@@ -40,11 +40,13 @@ function filterRows() {
 
 function drawHeads() {
   const several = table.runs.length > 1;
-  const columns = [...table.runs.map((_, run) => [run === view.a ? "iou" : `run-${run}`, letter(run), table.runs[run].name])];
+  const mark = (run) => make("b", { className: `run-${run}`, textContent: letter(run) });
+  const columns = table.runs.map(({ name }, run) => [run === view.a ? "iou" : `run-${run}`, mark(run), name]);
   if (several) columns.push(["gain", `${letter(view.a)} \u2212 ${letter(view.b)}`, "difference of IoU"]);
   columns.push(["length", "length", "of the moment in seconds"], ["start", "start", "of the moment in % of the video"], ["words", "words", "of the query"], ["video", "video", "id"]);
-  $("heads").replaceChildren(...columns.map(([field, label, title]) => {
-    const on = view.sort === field, button = make("button", { tabIndex: 0, textContent: label, title: `Sort by ${title}`, onclick: () => sortBy(field) });
+  const query = make("div", { role: "columnheader", className: "unseen", textContent: "query" });
+  $("heads").replaceChildren(query, ...columns.map(([field, label, title]) => {
+    const on = view.sort === field, button = make("button", { title: `Sort by ${title}`, onclick: () => sortBy(field) }, label);
     if (on) button.append(make("span", { ariaHidden: "true", textContent: view.down ? " \u25be" : " \u25b4" }));
     return make("div", { role: "columnheader", className: field === "words" ? "count" : field, ariaSort: on ? (view.down ? "descending" : "ascending") : "none" }, button);
   }));

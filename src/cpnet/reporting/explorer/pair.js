@@ -11,7 +11,7 @@ function pairNodes(table, row, { go, only }) {
   others.sort((one, other) => table.windows[one][0] - table.windows[other][0] || one - other);
   const heading = make("h2", { textContent: `All queries of this video (${others.length})` });
   return [
-    make("p", { className: "hint", textContent: `${table.qid[row]}; video ${video}, ${seconds(table.duration[row])} s` }),
+    make("p", { className: "hint", textContent: `${table.qid[row]}; video ${video}, ${seconds(table.duration[row])}\u00a0s` }),
     timeline(table, row),
     ...attentionNotes(table, row),
     ...words(table, row),
