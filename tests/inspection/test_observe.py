@@ -17,6 +17,7 @@ from cpnet.evaluation.functional import iou
 from cpnet.inspection.observe import Observer
 from cpnet.models import CPNetPlus
 from cpnet.options import CPNetPlusOptions, EncoderOptions
+from cpnet.terminal import silent
 from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair
 
 KNOWN = Vocabulary(("", "<unk>", "she", "opens"), torch.zeros(4, 8))
@@ -70,7 +71,7 @@ def test_prediction_is_in_seconds_with_its_iou_and_attention() -> None:
     model = plus()
     seen = observer(model)
     assert (seen.has_maps, seen.has_levels) == (True, True)
-    output, found = model(BATCH), seen.observe([0])[0]
+    output, found = model(BATCH), seen.observe([0], silent)[0]
     assert found.predicted_sec == pytest.approx((10 * output.ranked[0, 0]).tolist())
     assert found.iou == pytest.approx(float(iou(found.predicted_sec, (2.0, 7.0))), abs=1e-6)
     assert output.log_attention is not None
@@ -78,4 +79,4 @@ def test_prediction_is_in_seconds_with_its_iou_and_attention() -> None:
     with torch.no_grad():
         next(model.head.parameters()).fill_(torch.nan)
     with pytest.raises(DataError, match="predictions of plus are not finite"):
-        observer(model).observe([0])
+        observer(model).observe([0], silent)

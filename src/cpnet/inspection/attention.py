@@ -14,6 +14,7 @@ from cpnet.reporting.explorer.pack import Attention, Bytes, sorted_qids
 from cpnet.reporting.figures.predictions import choose
 from cpnet.reporting.gather import Run
 from cpnet.runs.folder import BEST, CHECKPOINTS
+from cpnet.terminal import track
 
 TOLERANCE = 0.02  # mean difference of IoU from predictions.jsonl, which another precision may cause
 MOST_CLIPS = 64  # of a curve of 500 pixels; six runs of 17,031 pairs stay below 15 MB
@@ -58,7 +59,7 @@ def _attention(run: Run, qids: Sequence[str], chosen: Sequence[int]) -> Attentio
     rows = {moment.qid: row for row, moment in enumerate(observer.dataset.moments)}
     known = [place for place in chosen if qids[place] in rows]  # others have no features
     chosen_rows = [rows[qids[place]] for place in known]
-    observed = observer.observe(chosen_rows, weigh_words=True)
+    observed = observer.observe(chosen_rows, track, weigh_words=True)
     differences = [
         (observed[row].iou or 0) - run.scores["mIoU"][place] for row, place in zip(chosen_rows, known, strict=True)
     ]

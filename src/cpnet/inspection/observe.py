@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 
@@ -29,8 +28,6 @@ from cpnet.runs.checkpoint import Checkpoint, is_other_corpus, load_checkpoint
 from cpnet.training.build_data import build_datamodule
 
 Floats = NDArray[np.floating]
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +89,9 @@ class Observer:
         )
         return Observer(name, grounder, dataset)
 
-    def observe(self, rows: Sequence[int], *, weigh_words: bool = False) -> dict[int, Observed]:
+    def observe(
+        self, rows: Sequence[int], progress: Callable[[Sequence[str], str], Iterable[str]], *, weigh_words: bool = False
+    ) -> dict[int, Observed]:
         """Return the model's predictions for rows of the split.
 
         Raises:
@@ -101,9 +100,9 @@ class Observer:
         moments, found = self.dataset.moments, dict[int, Observed]()
         grouped = sorted(rows, key=lambda row: moments[row].video)
         options = {"return_maps": True} if weigh_words and self.has_maps else {}
-        log.info("%s predicts %d pairs", self.name, len(rows))
-        for first in range(0, len(grouped), PAIRS):
-            picked = grouped[first : first + PAIRS]
+        firsts = [str(first) for first in range(0, len(grouped), PAIRS)]
+        for first in progress(firsts, f"predictions of {self.name}"):
+            picked = grouped[int(first) : int(first) + PAIRS]
             batch, output = self._predict(picked, **options)
             durations = batch.duration_sec[:, None, None]
             ranked = output.ranked.cpu().double() * durations
