@@ -152,7 +152,7 @@ ROOMS = {
         (
             *("batch", "errors", "terminal", "data", "evaluation", "grounder", "grounding.candidates"),
             *("models.cpnet.pyramid", "reporting.figures", "runs.checkpoint", "training.build_data", "video"),
-            "inspection",
+            *("reporting.explorer", "reporting.gather", "reporting.tables", "runs.folder", "inspection"),
         ),
         ("torch", "numpy", "matplotlib", "omegaconf"),
     ),

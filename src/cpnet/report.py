@@ -1,6 +1,6 @@
 """``python -m cpnet.report [runs=FOLDER] [experiment=NAME]``: tables and pictures of finished runs.
 
-A row is a variant with all its seeds. Runs of different protocols get separate tables.
+A row is a variant with all its seeds. Runs of different protocols get separate tables; ``html=true`` adds their pairs.
 
 ``python -m cpnet.report checkpoint=PATH figures=true`` draws what a model does: predictions, attention, maps of pairs.
 """
@@ -28,6 +28,8 @@ def main(cfg: DictConfig) -> None:
         raise ConfigError(f"keep={cfg.keep} is a file; it must be a folder such as experiments/results")
     if cfg.baseline_from and cfg.experiment_name in (None, cfg.baseline_from):
         raise ConfigError(f"baseline_from={cfg.baseline_from} needs experiment=NAME of another experiment")
+    if cfg.attention != "all" and (type(cfg.attention) is not int or cfg.attention < 0):
+        raise ConfigError(f"attention must be a number of pairs, or all; got {cfg.attention}")
     report(cfg)
 
 
@@ -39,6 +41,7 @@ def report(cfg: DictConfig) -> None:
         DataError: there is no usable run
     """
     from cpnet import terminal
+    from cpnet.inspection.explore import explore
     from cpnet.reporting.comparison import compare
     from cpnet.reporting.gather import gather
     from cpnet.reporting.publishing import publish
@@ -46,7 +49,8 @@ def report(cfg: DictConfig) -> None:
     roots = [Path(str(root)) for root in (cfg.runs if isinstance(cfg.runs, ListConfig) else [cfg.runs])]
     gathered = gather(roots, experiment=cfg.experiment_name, baseline_from=cfg.baseline_from, progress=terminal.track)
     compared = compare(gathered, experiment=cfg.experiment_name, baseline=cfg.baseline, resamples=cfg.resamples)
-    publish(compared, Path(cfg.output_dir), kept=Path(cfg.keep) if cfg.keep else None)
+    packs = explore(compared, cfg.attention) if cfg.html or cfg.attention else ()
+    publish(compared, Path(cfg.output_dir), packs=packs, kept=Path(cfg.keep) if cfg.keep else None)
 
 
 def figures(cfg: DictConfig) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -19,14 +18,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from browser import browse, wait
 from clips import make_clip
 from commands import call
 from cpnet.grounder import Grounder
 from cpnet.video.backbones import JointBackbone
 
 COLOURS = {"red": (220, 30, 30), "blue": (30, 30, 220)}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 NAME = "<img src=x onerror=alert(1)>.mp4"
 
 
@@ -196,15 +194,7 @@ def test_impossible_values_are_refused(served: Served, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_moment_is_found_and_played_in_a_browser(served: Served, tmp_path: Path) -> None:
-    api = pytest.importorskip("playwright.sync_api", reason="needs playwright")
-    browser = next(filter(None, map(shutil.which, BROWSERS)), None) or pytest.skip("needs Chromium")
-    complaints, hosts = list[str](), set[str]()
-    with api.sync_playwright() as started, started.chromium.launch(executable_path=browser, args=FLAGS) as window:
-        page = window.new_page(viewport={"width": 390, "height": 844})
-        page.on("request", lambda request: hosts.add(urlsplit(request.url.removeprefix("blob:")).netloc))
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(dialog.message))
+    with browse(390, 844) as (page, complaints, requests):
         page.goto(f"http://127.0.0.1:{served.port}")
         page.press("#sentences", "Enter")
         assert page.inner_text("#error") == "Write a sentence: what happens in the moment?"
@@ -220,12 +210,12 @@ def test_moment_is_found_and_played_in_a_browser(served: Served, tmp_path: Path)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.focus(".play >> nth=0")
         page.keyboard.press("Enter")
-        _wait(page, "!player.paused && player.currentTime > 1.5")
-        _wait(page, "player.paused")
+        wait(page, "!player.paused && player.currentTime > 1.5")
+        wait(page, "player.paused")
         assert 2.5 <= page.evaluate("player.currentTime") <= 2.8
         page.evaluate("player.play = async () => {}")  # stays at the start
         page.click(".bar >> nth=0")
-        _wait(page, "!player.seeking && Math.abs(player.currentTime - 1.5) < 0.01")
+        wait(page, "!player.seeking && Math.abs(player.currentTime - 1.5) < 0.01")
         with page.expect_download() as download:
             page.click(".clip >> nth=0")
         assert Path(download.value.path()).stat().st_size > 500
@@ -238,11 +228,6 @@ def test_moment_is_found_and_played_in_a_browser(served: Served, tmp_path: Path)
         assert complaints == []
         page.click("#other")
         page.set_input_files("#file", {"name": "a.mp4", "mimeType": "video/mp4", "buffer": b"no video"})
-        _wait(page, "error.textContent.startsWith('The file is no video that can') && !chooser.hidden")
+        wait(page, "error.textContent.startsWith('The file is no video that can') && !chooser.hidden")
+    hosts = {urlsplit(address.removeprefix("blob:")).netloc for address in requests}
     assert hosts - {""} == {f"127.0.0.1:{served.port}"}  # an address data: has no host
-
-
-def _wait(page: Any, condition: str) -> None:
-    """Wait for a condition; playwright's own wait needs eval, which the content policy forbids."""
-    while not page.evaluate(condition):
-        page.wait_for_timeout(20)

@@ -49,7 +49,12 @@ def test_keys_select_runs_and_baseline(tmp_path: Path) -> None:
     write_run(tmp_path / "one/default", cfg=config(experiment_name="default"))
     ended = report(tmp_path, "runs=one", "experiment=levels", "baseline_from=default")
     assert "note: the row model.pyramid_levels=3 comes from experiment=default" in ended.out
-    ended = report(tmp_path, "runs=[one,other]")
+    ended = report(tmp_path, "runs=[one,other]", "html=true")
+    assert [f'id="columns-{table}"' in (tmp_path / "there/report.html").read_text() for table in range(3)] == [
+        True,
+        True,
+        False,
+    ]
     assert "2 tables, because different protocols are not comparable" in ended.out
     pictures = {path.name for path in (tmp_path / "there").glob("*.png")}
     assert {"1_recall.png", "2_recall.png", "1_differences.png"} <= pictures
@@ -64,6 +69,7 @@ def test_errors_are_short_messages(tmp_path: Path) -> None:
         (("keep=outputs/0/results.json",), "keep=outputs/0/results.json is a file; it must be a folder"),
         (("baseline_from=x",), "baseline_from=x needs experiment=NAME of another experiment"),
         (("resamples=1",), "resamples must be at least 100; got 1"),
+        (("attention=1.5",), "attention must be a number of pairs, or all; got 1.5"),
         (("surprise=1",), "surprise: there is no such key."),
     ):
         ended = report(tmp_path, *arguments)

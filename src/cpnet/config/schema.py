@@ -130,6 +130,8 @@ class ReportConfig:
     baseline_from: str | None = None
     keep: str | None = None
     resamples: int = 2000
+    html: bool = False
+    attention: Any = 0  # a number of pairs, or all
     output_dir: str = MISSING
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -38,11 +38,14 @@ class Observed:
         predicted_sec: (start, end) of the best span; the end of a reversed one lies before its start
         iou: with the best true window; None without any
         attention: over equal parts of the video, shape (T,); empty for a model without
+        weights: of the words that the model reads: S_q (CPNet, Eq. 2), averaged with the attention over the clips,
+            shape (L,); empty for a model without, and unless asked for
     """
 
     predicted_sec: tuple[float, float]
     iou: float | None
     attention: Floats
+    weights: Floats = field(default_factory=lambda: np.zeros(0))
 
 
 class Observer:
@@ -87,7 +90,7 @@ class Observer:
         return Observer(name, grounder, dataset)
 
     def observe(
-        self, rows: Sequence[int], progress: Callable[[Sequence[str], str], Iterable[str]]
+        self, rows: Sequence[int], progress: Callable[[Sequence[str], str], Iterable[str]], *, weigh_words: bool = False
     ) -> dict[int, Observed]:
         """Return the model's predictions for rows of the split.
 
@@ -96,10 +99,11 @@ class Observer:
         """
         moments, found = self.dataset.moments, dict[int, Observed]()
         grouped = sorted(rows, key=lambda row: moments[row].video)
+        options = {"return_maps": True} if weigh_words and self.has_maps else {}
         firsts = [str(first) for first in range(0, len(grouped), PAIRS)]
         for first in progress(firsts, f"predictions of {self.name}"):
             picked = grouped[int(first) : int(first) + PAIRS]
-            batch, output = self._predict(picked)
+            batch, output = self._predict(picked, **options)
             durations = batch.duration_sec[:, None, None]
             ranked = output.ranked.cpu().double() * durations
             ious = best_iou(ranked, batch.windows_sec) if batch.windows_sec.shape[1] else None
@@ -111,6 +115,9 @@ class Observer:
                 start, end = ranked[place, 0].tolist()
                 iou = None if ious is None or not moments[row].windows_sec else float(ious[place])
                 found[row] = Observed(predicted_sec=(start, end), iou=iou, attention=attention)
+                if output.maps is not None and attention.size:
+                    weights = _word_weights(output.maps, place, attention)[: len(self.words(row))]
+                    found[row] = replace(found[row], weights=weights)
         return found
 
     def maps(self, row: int) -> tuple[WordMaps, LevelMaps | None]:
@@ -131,7 +138,7 @@ class Observer:
             return cut
 
         step = maps.clips_per_step
-        words = self._words(row)
+        words = self.words(row)
         sides = [edges(step * 2**p) for p in range(len(maps.levels))]
         levels = [(side, numbers(m, len(side) - 1, len(side) - 1)) for side, m in zip(sides, maps.levels, strict=True)]
         shape = len(edges(step)) - 1, len(words)
@@ -142,7 +149,7 @@ class Observer:
             LevelMaps(model=self.name, levels=levels) if levels else None,
         )
 
-    def _words(self, row: int) -> list[str]:
+    def words(self, row: int) -> list[str]:
         """Return the words of a query that the model reads, with a mark at those that it does not know."""
         words = words_of(self.dataset.moments[row].query, max_words=self.grounder.max_words)
         known = self.grounder.vocabulary.rows(words)
@@ -160,6 +167,13 @@ class Observer:
                 f"predictions of {self.name} are not finite; check the features for values far beyond those of training"
             )
         return batch, output
+
+
+def _word_weights(maps: AttentionMaps, place: int, attention: Floats) -> Floats:
+    """Return the mean of a pair's S_q over its clips, weighted with their attention."""
+    steps = np.add.reduceat(attention, np.arange(0, len(attention), maps.clips_per_step))
+    weights: Floats = steps @ maps.query[place, : len(steps)].float().cpu().numpy()
+    return weights
 
 
 def open_models(cfg: DictConfig) -> tuple[GroundingDataModule, list[Observer]]:

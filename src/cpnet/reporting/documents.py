@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,6 +16,8 @@ from markdown_it import MarkdownIt
 
 from cpnet.evaluation.names import printed_name
 from cpnet.reporting import spreadsheets
+from cpnet.reporting.explorer.pack import Pack
+from cpnet.reporting.explorer.page import to_page
 from cpnet.reporting.tables import Report, conditions
 from cpnet.terminal import printable
 
@@ -80,7 +84,23 @@ def _markdown_table(heads: Sequence[str], cells: Sequence[Sequence[str]]) -> str
 def to_html(report: Report, pictures: Pictures) -> str:
     """Return the report as a page of HTML without scripts."""
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(to_markdown(report, pictures))
-    return _PAGE.format(title=html.escape(_one_line(report.experiment or "Runs")), body=body)
+    return _PAGE.format(title=html.escape(_title(report)), body=body)
+
+
+def to_explorer(report: Report, pictures: Pictures, packs: Sequence[Pack], folder: Path) -> str:
+    """Return the report as one file of HTML: tables, the pictures of ``folder``, and an explorer of the test pairs."""
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = parser.parse(to_markdown(report, pictures))
+    for token in [each for block in tokens for each in (block, *(block.children or ()))]:
+        token.attrs.pop("style", None)  # of cells; the page's policy forbids it
+        if token.type == "image":
+            picture = (folder / str(token.attrs["src"])).read_bytes()
+            token.attrs["src"] = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+    return to_page(_title(report), parser.renderer.render(tokens, parser.options, {}), packs)
+
+
+def _title(report: Report) -> str:
+    return _one_line(report.experiment or "Runs")
 
 
 def to_latex(report: Report) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cpnet.evaluation.names import printed_name
 from cpnet.files import replacing
 from cpnet.reporting import documents
 from cpnet.reporting.documents import escape_markdown
+from cpnet.reporting.explorer.pack import Pack
 from cpnet.reporting.figures import tables
 from cpnet.reporting.tables import COSTS, Report, Row, Table, cost_text, short_commit
 from cpnet.reporting.terminal import print_report
@@ -32,12 +34,20 @@ HEADS = (
 USUAL = {"split": "test", "strict": False, "ground_truth": "clipped", "on_defect": "error", "missing": {}}
 
 
-def publish(report: Report, folder: Path, *, kept: Path | None = None, console: Console | None = None) -> None:
+def publish(
+    report: Report,
+    folder: Path,
+    *,
+    packs: Sequence[Pack] = (),
+    kept: Path | None = None,
+    console: Console | None = None,
+) -> None:
     """Print a report, write its documents and pictures, and print their paths.
 
     Args:
         report: the tables
         folder: for the documents and pictures
+        packs: test pairs of each table, for an explorer in report.html; empty for a page without
         kept: folder in the repository that stores tables; None to store none
         console: where to print
     """
@@ -48,10 +58,11 @@ def publish(report: Report, folder: Path, *, kept: Path | None = None, console: 
         tables.draw(table, folder, prefix=f"{number}_" if len(report.tables) > 1 else "")
         for number, table in enumerate(report.tables, start=1)
     ]
+    page = documents.to_explorer(report, pictures, packs, folder) if packs else documents.to_html(report, pictures)
     files = {
         "breakdown.csv": documents.to_breakdown_csv(report),
         "report.csv": documents.to_csv(report),
-        "report.html": documents.to_html(report, pictures),
+        "report.html": page,
         "report.json": json.dumps(report_json(report), indent=2) + "\n",
         "report.md": documents.to_markdown(report, pictures),
         "report.tex": documents.to_latex(report),

@@ -90,6 +90,12 @@ def test_curves_are_means_over_the_common_epochs(tmp_path: Path) -> None:
     assert np.asarray(band)[:, 1].max() == pytest.approx(2.5 + 0.5**0.5)
 
 
+def test_a_row_without_curves_has_no_line(tmp_path: Path) -> None:
+    write_run(tmp_path / "1", cfg=config(novelty="x"), curves=[(3.0, 10.0)])
+    write_run(tmp_path / "2", cfg=config(novelty="y"))
+    assert [len(axes.lines) for axes in tables.training(compared(tmp_path).tables[0]).axes] == [1, 1]
+
+
 def test_each_compared_row_has_its_intervals(tmp_path: Path) -> None:
     shown = table(tmp_path, variants=3)
     (axes,) = tables.differences(shown).axes

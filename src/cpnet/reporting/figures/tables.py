@@ -100,6 +100,8 @@ def training(table: Table) -> Figure:
     ):
         for row, style in _styled(table):
             curves = pd.DataFrame([run.curves.get(column, {}) for run in row.runs], dtype=float).dropna(axis=1).T
+            if curves.empty:  # a run without metrics.csv
+                continue
             epochs, mean, sd = curves.index + 1, curves.mean(axis=1), curves.std(axis=1)
             axes.plot(epochs, mean, marker="o" if len(epochs) == 1 else None, **style)
             axes.fill_between(epochs, mean - sd, mean + sd, color=style["color"], alpha=0.12, linewidth=0)
