@@ -96,11 +96,15 @@ def probe(
             missed=len(missed),
             blind=datamodule.loading.blind,
         )
-        hidden = "" if found.blind == "none" else f"{found.blind} hidden in training; "
-        title = f"probes of {split}: {hidden}per cent of {found.pairs} pairs, drops with 95 % intervals"
-        print_table(title, *found.table())
-        print_sentences([f"{name}: {each}" for name, each in zip(names, found.sentences(), strict=True)])
+        _print(found, split)
         write_json(Path(cfg.output_dir, FILE), {"split": split, "seed": cfg.seed, **found.as_json()})
+
+
+def _print(found: Probed, split: str) -> None:
+    hidden = "" if found.blind == "none" else f"{found.blind} hidden in training; "
+    title = f"probes of {split}: {hidden}per cent of {found.pairs} pairs, drops with 95 % intervals"
+    print_table(title, *found.table())
+    print_sentences([f"{name}: {each}" for name, each in zip(found.probes, found.sentences(), strict=True)])
 
 
 def _score_constants(
