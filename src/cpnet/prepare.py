@@ -108,12 +108,13 @@ def surrogate(cfg: DictConfig) -> None:
 def resplit(cfg: DictConfig) -> None:
     """Write new splits and their yaml into a new folder; print and draw how moments are distributed in each."""
     import re
+    import shlex
     from dataclasses import replace
 
     from cpnet.config.corpus import build_annotations, corpus_yaml
     from cpnet.data import resplit as splitting
     from cpnet.reporting.figures import distributions
-    from cpnet.reporting.scored import print_table
+    from cpnet.reporting.printing import print_table
 
     if cfg.by not in splitting.MEASURES:
         raise ConfigError(f"action=resplit needs by={'|'.join(splitting.MEASURES)}; got by={cfg.by}")
@@ -138,7 +139,8 @@ def resplit(cfg: DictConfig) -> None:
     picture = Path(cfg.output_dir, "distributions.png")
     distributions.draw(f"moments of {name}", splits, picture)
     log.info("picture of the distributions: %s", picture)
-    log.info("train on it: python -m cpnet.train --config-dir %s dataset=%s", folder, name)
+    chosen = ["--config-dir", str(folder), f"dataset={name}", f"data_dir={root}"]
+    log.info("train on it: python -m cpnet.train %s", shlex.join(chosen))
 
 
 def extract(cfg: DictConfig) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 from cpnet.config.instantiate import containers
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.dataset import GroundingDataset
+from cpnet.data.moment import Moment
 from cpnet.data.probes import PROBES, Probe, choose_probes
 from cpnet.data.times import times
 from cpnet.errors import ConfigError
@@ -23,8 +24,9 @@ from cpnet.evaluation.functional import Floats
 from cpnet.evaluation.trivial import Trivial, predict_constant
 from cpnet.files import write_json
 from cpnet.options import MetricsOptions
+from cpnet.reporting.printing import print_sentences, print_table
 from cpnet.reporting.probed import Probed
-from cpnet.reporting.scored import print_sentences, print_table, scores_of
+from cpnet.reporting.scored import scores_of
 from cpnet.training.callbacks.cost import CostMeter
 from cpnet.training.callbacks.predictions import PredictionWriter
 from cpnet.training.epoch_means import gather
@@ -68,7 +70,6 @@ def probe(
     if not trivial:
         raise ConfigError(f"split={split}: its annotations have no true windows, so probes have nothing to score")
     moments = [*dataset.moments, *missed]
-    duration = times(moments)[1]
 
     def score() -> dict[str, Floats]:
         ranked = _ranked(module)
@@ -87,17 +88,32 @@ def probe(
         trainer.test(module, datamodule.evaluation_dataloader(split, probed=seen), verbose=False)
         scores[name] = score()
     if trainer.is_global_zero:
-        first = replace(options, recall_at=[n for n in options.recall_at if n == 1])
-        floor = {name: predict_constant(each.span, duration) for name, each in trivial.items()}
-        constants = {name: scores_of(ranked, moments, first) for name, ranked in floor.items()}
-        blind = datamodule.loading.blind
         found = Probed(
-            intact=intact, probes=scores, constants=constants, changed=changed, missed=len(missed), blind=blind
+            intact=intact,
+            probes=scores,
+            constants=_score_constants(trivial, moments, options),
+            changed=changed,
+            missed=len(missed),
+            blind=datamodule.loading.blind,
         )
-        hidden = "" if blind == "none" else f"{blind} hidden in training; "
-        print_table(f"probes: {hidden}per cent of {found.pairs} pairs, drops with 95 % intervals", *found.table())
-        print_sentences([f"{name}: {each}" for name, each in zip(names, found.sentences(), strict=True)])
+        _print(found, split)
         write_json(Path(cfg.output_dir, FILE), {"split": split, "seed": cfg.seed, **found.as_json()})
+
+
+def _print(found: Probed, split: str) -> None:
+    hidden = "" if found.blind == "none" else f"{found.blind} hidden in training; "
+    title = f"probes of {split}: {hidden}per cent of {found.pairs} pairs, drops with 95 % intervals"
+    print_table(title, *found.table())
+    print_sentences([f"{name}: {each}" for name, each in zip(found.probes, found.sentences(), strict=True)])
+
+
+def _score_constants(
+    trivial: Mapping[str, Trivial], moments: Sequence[Moment], options: MetricsOptions
+) -> dict[str, dict[str, Floats]]:
+    """Return the scores of trivial predictors by name, which have one prediction a pair."""
+    options = replace(options, recall_at=[n for n in options.recall_at if n == 1])
+    duration = times(moments)[1]
+    return {name: scores_of(predict_constant(each.span, duration), moments, options) for name, each in trivial.items()}
 
 
 def _ranked(module: GroundingModule) -> Floats:

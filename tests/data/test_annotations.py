@@ -83,6 +83,7 @@ def test_selection_on_a_test_split_without_true_windows_is_refused() -> None:
         ("train val test_b test_a", "holdout", None),
         ("train test test_ood", "holdout", "must hold test_ood, train; got train, test, test_ood; a corpus has either"),
         ("train val", "file", "must hold test, train, val; got train, val; a corpus has either test or several"),
+        ("train test_/../..", "holdout", "must hold test, train; got train, test_/../..; a corpus has either test"),
         ("train test_ood", "file", "must hold test_ood, train, val; got train, test_ood"),
         ("train test ood", "holdout", "must hold test, train; got train, test, ood"),
         ("train test_a test_b", "test", "validation=test needs a single test split, but there are test_a, test_b"),

@@ -96,7 +96,7 @@ def test_references_are_matched_and_clipped(clip: bool) -> None:
         for place, (video, query) in enumerate([("a.mp4", "he runs"), ("b", "he runs"), ("c", "x"), ("a", "he runs")])
     ]
     read = {
-        ("a", "he runs"): {"x": [(-1.0, 4.0), (5.0, 6.0)], "y": [(11.0, 12.0)]},
+        ("a", "he runs"): {"x": [(-1.0, 4.0), (5.0, 6.0)], "y": [(11.0, 12.0)], "z": [(12.0, 13.0)]},
         ("b", "he walks"): {"x": [(0.0, 1.0)]},
         ("c", "x"): {"y": [(10.0, 12.0)]},
     }
@@ -107,5 +107,5 @@ def test_references_are_matched_and_clipped(clip: bool) -> None:
         assert (found.outside, found.clipped) == ([("a", "he runs"), ("c", "x"), ("a", "he runs")], 2)
     else:
         assert found.places == [0, 2, 3]
-        assert found.marked[0] == [((-1.0, 4.0), (5.0, 6.0)), ((11.0, 12.0),)]
+        assert found.marked[0] == [((-1.0, 4.0), (5.0, 6.0)), ((11.0, 12.0),), ((12.0, 13.0),)]
         assert (found.outside, found.clipped) == ([], 0)

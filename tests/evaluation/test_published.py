@@ -46,6 +46,24 @@ def test_rows_are_those_of_the_paper(table: int) -> None:
     assert [(row.name, row.venue, row.features, row.metrics) for row in rows] == expected
 
 
+@pytest.mark.parametrize(
+    ("corpus", "cut", "stated"),
+    [
+        ("charades_sta", "12,408 / 3,720 pairs", "12,408 pairs and 3,720 pairs"),
+        ("activitynet_captions", "tested on val_2", "\u201cval 2\u201d for testing"),
+        ("tacos", "TALL's", "10146, 4589, and 4083 query- clip pairs"),
+    ],
+)
+def test_conditions_of_the_seed_model_are_those_of_the_text(corpus: str, cut: str, stated: str) -> None:
+    rows = [row for row in published_rows(corpus) if row.name.startswith("CPNet")]
+    assert {(row.cut, row.strict, row.selection) for row in rows} == {(cut, "True", "unknown")}
+    if not PAPER.exists():
+        pytest.skip(f"the paper's text is not at {PAPER} (beside CPNET_TEST_DATA)")
+    text = " ".join(PAPER.read_text(encoding="utf-8").split())
+    assert "larger IoU than \u03b8" in text
+    assert stated in text
+
+
 def test_rows_of_public_code_state_their_conditions() -> None:
     rows = published_rows("tacos_2dtan", features="C3D")
     assert [(row.name, row.strict, row.metrics["R5@0.5"]) for row in rows] == [

@@ -121,13 +121,13 @@ def test_annotators_are_compared(place: Path) -> None:
     ):
         assert sentence in " ".join(ended.out.split())
     metrics = found["references"]["metrics"]
-    assert metrics["the corpus's annotation"]["best"]["mIoU"][0] == 100
+    assert metrics["the corpus's annotation"]["best"]["mIoU"]["mean"] == 100
     (start, end), (first, *_) = rows[0]["true"][0], rows[0]["predicted"]
-    assert metrics["another annotator"]["mean"]["mIoU"][0] == pytest.approx(100 * (end - start) / end, abs=0.01)
+    assert metrics["another annotator"]["mean"]["mIoU"]["mean"] == pytest.approx(100 * (end - start) / end, abs=0.01)
     of_both = [rows[0]["iou"], reference.iou(np.array(first), np.array([0, end]))]
     others = [row["iou"] for row in rows[1:]]
     for rule, of_first in (("best", max(of_both)), ("mean", np.mean(of_both))):
-        mean = metrics["predictions"][rule]["mIoU"][0]
+        mean = metrics["predictions"][rule]["mIoU"]["mean"]
         assert mean == pytest.approx(100 * np.mean([of_first, *others]), abs=0.01)
 
 

@@ -18,8 +18,8 @@ MODEL = ("model=cpnet_small", "model.hidden_dim=16", "sampling.clips=16", "batch
 
 
 @pytest.fixture(scope="module")
-def cd(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[str, ...]]:
-    """Return a folder with the files of ``dataset=charades_cd``, made of the synthetic corpus, and the overrides."""
+def cd(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Ended]:
+    """Train on ``dataset=charades_cd`` with files made of the synthetic corpus; return the folder, and how it ended."""
     folder, made = tmp_path_factory.mktemp("cd"), place / "data/synthetic"
     splits = {
         split: read_charades_sta(
@@ -38,19 +38,20 @@ def cd(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tup
             entry["sentences"] += [each.query]
         (folder / f"data/charades_cd/{name}.json").write_text(json.dumps(videos), encoding="utf-8")
     features = (f"dataset.features.path={made}/features.hdf5", "dataset.features.dim=64")
-    return folder, (*features, f"dataset.word_vectors.path={made}/glove.txt", "dataset.word_vectors.dim=50")
+    words = (f"dataset.word_vectors.path={made}/glove.txt", "dataset.word_vectors.dim=50")
+    run = ("dataset=charades_cd", *MODEL, *features, *words, "hydra.run.dir=outputs/run")
+    return folder, call("train", *run, folder=folder)
 
 
-def test_training_measures_both_tests_of_charades_cd(cd: tuple[Path, tuple[str, ...]]) -> None:
-    folder, files = cd
-    ended = call("train", "dataset=charades_cd", *MODEL, *files, "hydra.run.dir=outputs/run", folder=folder)
+def test_training_measures_both_tests_of_charades_cd(cd: tuple[Path, Ended]) -> None:
+    _, ended = cd
     assert ended.code == 0, ended.err
     for text in ("charades_cd (per cent)", "test_iid, 6 pairs", "test_ood, 12 pairs", "dR@1", "best constant, mIoU"):
         assert text in ended.out
 
 
 @pytest.mark.slow
-def test_other_commands_take_one_test_by_name(cd: tuple[Path, tuple[str, ...]]) -> None:
+def test_other_commands_take_one_test_by_name(cd: tuple[Path, Ended]) -> None:
     folder, _ = cd
     best = ("checkpoint=outputs/run/checkpoints/best.ckpt", "trainer=cpu", QUIET)
     ended = call("evaluate", *best, "split=test_ood", "hydra.run.dir=ood", folder=folder)

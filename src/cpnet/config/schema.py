@@ -157,7 +157,6 @@ class CheckpointConfig:
     """Root keys of commands on a checkpoint and a split. It sets those in ``from_checkpoint.FROM_CHECKPOINT``."""
 
     split: str = MISSING
-    probe: Any = None  # all, or a list of probes of docs/probes.md
     output_dir: str = MISSING
     trainer: Any = MISSING
     dataset: DatasetOptions = MISSING
@@ -178,6 +177,7 @@ class EvaluateConfig(CheckpointConfig):
     zero_shot: str | None = None  # backbone that encodes frames and sentences; measured instead of a checkpoint
     weights: str | None = None  # of that backbone, if no package holds them
     evaluation_order: str = "video"
+    probe: Any = None  # all, or a list of probes of docs/probes.md
 
 
 @dataclass

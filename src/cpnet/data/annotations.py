@@ -52,7 +52,7 @@ class Annotations:
         if {*self.splits} - {"val"} != wanted - {"val"} or wanted - self.splits.keys():
             raise ConfigError(
                 f"dataset.splits must hold {', '.join(sorted(wanted))}; got {', '.join(self.splits)}; a corpus has "
-                "either test or several splits such as test_iid and test_ood"
+                "either test or several splits such as test_iid and test_ood (letters, digits, _ and -)"
             )
         if self.validation == "test" and len(self.tests) > 1:
             raise ConfigError(

@@ -27,10 +27,12 @@ class Moment:
 def is_test(split: str) -> bool:
     """Return whether a split is measured once, after training: ``test``, or one of several, ``test_NAME``.
 
-    >>> [is_test(split) for split in ("train", "val", "test", "test_ood")]
-    [False, False, True, True]
+    A name becomes that of a folder, so it has letters, digits, ``_`` and ``-`` alone.
+
+    >>> [is_test(split) for split in ("train", "val", "test", "test_ood", "test_/../..")]
+    [False, False, True, True, False]
     """
-    return split == "test" or split.startswith("test_")
+    return re.fullmatch(r"test(_[\w-]+)?", split) is not None
 
 
 @lru_cache(maxsize=1 << 16)  # a video has many moments

@@ -27,10 +27,10 @@ def tokenize(query: str) -> list[str]:
     return _TOKEN.findall(unicodedata.normalize("NFC", query).translate(_APOSTROPHES).lower())
 
 
-def words(query: str) -> list[str]:
+def without_punctuation(query: str) -> list[str]:
     """Return the tokens of a query that begin with a letter or a digit.
 
-    >>> words("Then he can't open it!")
+    >>> without_punctuation("Then he can't open it!")
     ['then', 'he', 'ca', "n't", 'open', 'it']
     """
     return [token for token in tokenize(query) if token[0].isalnum()]

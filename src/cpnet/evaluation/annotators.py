@@ -28,7 +28,7 @@ class References:
         places: places of the pairs in the split
         marked: for each of these pairs, the spans of each annotator
         surplus: videos and queries of the file that the split lacks
-        outside: videos and queries for which an annotator has a span outside of the video, which is left out
+        outside: videos and queries of the pairs with spans outside of the video, which are left out
         clipped: number of spans that were cut at the ends of their videos
     """
 
@@ -53,14 +53,16 @@ def match_references(
     keys, clipped = [video_and_query(moment) for moment in moments], 0
     for place, (key, moment) in enumerate(zip(keys, moments, strict=True)):
         marked: list[Spans] = []
+        lost = False
         for spans in read.get(key, {}).values():
             cut = [(max(0.0, start), min(end, moment.duration_sec)) for start, end in spans] if clip else [*spans]
             kept = tuple(span for span in cut if span[0] < span[1])
             clipped += sum(span not in spans for span in kept)
-            if len(kept) < len(spans):
-                found.outside.append(key)
+            lost |= len(kept) < len(spans)
             if kept:
                 marked.append(kept)
+        if lost:
+            found.outside.append(key)
         if marked:
             found.places.append(place)
             found.marked.append(marked)

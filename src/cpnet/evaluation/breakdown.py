@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cpnet.data.moment import Moment, normalise_id
-from cpnet.data.tokens import words
+from cpnet.data.tokens import without_punctuation
 from cpnet.evaluation.functional import TIE, Floats, iou
 
 # Fixed edges, so that the groups of all systems and corpora are the same.
@@ -65,7 +65,7 @@ def group_pairs(moments: Sequence[Moment], rarest: Sequence[int | None]) -> dict
     """
     spans = np.array([moment.windows_sec[0] for moment in moments], np.float64).reshape(-1, 2)
     durations = np.array([moment.duration_sec for moment in moments], np.float64)
-    shares, queries = spans / durations[:, None], [words(moment.query) for moment in moments]
+    shares, queries = spans / durations[:, None], [without_punctuation(moment.query) for moment in moments]
     known = [count for count in rarest if count is not None]
     order = np.array([not ORDER.isdisjoint(query) for query in queries], np.intp)
     groupings = {
@@ -86,8 +86,8 @@ def rarest_words(queries: Iterable[str], training: Iterable[str]) -> list[int]:
     >>> rarest_words(["He opens doors.", "A door"], ["he opens a door", "he runs", "a door"])
     [0, 2]
     """
-    counts = Counter(word for query in training for word in {*words(query)})
-    return [min((counts[word] for word in words(query)), default=0) for query in queries]
+    counts = Counter(word for query in training for word in {*without_punctuation(query)})
+    return [min((counts[word] for word in without_punctuation(query)), default=0) for query in queries]
 
 
 def moments_alike(moments: Sequence[Moment], queries: Sequence[Sequence[str]]) -> list[int]:

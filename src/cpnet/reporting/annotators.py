@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,17 @@ import numpy as np
 from cpnet.data.moment import Moment
 from cpnet.errors import quote
 from cpnet.evaluation.annotators import RULES, References, majority, score_against_annotators, score_annotators
-from cpnet.evaluation.breakdown import group_means
 from cpnet.evaluation.functional import Floats
 from cpnet.evaluation.matching import key_names
 from cpnet.evaluation.names import printed_name
 from cpnet.evaluation.trivial import Trivial
 from cpnet.options import MetricsOptions
+from cpnet.reporting.printing import print_sentences, print_table
+from cpnet.reporting.scored import Mean, with_intervals
 
 ANNOTATION, HUMAN = "the corpus's annotation", "another annotator"  # names of columns
 
-Estimate = tuple[float, float, float]  # mean and 95 % interval in per cent
-Estimates = dict[str, dict[str, Estimate | None]]  # by rule and metric; None if no pair counts
+Means = dict[str, dict[str, Mean | None]]  # by rule and metric; None if no pair counts
 
 
 def compare(
@@ -29,7 +30,9 @@ def compare(
     moments: Sequence[Moment],
     options: MetricsOptions,
     trivial: Mapping[str, Trivial],
-) -> dict[str, Estimates]:
+    *,
+    resamples: int,
+) -> dict[str, Means]:
     """Return the scores of each column: the systems, the corpus's annotation, an annotator, and trivial predictors.
 
     Args:
@@ -38,6 +41,7 @@ def compare(
         moments: the pairs of the split
         options: thresholds and strictness of recall
         trivial: trivial predictors by name
+        resamples: number of bootstrap samples over pairs
     """
     duration = np.array([moment.duration_sec for moment in moments])[:, None]
     predicted = {
@@ -53,27 +57,42 @@ def compare(
     columns = {**{name: scores[name] for name in (*systems, ANNOTATION)}, HUMAN: human}
     columns |= {name: scores[name] for name in trivial}
     return {
-        name: {rule: {key: _estimate(each) for key, each in of.items()} for rule, of in rules.items()}
-        for name, rules in columns.items()
+        name: {rule: _means(of, resamples=resamples) for rule, of in rules.items()} for name, rules in columns.items()
     }
 
 
-def _estimate(scores: Floats) -> Estimate | None:
-    known = scores[np.isfinite(scores)]
-    if not len(known):
-        return None
-    mean, low, high = group_means(known, np.zeros(len(known)), 1)[0].tolist()
-    return mean, low, high
+def _means(scores: Mapping[str, Floats], *, resamples: int) -> dict[str, Mean | None]:
+    """Return the mean of each metric over the pairs that count, which are the same for all metrics."""
+    known = {key: each[np.isfinite(each)] for key, each in scores.items()}
+    if not len(known["mIoU"]):
+        return dict.fromkeys(known)
+    return {**with_intervals({"": known}, resamples=resamples)[""]}
 
 
-def cells(columns: Mapping[str, Estimates]) -> tuple[list[str], list[list[str]]]:
+def print_comparison(
+    systems: Mapping[str, Floats],
+    references: References,
+    moments: Sequence[Moment],
+    options: MetricsOptions,
+    trivial: Mapping[str, Trivial],
+    *,
+    resamples: int,
+) -> dict[str, Any]:
+    """Print the table of ``compare`` and remarks on the references; return all numbers for a file."""
+    columns = compare(systems, references, moments, options, trivial, resamples=resamples)
+    print_table("against several annotators; 95 % intervals", *cells(columns))
+    print_sentences(remarks(references, len(moments)))
+    return as_json(columns, references)
+
+
+def cells(columns: Mapping[str, Means]) -> tuple[list[str], list[list[str]]]:
     """Return heads and lines: a rule and a metric a line."""
     lines = []
     for rule in RULES:
         keys = [*next(iter(columns.values()))[rule]]
         for key in sorted(keys, key=lambda key: key != "mIoU"):
             found = [each[rule][key] for each in columns.values()]
-            texts = [f"{each[0]:.2f} ± {(each[2] - each[1]) / 2:.2f}" if each else "-" for each in found]
+            texts = [each.printed() if each else "-" for each in found]
             lines.append([f"{rule}: {printed_name(key)}", *texts])
     return ["", *columns], lines
 
@@ -99,7 +118,11 @@ def remarks(references: References, pairs: int) -> list[str]:
     return lines
 
 
-def as_json(columns: Mapping[str, Estimates], references: References) -> dict[str, Any]:
+def as_json(columns: Mapping[str, Means], references: References) -> dict[str, Any]:
     """Return all numbers for a file: means with the ends of their intervals, in per cent, and counts."""
     counts = {"pairs": len(references.places), "annotations": sum(map(len, references.marked))}
-    return {"counts": counts | {"surplus": len(references.surplus)}, "metrics": columns}
+    plain = {
+        name: {rule: {key: mean and asdict(mean) for key, mean in of.items()} for rule, of in rules.items()}
+        for name, rules in columns.items()
+    }
+    return {"counts": counts | {"surplus": len(references.surplus)}, "metrics": plain}

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.measure import Measurement
-from rich.table import Table as Grid
-from rich.text import Text
 
 from cpnet.data.moment import Moment
 from cpnet.data.times import times
 from cpnet.errors import quote
-from cpnet.evaluation.annotators import References
 from cpnet.evaluation.average_precision import THRESHOLDS, average_precision
 from cpnet.evaluation.functional import Floats
 from cpnet.evaluation.matching import Matched, key_names
 from cpnet.evaluation.names import pair_scores, printed_name
 from cpnet.evaluation.trivial import Trivial
 from cpnet.options import MetricsOptions
-from cpnet.reporting import annotators
 from cpnet.reporting.statistics import interval, resampled_means
-from cpnet.terminal import printable
 
 EQUAL = 1e-9  # IoUs that differ by less are a draw
 MOST_PREDICTIONS = 10  # of a query count for mAP, as in the code of QVHighlights
@@ -146,38 +136,6 @@ def remarks(systems: Sequence[Scored], moments: Sequence[Moment]) -> list[str]:
     return lines
 
 
-def print_agreement(
-    systems: Sequence[Scored],
-    references: References,
-    moments: Sequence[Moment],
-    options: MetricsOptions,
-    trivial: Mapping[str, Trivial],
-) -> dict[str, Any]:
-    """Compare systems with several annotators and print the table; return its numbers for a file."""
-    first = {each.name: each.matched.ranked[:, 0] for each in systems}
-    columns = annotators.compare(first, references, moments, options, trivial)
-    print_table("against several annotators; 95 % intervals", *annotators.cells(columns))
-    print_sentences(annotators.remarks(references, len(moments)))
-    return annotators.as_json(columns, references)
-
-
-def print_breakdown(
-    systems: Sequence[Scored],
-    moments: Sequence[Moment],
-    training: Sequence[Moment],
-    trivial: Mapping[str, Trivial],
-    picture: Path,
-) -> dict[str, Any]:
-    """Break the scores of systems down, print the mIoU and draw it; return all numbers for a file."""
-    from cpnet.reporting import breakdown
-    from cpnet.reporting.figures.breakdown import save  # matplotlib is slow to import
-
-    broken = breakdown.break_down_systems({each.name: each.scores for each in systems}, moments, training, trivial)
-    print_table("mIoU by group of pairs; 95 % intervals", *broken.cells())
-    save(broken, picture, title=f"mIoU by group of pairs, {len(moments)} pairs")
-    return broken.as_json()
-
-
 def as_json(
     systems: Sequence[Scored], measured: Mapping[str, Mapping[str, Mean]], trivial: Mapping[str, Trivial]
 ) -> dict[str, Any]:
@@ -188,23 +146,3 @@ def as_json(
         "counts": {each.name: {key: len(getattr(each.matched, key)) for key in counted} for each in systems},
         "trivial": {name: dict(each.metrics) for name, each in trivial.items()},
     }
-
-
-def print_table(title: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
-    """Print a table, in full even where the terminal is narrower."""
-    grid = Grid(title=Text(printable(title), "bold"), title_justify="left", box=SIMPLE_HEAD, show_edge=False)
-    grid.padding = (0, 1, 0, 0)
-    for place, head in enumerate(heads):
-        folded = "\n".join(textwrap.wrap(printable(head).replace(",", ", "), 9, break_long_words=False))
-        grid.add_column(Text(folded), justify="right" if place else "left", no_wrap=True)
-    for line in lines:
-        grid.add_row(*map(Text, line))
-    console = Console()
-    console.width = max(console.width, Measurement.get(console, console.options.update(width=10_000), grid).maximum)
-    console.print(grid)
-
-
-def print_sentences(sentences: Sequence[str]) -> None:
-    """Print sentences, a line each."""
-    for sentence in sentences:
-        Console().print(Text(printable(sentence)), soft_wrap=True)

@@ -15,7 +15,7 @@ from cpnet.data.moment import Moment
 # A frame takes 0.04 s, so seconds with two decimals represent whole frames exactly.
 FPS = 25
 
-Splits = Mapping[str, Sequence[Moment]]  # "train", "val", "test"
+Splits = Mapping[str, Sequence[Moment]]  # pairs by the name of their split
 Features = Mapping[str, NDArray[np.float32]]  # (N, V) of each video
 
 
@@ -29,7 +29,7 @@ def write_charades_sta(folder: Path, splits: Splits) -> None:
 
 
 def write_jsonl(folder: Path, splits: Splits) -> None:
-    """Write ``{train,val,test}.jsonl``."""
+    """Write ``SPLIT.jsonl`` for each split."""
     for split, moments in splits.items():
         rows = (
             {
