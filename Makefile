@@ -32,9 +32,11 @@ demo: $(DEMO)/results.json ## answer about video files in a browser; the first t
 $(DEMO)/results.json: | $(READY)
 	$(PY) -m cpnet.train dataset=rendered model=cpnet_frames resume=true hydra.run.dir=$(DEMO)
 
-pictures: $(DEMO)/results.json ## redraw the pictures of docs/figures.md, of the model that make demo trains
+pictures: $(DEMO)/results.json ## redraw the pictures of docs/, of the model that make demo trains
+	$(PY) -m cpnet.predict checkpoint=$(DEMO)/checkpoints/best.ckpt video=data/rendered/videos/video_00296.mp4 \
+		query="the green ball passes by again" top=2 hydra.run.dir=outputs/pictures/predict
 	$(PY) -m cpnet.report checkpoint=$(DEMO)/checkpoints/best.ckpt best=1 video_dir=data/rendered/videos hydra.run.dir=outputs/pictures
-	$(PY) docs/pictures.py outputs/pictures/figures
+	$(PY) docs/pictures.py outputs/pictures
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow'
@@ -56,7 +58,7 @@ check: $(READY) ## formatting, lint, strict types, architecture, doctests
 
 # The first command finds public names without a docstring.
 docs: $(READY) ## build the site into build/docs, without a network; a broken link or an undocumented name is an error
-	$(PY) -m ruff check --select D1 src
+	$(PY) -m ruff check src
 	$(PY) -m sphinx --fail-on-warning --keep-going --quiet --conf-dir docs . build/docs
 	@echo "open build/docs/index.html"
 

@@ -15,7 +15,7 @@ templates_path = ["templates"]
 html_show_copyright = False
 
 myst_heading_anchors = 3
-myst_enable_extensions = ["colon_fence"]
+myst_enable_extensions = ["html_image"]
 
 apidoc_modules = [
     {"path": "../src/cpnet", "destination": "docs/api", "separate_modules": True, "module_first": True},

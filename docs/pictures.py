@@ -1,4 +1,4 @@
-"""Copy figures into docs/ with few colours: ``python docs/pictures.py FOLDER``, the folder of ``make pictures``."""
+"""Copy figures into docs/ with few colours: ``python docs/pictures.py FOLDER``, what ``make pictures`` drew."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from pathlib import Path
 
 from PIL import Image
 
-COLOURS = 64
-NAMES = {"timeline": "*_timeline", "words": "01_*_words", "levels": "01_*_levels", "moments": "corpus_moments"}
+COLOURS = 256
+NAMES = {  # pictures of docs/ and what they are made of
+    "figures-timeline": "figures/*_timeline.png",
+    "figures-words": "figures/01_*_words.png",
+    "figures-levels": "figures/01_*_levels.png",
+    "figures-moments": "figures/corpus_moments.png",
+    "predict": "predict/timeline.png",
+}
 
 
 def main(folder: Path) -> None:
-    """Write the first figure of each kind as ``docs/figures-KIND.png``."""
-    for kind, pattern in NAMES.items():
-        first = min(folder.glob(f"{pattern}.png"))
-        picture = Image.open(first).convert("RGB").quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
-        picture.save(Path(__file__).with_name(f"figures-{kind}.png"), optimize=True)
+    """Write the first figure of each kind."""
+    for name, pattern in NAMES.items():
+        picture = Image.open(min(folder.glob(pattern))).convert("RGB")
+        few = picture.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
+        few.save(Path(__file__).with_name(f"{name}.png"), optimize=True)
 
 
 if __name__ == "__main__":

@@ -102,7 +102,7 @@ def test_breakdown_is_that_of_the_run(place: Path) -> None:
             assert again[name]["pairs"] == group["pairs"]
             assert again[name]["metrics"].items() >= group["metrics"].items()
         pairs, (mean, *_) = again[name]["pairs"], again[name]["metrics"]["mIoU"]
-        assert f" {name} {pairs} {mean:.2f} ± " in " ".join(ended.out.split())
+        assert f" {name} {pairs} {mean:.2f} [" in " ".join(ended.out.split())
     assert len(written) == 7
 
 

@@ -29,12 +29,12 @@ class Broken:
     constant: Mapping[str, Breakdown] = field(default_factory=dict)
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
-        """Return heads and lines: a group a line, with the mIoU of each row and half of its interval."""
+        """Return heads and lines: a group a line, with the mIoU of each row and its interval."""
         columns, lines = {**self.rows, **self.constant}, []
         for attribute, groups in next(iter(self.rows.values())).items():
             for place, (name, group) in enumerate(groups.items()):
                 found = [broken[attribute][name].metrics["mIoU"] for broken in columns.values()]
-                cells = [f"{mean:.2f} ± {(high - low) / 2:.2f}" for mean, low, high in found]
+                cells = [f"{mean:.2f} [{low:.1f}, {high:.1f}]" for mean, low, high in found]
                 lines.append(["" if place else attribute, name, str(group.pairs), *cells])
         return ["mIoU by", "", "pairs", *columns], lines
 

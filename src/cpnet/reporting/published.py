@@ -18,11 +18,12 @@ class PublishedTable:
 
     @property
     def title(self) -> str:
-        """Source and conditions."""
+        """Source, and the conditions that it states."""
         first = self.rows[0]
-        rule = {"True": "IoU > m", "False": "IoU >= m"}.get(first.strict, "IoU > or >= m unknown")
-        conditions = [f"features {first.features}", f"cut {first.cut}", f"chosen on {first.selection}", rule]
-        return ", ".join([f"published: {first.source}", *conditions])
+        stated = {"features": first.features, "cut": first.cut, "chosen on": first.selection}
+        conditions = [f"{name} {text}" for name, text in stated.items() if text != "unknown"]
+        rule = {"True": ["IoU > m"], "False": ["IoU >= m"]}.get(first.strict, [])
+        return ", ".join([f"published: {first.source}", *conditions, *rule])
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """Return the heads and the text of each line: name, venue, metrics."""

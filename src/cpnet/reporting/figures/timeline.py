@@ -232,6 +232,7 @@ def _draw_text(axes: Axes, duration_sec: float, lane: Lane, y: float, sizes: Siz
         x, shift, side = start, -3, "right"
     else:
         x = min(max(x, needed / 2), duration_sec - needed / 2)
-    halo = [withStroke(linewidth=1.2, foreground="white")]
+    # A text with a halo is wider than its layout: it would run into the bar beside it.
+    halo = [withStroke(linewidth=1.2, foreground="white")] if side == "center" else None
     look: dict[str, Any] = {"ha": side, "va": "center", "fontsize": 0.9 * sizes.font, "path_effects": halo}
     axes.annotate(lane.text, (x, y), (shift, 0), textcoords="offset points", **look)
