@@ -90,6 +90,6 @@ def _unknown(key: str, value: str, names: Sequence[str], split: str) -> str:
     near = difflib.get_close_matches(value, dict.fromkeys(names), n=5, cutoff=0.6)
     hint = f"similar ones: {quote(near)}" if near else f"the first ones: {quote(dict.fromkeys(names), 5)}"
     return (
-        f"{key}={shown(value)}: the {split} split has no such {key}; {hint}. split=train, val or test chooses the split, "
-        "checkpoint=PATH another model"
+        f"{key}={shown(value)}: the {split} split has no such {key}; {hint}. "
+        "split=train, val or test chooses the split, checkpoint=PATH another model"
     )
