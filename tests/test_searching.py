@@ -145,6 +145,7 @@ def test_damaged_index_and_impossible_search_are_refused(place: Path) -> None:
             VideoIndex.open(place / "index")
 
 
+@pytest.mark.slow
 def test_command_builds_searches_and_writes(place: Path) -> None:
     query = "query=a red square, which is no door"
     asked = call(

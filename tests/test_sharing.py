@@ -65,6 +65,7 @@ def exact(measured: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in measured.items() if re.search(r"mIoU|R1@", name)}
 
 
+@pytest.mark.slow
 def test_several_processes_measure_the_same_as_one(tmp_path: Path) -> None:
     # three batches, one batch, and one pair: even and uneven shares, and processes without pairs
     corpora = {}

@@ -16,6 +16,7 @@ RUN = (
 )
 
 
+@pytest.mark.slow
 def test_run_is_trained_resumed_and_evaluated(tmp_path: Path) -> None:
     with apple():
         for arguments in (("epochs=1",), ("resume=true",)):

@@ -10,6 +10,7 @@ import pytest
 from commands import call
 
 
+@pytest.mark.slow
 def test_an_experiment_leads_from_its_name_to_a_table(tmp_path: Path) -> None:
     quick = ("hydra/launcher=basic", "trainer.enable_progress_bar=false")
     ended = call("train", "experiment=table1_ablation", "size=tiny", "seed=1", *quick, folder=tmp_path)

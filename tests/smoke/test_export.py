@@ -44,6 +44,7 @@ def test_example_prints_the_answers_of_the_checkpoint(place: Path, tmp_path: Pat
         assert (done.code, done.err[:7], done.err.count("\n")) == (1, "error: ", 1)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_is_refused(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = torch.load(place / BEST, weights_only=True)
     content["cpnet"]["config"]["dataset"]["blind"] = "query"

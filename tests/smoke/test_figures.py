@@ -28,6 +28,7 @@ def figures(place: Path, name: str, *arguments: str) -> tuple[Ended, dict[str, l
     return ended, found
 
 
+@pytest.mark.slow
 def test_pair_gets_a_timeline_and_maps(place: Path) -> None:
     rows = [*read_predictions(place / "run/predictions.jsonl")]
     row = rows[0]

@@ -14,6 +14,7 @@ OTHER = (*TINY, "dataset.generate.folder=other", "dataset.features.dim=32", "dat
 BEST = "checkpoints/best.ckpt"
 
 
+@pytest.mark.slow
 def test_training_begins_with_the_weights_of_another_run(place: Path, tmp_path: Path) -> None:
     """The corpora differ in videos, words and width. What does not fit begins as without ``init_from``."""
     path = str(place / "run" / BEST)
