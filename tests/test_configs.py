@@ -317,7 +317,11 @@ def test_every_logger_writes_to_the_output_folder(name: str, tmp_path: Path) -> 
 
 
 # Small jobs of another corpus are those of compare_charades_i3d; the others take seconds to compose.
-SAME_SMALL_JOBS = ("compare_charades_c3d", "compare_activitynet", "compare_tacos", "ablation_plus")
+QUICK = (
+    "compare_charades_i3d",
+    "table1_ablation",
+    "ablation_levels",
+)  # experiments whose small jobs a quick test composes
 
 
 def jobs(experiment: str, size: str = "full") -> list[list[str]]:
@@ -348,7 +352,7 @@ def test_every_experiment_is_short_and_states_the_numbers_of_the_paper(name: str
 
 
 SIZES = [
-    pytest.param(name, size, marks=[] if size == "small" and name not in SAME_SMALL_JOBS else pytest.mark.slow)
+    pytest.param(name, size, marks=[] if size == "small" and name in QUICK else pytest.mark.slow)
     for name in names("experiment")
     for size in ("small", "full", "tiny")
 ]

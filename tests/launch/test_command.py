@@ -205,7 +205,7 @@ def test_damaged_cache_of_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None
     ("arguments", "parent"),
     [
         (("cpnet.train",), "tacos/cpnet"),
-        (("cpnet.prepare",), "prepare/tacos"),
+        pytest.param(("cpnet.prepare",), "prepare/tacos", marks=pytest.mark.slow),
         pytest.param(
             *(("cpnet.train", "-m", "seed=1,2", "hydra/launcher=basic"), "multirun/tacos"), marks=pytest.mark.slow
         ),

@@ -150,7 +150,8 @@ def test_signal_is_forwarded_and_its_exit_code_kept(
     assert not any(is_alive(int(path.read_text())) for path in tmp_path.glob("ready*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_rank_outlives_the_command(number: int, tmp_path: Path) -> None:
     """Also where the ranks ignore SIGTERM and the command is signalled twice."""
     child = (

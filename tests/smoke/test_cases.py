@@ -65,7 +65,11 @@ LINES: dict[str, list[tuple[str, str, int, str]]] = {
 }
 
 
-@pytest.mark.parametrize("case", LINES)
+QUICK = ("missing_videos", "milliseconds", "several_windows", "no_windows", "odd_ids")  # the others are slow tests
+CASES = [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in LINES]
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_odd_corpus_ends_as_its_owner_expects(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cpnet.reporting.features.draw", lambda *_: None)
     (tmp_path / "conf/dataset").mkdir(parents=True)

@@ -157,6 +157,7 @@ def test_checkpoint_holds_no_code(name: str, place: Path) -> None:
     assert vocabulary["vectors"].shape == (len(vocabulary["words"]), 50)
 
 
+@pytest.mark.slow
 def test_results_depend_on_the_seed_alone(place: Path) -> None:
     logger = "tensorboard" if find_spec("tensorboard") else "none"
     for seed, chosen in ((0, "none"), (1, logger)):
@@ -213,7 +214,8 @@ def convert(folder: Path, files: dict[str, str], *, fps: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "dataset", ["charades_sta", pytest.param("activitynet_captions", marks=pytest.mark.slow), "tacos_2dtan"]
+    "dataset",
+    ["charades_sta", *(pytest.param(name, marks=pytest.mark.slow) for name in ("activitynet_captions", "tacos_2dtan"))],
 )
 def test_published_corpus_needs_only_its_files(dataset: str, tmp_path: Path) -> None:
     folder_name, features, dim = CORPORA[dataset]
