@@ -316,7 +316,7 @@ def test_every_logger_writes_to_the_output_folder(name: str, tmp_path: Path) -> 
     assert [Path(logger.save_dir) for logger in loggers] == ([] if name == "none" else [tmp_path])
 
 
-# Small jobs of another corpus are those of compare_charades_i3d; the others take seconds to compose.
+# Experiments take seconds to compose.
 QUICK = (
     "compare_charades_i3d",
     "table1_ablation",
