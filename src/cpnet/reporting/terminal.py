@@ -38,7 +38,7 @@ def print_results(*results: Results, console: Console | None = None) -> None:
             for name, metrics in {name: each.metrics, **references([each])}.items()
         ]
     title = heading(first) if len(scored) == 1 else f"{first.protocol.dataset} (per cent)"
-    box = SIMPLE_HEAD if any(key.startswith("dR") for key in keys) else HEAVY_HEAD
+    box = SIMPLE_HEAD if len(keys) > 5 or len(scored) > 1 else HEAVY_HEAD  # narrow enough for 80 columns
     _print_grid(console, title, ["", *map(printed_name, keys)], lines, box=box)
     for sentence in dict.fromkeys(sentence for each in scored for sentence in describe(each)):
         _print(console, sentence, "italic")
