@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -89,7 +90,10 @@ def copy_weights(ours: SnAG, theirs: nn.Module) -> None:
 def outputs(folder: Path) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Yield logits, distances, ranked spans and their scores, the terms of the loss, and the number of weights."""
     Tensor.cuda = lambda tensor, *_, **__: tensor  # type: ignore[method-assign] # its code expects a GPU
-    sys.modules["nms_1d_cpu_vg"] = load("nms_1d_cpu_vg", [str(folder / "libs/nms/src/nms_cpu.cpp")])
+    # A folder of its own, because the lock of an interrupted compilation would make torch wait for ever.
+    with TemporaryDirectory() as build:
+        sources = [str(folder / "libs/nms/src/nms_cpu.cpp")]
+        sys.modules["nms_1d_cpu_vg"] = load("nms_1d_cpu_vg", sources, build_directory=build)
     theirs, trainer, opt = peers.snag_code(folder)
     theirs.eval()
     batch = FULL.pairs(len(LENGTHS))
