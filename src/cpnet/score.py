@@ -65,9 +65,9 @@ def main(cfg: DictConfig) -> None:
     content = scored.as_json(systems, measured, constants)
     if references:
         first = {each.name: each.matched.ranked[:, 0] for each in systems}
-        content["references"] = annotators.print_comparison(
-            first, references, moments, options, constants, resamples=cfg.resamples
-        )
+        columns = annotators.compare(first, references, moments, options, constants, resamples=cfg.resamples)
+        annotators.print_comparison(columns, references, len(moments))
+        content["references"] = annotators.as_json(columns, references)
     if cfg.breakdown:
         scores = {each.name: each.scores for each in systems}
         broken = break_down_systems(scores, moments, splits["train"], constants)

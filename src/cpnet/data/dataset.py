@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from typing import Literal
 
@@ -61,13 +61,17 @@ class GroundingDataset(Dataset[GroundingBatch]):
         queries, videos = self.read(probes, seed=seed)
         self.pairs = Pairs.of(self.moments, queries=[*map(self.vocabulary.rows, queries)], videos=videos)
 
-    def read(self, probes: Sequence[Probe], *, seed: int) -> tuple[list[Query], list[int]]:
-        """Return the words and the number of the video of each pair, seen through probes one after the other."""
-        queries = [words_of(moment.query, max_words=self.max_words) for moment in self.moments]
+    def read(self, probes: Sequence[Probe], *, seed: int) -> tuple[Iterable[Query], list[int]]:
+        """Return the words and the number of the video of each pair, seen through probes one after the other.
+
+        Without a probe of queries, the words are generated one query at a time: those of a million pairs take much
+        memory.
+        """
+        queries: Iterable[Query] = (words_of(moment.query, max_words=self.max_words) for moment in self.moments)
         videos = self.videos
         for probe in probes:
             generator = np.random.default_rng(seed)
-            queries = probe.queries(queries, self.videos, generator) if probe.queries else queries
+            queries = probe.queries([*queries], self.videos, generator) if probe.queries else queries
             videos = probe.videos(videos, generator) if probe.videos else videos
         return queries, videos
 

@@ -69,20 +69,10 @@ def _means(scores: Mapping[str, Floats], *, resamples: int) -> dict[str, Mean | 
     return {**with_intervals({"": known}, resamples=resamples)[""]}
 
 
-def print_comparison(
-    systems: Mapping[str, Floats],
-    references: References,
-    moments: Sequence[Moment],
-    options: MetricsOptions,
-    trivial: Mapping[str, Trivial],
-    *,
-    resamples: int,
-) -> dict[str, Any]:
-    """Print the table of ``compare`` and remarks on the references; return all numbers for a file."""
-    columns = compare(systems, references, moments, options, trivial, resamples=resamples)
+def print_comparison(columns: Mapping[str, Means], references: References, pairs: int) -> None:
+    """Print the columns of ``compare`` as a table, and remarks on the references of a split of so many pairs."""
     print_table("against several annotators; 95 % intervals", *cells(columns))
-    print_sentences(remarks(references, len(moments)))
-    return as_json(columns, references)
+    print_sentences(remarks(references, pairs))
 
 
 def cells(columns: Mapping[str, Means]) -> tuple[list[str], list[list[str]]]:
