@@ -71,7 +71,7 @@ ROOMS = {
         ("__version__", "errors", "files", "data.extractor", "data.moment", "data.vocabulary", "evaluation", "runs"),
         ("torch", "omegaconf", "filelock"),
     ),
-    "runs.breakdown": Room(("options", "data.times", "evaluation", "runs.predictions")),
+    "runs.pairs": Room(("errors", "options", "evaluation", "runs.predictions"), ("numpy",)),
     "launch": Room(
         (
             *("errors", "files", "terminal", "options", "config", "data.required_files", "runs", "launch"),

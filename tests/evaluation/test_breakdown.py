@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
 from cpnet.data.moment import Moment
-from cpnet.evaluation.breakdown import break_down, group_means, group_pairs, rarest_words
+from cpnet.evaluation.breakdown import Grouping, break_down, group_means, group_pairs, rarest_words
 
 
 def moment(query: str, start: float = 0.0, end: float = 10.0, *, duration: float = 40.0, video: str = "v") -> Moment:
     return Moment(qid="", video=video, query=query, windows_sec=((start, end),), duration_sec=duration)
+
+
+def groups_of(moments: Sequence[Moment], rarest: Sequence[int | None]) -> dict[str, Grouping]:
+    spans, durations = (np.array([getattr(each, name) for each in moments]) for name in ("windows_sec", "duration_sec"))
+    videos, queries = ([getattr(each, name) for each in moments] for name in ("video", "query"))
+    return group_pairs(videos, queries, spans[:, 0], durations, rarest)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +38,7 @@ def moment(query: str, start: float = 0.0, end: float = 10.0, *, duration: float
     ],
 )
 def test_group_by_hand(one: Moment, attribute: str, group: str) -> None:
-    grouping = group_pairs([one], [7])[attribute]
+    grouping = groups_of([one], [7])[attribute]
     assert [grouping.names[place] for place in grouping.places] == [group]
 
 
@@ -39,12 +47,12 @@ def test_rarest_word_counts_training_queries_once() -> None:
     queries = ["The door.", "the window opens", "the the", "..."]
     counts = rarest_words(queries, training)
     assert counts == [1, 0, 11, 0]
-    grouping = group_pairs([moment(query) for query in queries], counts)["rarest word (training queries)"]
+    grouping = groups_of([moment(query) for query in queries], counts)["rarest word (training queries)"]
     assert [grouping.names[place] for place in grouping.places] == ["1 to 9", "0", "10 to 99", "0"]
 
 
 def test_rarest_words_of_older_files_are_unknown() -> None:
-    assert "rarest word (training queries)" not in group_pairs([moment("he runs"), moment("he walks")], [3, None])
+    assert "rarest word (training queries)" not in groups_of([moment("he runs"), moment("he walks")], [3, None])
 
 
 def test_moments_alike_are_elsewhere_in_the_same_video() -> None:
@@ -56,7 +64,7 @@ def test_moments_alike_are_elsewhere_in_the_same_video() -> None:
         moment("a person opens a door", 1, 10),  # the same moment as the first
         moment("person opens a door", 10, 20, video="other"),
     ]
-    grouping = group_pairs(moments, [0] * 6)["moments alike in the video"]
+    grouping = groups_of(moments, [0] * 6)["moments alike in the video"]
     assert [grouping.names[place] for place in grouping.places] == ["2 to 4", "2 to 4", "2 to 4", "0", "2 to 4", "0"]
 
 
@@ -64,7 +72,7 @@ def test_means_equal_a_loop() -> None:
     generator = np.random.default_rng(0)
     moments = [moment(f"he runs {'on ' * int(n)}", duration=float(n) * 20) for n in generator.integers(1, 30, 60)]
     scores = {"R1@0.5": generator.integers(0, 2, 60).astype(float), "mIoU": generator.uniform(size=60)}
-    for groups in (broken := break_down(group_pairs(moments, [0] * 60), scores)).values():
+    for groups in (broken := break_down(groups_of(moments, [0] * 60), scores)).values():
         assert sum(group.pairs for group in groups.values()) == 60
     of = {"0 to 4": (0, 4), "5 to 6": (5, 6), "7 to 8": (7, 8), "9 to 12": (9, 12), "13 to 19": (13, 19)}
     for name, (low, high) in of.items():

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from cpnet.data.moment import Moment, normalise_id
+from cpnet.data.moment import normalise_id
 from cpnet.data.tokens import without_punctuation
 from cpnet.evaluation.functional import TIE, Floats, iou
 
@@ -44,6 +44,7 @@ class Group:
     metrics: Mapping[str, tuple[float, float, float]]
 
 
+Counts = NDArray[np.intp]
 Breakdown = Mapping[str, Mapping[str, Group]]  # by attribute and name of the group
 
 
@@ -52,32 +53,37 @@ class Grouping:
     """Names of the groups of an attribute, and the group of each pair. Shape: places (B,)"""
 
     names: Sequence[str]
-    places: NDArray[np.intp]
+    places: Counts
 
 
-def group_pairs(moments: Sequence[Moment], rarest: Sequence[int | None]) -> dict[str, Grouping]:
-    """Group the pairs of a split by each attribute. Length and centre are those of the first true window.
+def group_pairs(
+    videos: Sequence[str], queries: Sequence[str], spans: Floats, durations: Floats, rarest: Sequence[int | None]
+) -> dict[str, Grouping]:
+    """Group the pairs of a split by each attribute.
 
     Args:
-        moments: the pairs, each with a true window
+        videos: identifier of each pair's video
+        queries: sentence of each pair
+        spans: first true window of each pair in seconds. Shape: (B, 2)
+        durations: length of each video in seconds. Shape: (B,)
         rarest: for each pair, the number of training queries with its rarest word; the attribute is left out if one of
             the numbers is None
     """
-    spans = np.array([moment.windows_sec[0] for moment in moments], np.float64).reshape(-1, 2)
-    durations = np.array([moment.duration_sec for moment in moments], np.float64)
-    shares, queries = spans / durations[:, None], [without_punctuation(moment.query) for moment in moments]
-    known = [count for count in rarest if count is not None]
-    order = np.array([not ORDER.isdisjoint(query) for query in queries], np.intp)
+    shares, known = spans / durations[:, None], [count for count in rarest if count is not None]
+    words, order = np.zeros((2, len(queries)), np.intp)
+    for place, query in enumerate(queries):
+        tokens = without_punctuation(query)
+        words[place], order[place] = len(tokens), not ORDER.isdisjoint(tokens)
     groupings = {
         "moment length (share of video)": _between(shares[:, 1] - shares[:, 0], LENGTHS),
         "moment centre (share of video)": _between(shares.mean(axis=1), CENTRES),
         "video length (s)": _between(durations, SECONDS),
-        "query length (words)": _counted([len(query) for query in queries], WORDS),
+        "query length (words)": _counted(words, WORDS),
         "words of order": Grouping(names=("without", "with"), places=order),
         "rarest word (training queries)": _counted(known, COUNTS),
-        "moments alike in the video": _counted(moments_alike(moments, queries), ALIKE),
+        "moments alike in the video": _counted(moments_alike(videos, queries, spans), ALIKE),
     }
-    return {name: each for name, each in groupings.items() if len(each.places) == len(moments)}
+    return {name: each for name, each in groupings.items() if len(each.places) == len(queries)}
 
 
 def rarest_words(queries: Iterable[str], training: Iterable[str]) -> list[int]:
@@ -90,27 +96,29 @@ def rarest_words(queries: Iterable[str], training: Iterable[str]) -> list[int]:
     return [min((counts[word] for word in without_punctuation(query)), default=0) for query in queries]
 
 
-def moments_alike(moments: Sequence[Moment], queries: Sequence[Sequence[str]]) -> list[int]:
-    """Return, for each moment, the number of others in its video that are easily taken for it.
+def moments_alike(videos: Sequence[str], queries: Sequence[str], spans: Floats) -> Counts:
+    """Return, for each pair, the number of others in its video whose moment is easily taken for its own.
 
     Their queries have at least half of all their distinct words in common (words of both / words of either), such as
     "person opens a door" and "person closes a door", and their first true windows overlap with an IoU below 0.5.
+
+    Shape: spans (B, 2) -> (B,)
     """
-    videos, alike = defaultdict[str, list[int]](list), np.zeros(len(moments), np.intp)
-    for place, moment in enumerate(moments):
-        videos[normalise_id(moment.video)].append(place)
-    for places in videos.values():
+    pairs, alike = defaultdict[str, list[int]](list), np.zeros(len(videos), np.intp)
+    for place, video in enumerate(videos):
+        pairs[normalise_id(video)].append(place)
+    for places in pairs.values():
         if len(places) > 1:
-            rows = {word: row for row, word in enumerate({word for place in places for word in queries[place]})}
+            tokens = [without_punctuation(queries[place]) for place in places]
+            rows = {word: row for row, word in enumerate({*chain.from_iterable(tokens)})}
             holds = np.zeros((len(places), len(rows)), np.float32)
-            for line, place in enumerate(places):
-                holds[line, [rows[word] for word in queries[place]]] = 1
-            both, spans = holds @ holds.T, np.array([moments[place].windows_sec[0] for place in places])
+            for line, words in enumerate(tokens):
+                holds[line, [rows[word] for word in words]] = 1
+            both, windows = holds @ holds.T, spans[places]
             either = holds.sum(axis=1)[:, None] + holds.sum(axis=1) - both
-            other = iou(spans[:, None], spans) < 0.5 - TIE
+            other = iou(windows[:, None], windows) < 0.5 - TIE
             alike[places] = ((2 * both >= either) & other).sum(axis=1)
-    counts: list[int] = alike.tolist()
-    return counts
+    return alike
 
 
 def break_down(groupings: Mapping[str, Grouping], scores: Mapping[str, Floats]) -> Breakdown:
@@ -156,7 +164,7 @@ def _between(values: Floats, edges: Sequence[float]) -> Grouping:
     return Grouping(names=names, places=np.digitize(values + TIE, edges))
 
 
-def _counted(counts: Sequence[int], edges: Sequence[int]) -> Grouping:
+def _counted(counts: Sequence[int] | Counts, edges: Sequence[int]) -> Grouping:
     """Group counts. The names are those of all counts of a group: ``0``, ``1 to 9``."""
     ranges = [(low, high - 1) for low, high in zip((0, *edges[:-1]), edges, strict=True)]
     inner = [f"{low}" if low == high else f"{low} to {high}" for low, high in ranges]

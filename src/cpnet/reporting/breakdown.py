@@ -15,8 +15,8 @@ from cpnet.evaluation.breakdown import Breakdown, Grouping, break_down, group_pa
 from cpnet.evaluation.functional import Floats, iou
 from cpnet.evaluation.trivial import Trivial
 from cpnet.reporting.gather import Run
-from cpnet.runs.breakdown import group_rows
-from cpnet.runs.predictions import FILE, read_predictions
+from cpnet.runs.pairs import read_pairs
+from cpnet.runs.predictions import FILE
 
 CONSTANT = "best constant, mIoU"  # a trivial predictor
 
@@ -89,10 +89,11 @@ def break_down_systems(
     trivial: Mapping[str, Trivial],
 ) -> Broken:
     """Break the scores of systems down. ``training`` has the pairs in whose queries words are counted."""
-    counts = rarest_words([moment.query for moment in moments], [moment.query for moment in training])
     windows, duration = times(moments)
-    shares = windows / duration[:, None, None]
-    return break_down_rows(group_pairs(moments, counts), scores, trivial=trivial, windows=shares)
+    videos, queries = [moment.video for moment in moments], [moment.query for moment in moments]
+    counts = rarest_words(queries, [moment.query for moment in training])
+    groups = group_pairs(videos, queries, windows[:, 0], duration, counts)
+    return break_down_rows(groups, scores, trivial=trivial, windows=windows / duration[:, None, None])
 
 
 def break_down_runs(groups: Mapping[str, Sequence[Run]]) -> Broken:
@@ -102,14 +103,14 @@ def break_down_runs(groups: Mapping[str, Sequence[Run]]) -> Broken:
         DataError: the predictions of the first run cannot be read, or have changed since they were first read
     """
     first = next(iter(groups.values()))[0]
-    rows = sorted(read_predictions(first.folder / FILE), key=lambda row: row.qid)
-    if len(rows) != len(first.windows):
+    pairs = read_pairs(first.folder / FILE)
+    if len(pairs.qids) != len(first.windows):
         raise DataError(f"{first.folder / FILE} has changed meanwhile; make the report again")
     scores = {
         name: {key: np.mean([run.scores[key] for run in runs], axis=0) for key in _common_keys(runs)}
         for name, runs in groups.items()
     }
-    return break_down_rows(group_rows(rows), scores, trivial=first.results.trivial, windows=first.windows)
+    return break_down_rows(pairs.groups(), scores, trivial=first.results.trivial, windows=first.windows)
 
 
 def _common_keys(runs: Sequence[Run]) -> list[str]:

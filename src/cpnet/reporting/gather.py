@@ -7,29 +7,26 @@ import hashlib
 import json
 import os
 import re
-from array import array
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml  # type: ignore[import-untyped]
-from numpy.typing import NDArray
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from cpnet.errors import DataError, cut
+from cpnet.evaluation.functional import Floats
 from cpnet.evaluation.names import pair_scores
 from cpnet.options import MetricsOptions
-from cpnet.runs.predictions import read_predictions
+from cpnet.runs.pairs import read_pairs
+from cpnet.runs.predictions import FILE
 from cpnet.runs.results import Results, run_folder
 from cpnet.terminal import Progress
 
-Floats = NDArray[np.float64]
 TOLERANCE = 0.005  # per cent, between results.json and the metrics recomputed from predictions.jsonl
 
 
@@ -168,9 +165,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
 def _read_run(folder: Path, results: Results, config: dict[str, Any], *, curves: Path) -> Run:
     if not results.metrics:
         raise DataError(f"its {results.protocol.split} split has no true windows, so it has predictions but no metrics")
-    qids, duration, windows, ranked = _read_pairs(folder / "predictions.jsonl")
+    pairs = read_pairs(folder / FILE)
+    qids, duration, windows = pairs.qids, pairs.durations, pairs.windows
     try:
-        scores = pair_scores(MetricsOptions(**config["metrics"]), ranked, windows, duration)
+        scores = pair_scores(MetricsOptions(**config["metrics"]), pairs.ranked, windows, duration)
     except (TypeError, ValueError) as error:
         raise DataError(f"config.yaml: metrics cannot be computed: {cut(str(error))}") from None
     for key, score in scores.items():
@@ -188,39 +186,6 @@ def _read_run(folder: Path, results: Results, config: dict[str, Any], *, curves:
         scores=scores,
         curves=_read_curves(curves / "metrics.csv"),
     )
-
-
-def _read_pairs(path: Path) -> tuple[list[str], Floats, Floats, Floats]:
-    """Read qids, durations, true windows and ranked spans of all pairs, sorted by qid.
-
-    The numbers are in arrays, because a file may contain a million pairs. A missed pair has spans of length 0, which
-    score 0.
-
-    Shape: (N,), (N, K, 2) padded as in ``GroundingBatch``, (N, spans, 2)
-    """
-    qids: list[str] = []
-    durations, ranked, times = (array("d") for _ in range(3))
-    counts, answered, spans = array("q"), array("b"), 0
-    for row in read_predictions(path):
-        spans = spans or len(row.predicted)
-        if len(row.predicted) not in (0, spans):  # 0 for a pair without features
-            raise DataError(f"{path.name}: {row.qid} has {len(row.predicted)} predicted spans, other pairs {spans}")
-        if not row.true:
-            raise DataError(f"{path.name}: {row.qid} has no true window, but results.json has metrics")
-        qids.append(row.qid)
-        durations.append(row.duration)
-        counts.append(len(row.true))
-        answered.append(bool(row.predicted))
-        times.extend(chain.from_iterable(row.true))
-        ranked.extend(chain.from_iterable(row.predicted))
-    if not qids:
-        raise DataError(f"{path.name} is empty")
-    order = np.argsort(np.array(qids, dtype=object), kind="stable")
-    count, window = np.frombuffer(counts, np.int64)[:, None], np.arange(max(counts))
-    windows = np.frombuffer(times).reshape(-1, 2)[count.cumsum(0) - count + np.where(window < count, window, 0)]
-    predicted = np.zeros((len(qids), spans, 2))
-    predicted[np.frombuffer(answered, bool)] = np.frombuffer(ranked).reshape(-1, spans, 2)
-    return [qids[place] for place in order], np.frombuffer(durations)[order], windows[order], predicted[order]
 
 
 def _read_curves(path: Path) -> dict[str, dict[int, float]]:

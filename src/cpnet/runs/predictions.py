@@ -10,7 +10,6 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from cpnet.data.moment import Moment
 from cpnet.errors import DataError, cut, shown
 from cpnet.files import replacing
 from cpnet.runs.typed_json import parse
@@ -45,11 +44,6 @@ class PredictionRow:
     true: tuple[Span, ...]
     iou: float | None
     rarest: int | None = None
-
-    def moment(self) -> Moment:
-        """Return the pair without its prediction."""
-        windows, duration = self.true, self.duration
-        return Moment(qid=self.qid, video=self.video, query=self.query, windows_sec=windows, duration_sec=duration)
 
 
 def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> int:

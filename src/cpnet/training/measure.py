@@ -17,8 +17,8 @@ from cpnet.evaluation.trivial import trivial_rows
 from cpnet.options import MetricsOptions
 from cpnet.reporting.terminal import print_results
 from cpnet.runs import predictions
-from cpnet.runs.breakdown import break_down_predictions
 from cpnet.runs.environment import device_name, git_commit, package_versions
+from cpnet.runs.pairs import read_pairs
 from cpnet.runs.results import Results, Validation
 from cpnet.terminal import printable
 from cpnet.training.callbacks.cost import CostMeter
@@ -114,7 +114,7 @@ def _measure(
         device=device_name(),
         git_commit=git_commit(),
         forward=meter.forward,
-        breakdown=break_down_predictions(writer.path, options) if metrics and trainer.is_global_zero else {},
+        breakdown=read_pairs(writer.path).breakdown(options) if metrics and trainer.is_global_zero else {},
     )
 
 
