@@ -32,11 +32,11 @@ demo: $(DEMO)/results.json ## answer about video files in a browser; the first t
 $(DEMO)/results.json: | $(READY)
 	$(PY) -m cpnet.train dataset=rendered model=cpnet_frames resume=true hydra.run.dir=$(DEMO)
 
-pictures: $(DEMO)/results.json ## redraw the pictures of docs/, of the model that make demo trains
+pictures: $(DEMO)/results.json ## redraw the pictures of docs/, of the model that make demo trains, and of kept results
 	$(PY) -m cpnet.predict checkpoint=$(DEMO)/checkpoints/best.ckpt video=data/rendered/videos/video_00296.mp4 \
 		query="the green ball passes by again" top=2 hydra.run.dir=outputs/pictures/predict
 	$(PY) -m cpnet.report checkpoint=$(DEMO)/checkpoints/best.ckpt best=1 video_dir=data/rendered/videos hydra.run.dir=outputs/pictures
-	$(PY) docs/pictures.py outputs/pictures
+	$(PY) docs/pictures.py $(DEMO)/checkpoints/best.ckpt data/rendered outputs/pictures
 
 test: $(READY) ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist worksteal -m 'not slow'

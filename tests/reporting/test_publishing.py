@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from cpnet.errors import DataError
 from cpnet.reporting.figures import tables
-from cpnet.reporting.publishing import index_table, keep, publish, report_json, update_index
+from cpnet.reporting.keeping import index_table, keep, update_index
+from cpnet.reporting.publishing import publish, report_json
 from cpnet.reporting.tables import Table
 from reporting.made import COMMIT, compared, config, spans, write_run
 
@@ -26,7 +28,7 @@ HEAD = (
 
 
 def kept(runs: Path, folder: Path, experiment: str | None = "a|b") -> list[str]:
-    return [path.name for path in keep(compared(runs, experiment=experiment), folder)]
+    return [path.name for path in keep(compared(runs, experiment=experiment), folder) if path.suffix != ".png"]
 
 
 def write_perfect(folder: Path, **protocol: str) -> None:
@@ -45,12 +47,16 @@ def test_keep_writes_the_table_and_updates_the_index(tmp_path: Path) -> None:
     page.parent.mkdir()
     page.write_text("# M\n<!-- results compare_* -->\n<!-- /results -->\n")
     assert kept(tmp_path / "runs", readme.parent / "results", "compare_x") == ["compare_x.json", "README.md", page.name]
-    (readme.parent / "results/compare_x.json").unlink()
+    assert "\n![compare_x](../experiments/results/compare_x.png)\n" in page.read_text()
+    for kind in ("json", "png"):
+        (readme.parent / f"results/compare_x.{kind}").unlink()
     assert kept(tmp_path / "runs", readme.parent / "results") == ["a-b.json", "README.md", page.name]
     assert page.read_text() == f"# M\n<!-- results compare_* -->\n\n{HEAD}\n<!-- /results -->\n"
     line = "| a\\|b | tiny | own | - | 100.00 | - | - | 100.00 ± 0.00 | 52.00 (cpnet) | 0.0012 | - | - | 0, 1 | 3 "
     line += "| 0123456, abcdef0+changes |\n"
-    expected = README.replace("old\n", f"\n{HEAD}{line}\n")
+    expected = README.replace("old\n", f"\n{HEAD}{line}\n![a-b](results/a-b.png)\n\n")
+    with Image.open(readme.parent / "results/a-b.png") as picture:
+        assert picture.width > 300
     assert readme.read_text() == expected
     assert update_index(readme, readme.parent / "results")
     assert readme.read_text() == expected

@@ -12,8 +12,8 @@ from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.readers.references import Span
 from cpnet.errors import DataError
 from cpnet.inspection.observe import Observed
-from cpnet.reporting.figures.style import BLUE, GREEN, ORANGE, PINK, Drawn
-from cpnet.reporting.figures.timeline import Film, Lane, Sentence, draw_films
+from cpnet.reporting.figures.style import GREEN, ORANGE, PINK, Drawn
+from cpnet.reporting.figures.timeline import Film, Lane, Sentence, annotated_lane, draw_films, predicted_lane, seconds
 from cpnet.video.cut import stills
 
 STILLS = 8  # frames of a video
@@ -65,16 +65,12 @@ class Scene:
         return Film(title=title, duration_sec=moment.duration_sec, sentences=sentences, frames=self._frames(moment))
 
     def _lanes(self, row: int) -> list[Lane]:
-        true, lanes = self.moments[row].windows_sec, list[Lane]()
-        if true:
-            text = _times(true[0]) if len(true) == 1 else f"{len(true)} spans"
-            lanes.append(Lane(spans=true, colour=BLUE, text=text, name="annotated"))
+        true = self.moments[row].windows_sec
+        lanes = [annotated_lane(true)] if true else []
         for annotator, span in self.references.get(row, ()):
-            lanes.append(Lane(spans=[span], colour=PINK, text=_times(span), name=annotator or "annotator"))
+            lanes.append(Lane(spans=[span], colour=PINK, text=seconds(span), name=annotator or "annotator"))
         for name, colour, each in zip((PREDICTED, AGAINST), (ORANGE, GREEN), self.observed, strict=False):
-            span, iou = each[row].predicted_sec, each[row].iou
-            text = _times(span) + ("" if iou is None else f", IoU {iou:.2f}")
-            lanes.append(Lane(spans=[span], colour=colour, text=text, name=name))
+            lanes.append(predicted_lane(each[row].predicted_sec, each[row].iou, name=name, colour=colour))
         return lanes
 
     def _frames(self, moment: Moment) -> Sequence[Any]:
@@ -103,7 +99,3 @@ class Scene:
             for place, weight in enumerate(attention):
                 record = {**pair, "kind": f"attention of {model}", "weight": f"{weight:.4g}"}
                 yield {**record, "start_sec": f"{place * step:.3f}", "end_sec": f"{(place + 1) * step:.3f}"}
-
-
-def _times(span: Span) -> str:
-    return f"{span[0]:.1f} to {span[1]:.1f} s"

@@ -16,17 +16,8 @@ from pytorch_lightning.utilities import rank_zero_only
 from cpnet.errors import ConfigError
 from cpnet.files import replacing
 from cpnet.launch.signals import Interrupted
-from cpnet.reporting.figures.predictions import (
-    BINS,
-    Span,
-    best_window,
-    choose,
-    count_lengths,
-    draw_lengths,
-    draw_timeline,
-)
 from cpnet.runs.identity import flatten
-from cpnet.runs.predictions import PredictionRow, read_predictions
+from cpnet.runs.predictions import PredictionRow, Span, read_predictions
 from cpnet.runs.results import Results
 
 MAX_TAG = 64  # characters; W&B rejects longer tags
@@ -206,8 +197,17 @@ def summary(results: Results) -> dict[str, Any]:
 
 
 def _tables_and_pictures(rows: Sequence[PredictionRow], *, most: int) -> dict[str, Any]:
-    """Return tables and pictures; of several true windows, a row shows the one by which its IoU is measured."""
+    """Return tables and pictures; of several true windows, a row's times are of the one that its IoU is measured by."""
     import wandb
+
+    from cpnet.reporting.figures.predictions import (  # imports matplotlib
+        BINS,
+        best_window,
+        choose,
+        count_lengths,
+        draw_lengths,
+        draw_timeline,
+    )
 
     if not all(row.true for row in rows):
         return {}
@@ -226,9 +226,10 @@ def _tables_and_pictures(rows: Sequence[PredictionRow], *, most: int) -> dict[st
     data: list[list[Any]] = []
     ious = [row.iou or 0.0 for row in rows]
     for index in choose(ious, most):
-        row, timeline = rows[index], wandb.Image(draw_timeline(*shown[index]))
-        times = [round(time, 2) for time in (row.duration, *windows[index], *row.predicted[0])]
-        data.append([row.query, row.video, *times, round(ious[index], 4), timeline])
+        row, span = rows[index], rows[index].predicted[0]
+        timeline = draw_timeline(row.query, row.video, row.duration, true=row.true, predicted=span)
+        times = [round(time, 2) for time in (row.duration, *windows[index], *span)]
+        data.append([row.query, row.video, *times, round(ious[index], 4), wandb.Image(timeline)])
     if data:
         logged["predictions"] = wandb.Table(columns=list(COLUMNS), data=data)
     return logged

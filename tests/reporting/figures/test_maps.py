@@ -59,7 +59,7 @@ def test_levels_show_past_and_future_of_every_model_and_frame_the_truth() -> Non
         assert low == -high == pytest.approx(-np.percentile(weights, 99))
         assert frames(axes) == [(2.5, 5.0)]
         assert (axes.get_xlim(), axes.get_ylim()) == ((0, 10), (10, 0))  # the first clip on top
-        assert axes.get_title().startswith(f"{len(edges) - 1} x {len(edges) - 1}, ")
+        assert axes.get_title().startswith(f"{len(edges) - 1} clips\ndarkest ")
     assert [axes.get_ylabel() for axes in drawn] == ["full", "", "", "$one$"]
     halves = [record["half"] for record in models[1].numbers()]
     assert [halves.count(half) for half in ("past", "future", "itself")] == [28, 28, 8]

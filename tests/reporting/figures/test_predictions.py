@@ -7,22 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib import colormaps
-from PIL import Image, ImageColor
+from PIL import ImageColor
 
 from cpnet.reporting.figures.predictions import (
     BINS,
-    HEIGHT,
-    PREDICTED,
-    TRUE,
-    VIDEO,
-    WIDTH,
     choose,
     count_lengths,
     draw_lengths,
     draw_timeline,
 )
-
-RGB = {name: ImageColor.getrgb(name) for name in (VIDEO, TRUE, PREDICTED)}
+from cpnet.reporting.figures.style import BLUE, ORANGE
 
 
 @given(st.lists(st.floats(0, 1), max_size=60), st.integers(0, 30))
@@ -34,35 +28,18 @@ def test_rows_are_chosen_at_even_steps_of_rank(ious: list[float], most: int) -> 
         assert chosen == [ranked[round(rank)] for rank in np.linspace(0, len(ious) - 1, most)]
 
 
-def columns_of(picture: Image.Image, colour: str, *, half: int) -> list[int]:
-    """Columns whose upper (0) or lower (1) half has one colour from top to bottom."""
-    pixels = np.asarray(picture)
-    assert pixels.shape == (HEIGHT, WIDTH, 3)
-    part = np.split(pixels, 2)[half]
-    alike = (part == RGB[colour]).all(axis=2)
-    assert (alike.all(axis=0) == alike.any(axis=0)).all()
-    return [int(column) for column in np.flatnonzero(alike.all(axis=0))]
-
-
-@pytest.mark.parametrize(
-    ("span_sec", "painted"),
-    [  # 24 s on 240 pixels: 10 pixels a second
-        ((6.0, 12.0), range(60, 120)),
-        ((0.0, 24.0), range(240)),
-        ((0.0, 0.0), range(2)),
-        ((5.0, 5.04), range(50, 52)),
-        ((24.0, 24.0), range(238, 240)),
-        ((20.0, 30.0), range(200, 240)),
-        ((-3.0, 1.0), range(10)),
-        ((10.0, 5.0), range(100, 102)),
-    ],
-)
-def test_timeline_paints_a_span_at_its_time(span_sec: tuple[float, float], painted: range) -> None:
-    span, other = (span_sec[0] / 24, span_sec[1] / 24), (0.5, 0.75)
-    for true, predicted, colour, half in ((span, other, TRUE, 0), (other, span, PREDICTED, 1)):
-        picture = draw_timeline(true, predicted)
-        assert columns_of(picture, colour, half=half) == [*painted]
-        assert columns_of(picture, VIDEO, half=half) == [x for x in range(WIDTH) if x not in painted]
+def test_timeline_has_the_annotated_spans_in_blue_and_the_prediction_in_orange_below() -> None:
+    true = [(2.0, 4.0), (6.0, 9.0)]
+    picture = np.asarray(draw_timeline("she opens it", "kitchen", 10.0, true=true, predicted=(5.0, 9.0)).convert("RGB"))
+    painted = [(picture == ImageColor.getrgb(colour)).all(axis=2) for colour in (BLUE, ORANGE)]
+    (above, below) = (np.flatnonzero(each.sum(axis=1) > 20) for each in painted)
+    (blue, orange) = (np.flatnonzero(each.sum(axis=0) > 5) for each in painted)
+    assert above.max() < below.min()
+    (gap,) = np.flatnonzero(np.diff(blue) > 1)
+    second = (blue[gap + 1] - blue[0]) / 4
+    assert len(blue) == pytest.approx(5 * second, abs=4)
+    assert len(orange) == pytest.approx(4 * second, abs=3)
+    assert (orange[0] - blue[0], orange[-1] - blue[-1]) == (pytest.approx(3 * second, abs=2), pytest.approx(0, abs=1))
 
 
 SHARES = st.integers(0, 1000).filter(lambda share: share % 200).map(lambda share: share / 1000)  # no border of a bin

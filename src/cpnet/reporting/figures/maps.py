@@ -98,7 +98,7 @@ def draw_levels(title: str, models: Sequence[LevelMaps], true: Sequence[Span]) -
     lines = wrapped(title, PRINTED.letters, 3)
     columns = max(len(each.levels[:MOST_LEVELS]) for each in models)
     side = min((COLUMN - 0.5) / columns, 2.2)
-    height = len(models) * (side + 0.36) + PRINTED.line * (len(lines) + 3)
+    height = len(models) * (side + 0.46) + PRINTED.line * (len(lines) + 3)
     figure = Figure(figsize=(COLUMN, height), layout="compressed")
     panels = figure.subplots(len(models), columns, squeeze=False)
     for line, each in zip(panels, models, strict=True):
@@ -108,10 +108,8 @@ def draw_levels(title: str, models: Sequence[LevelMaps], true: Sequence[Span]) -
             axes.set_axis_off()
         line[0].set_ylabel(plain(each.model)[:20])
     figure.suptitle("\n".join(lines), x=0.01, ha="left")
-    meaning = (
-        "row: the clip that receives from those of the columns, blue from the past, orange from the future; darkest: "
-    )
-    meaning += f"the weight above, the {DARKEST}th percentile; frame: annotated"
+    meaning = "row: the clip that receives from those of the columns, blue from the past, orange from the future; "
+    meaning += f"darkest: the {DARKEST}th percentile of the weights; frame: annotated"
     figure.supxlabel("\n".join(wrapped(meaning, PRINTED.letters, 3)), x=0.01, ha="left", fontsize=FONT - 1)
     return figure
 
@@ -134,8 +132,8 @@ def _draw_level(axes: Axes, edges: Floats, weights: Floats, true: Sequence[Span]
         frame = Rectangle((start, start), end - start, end - start, fill=False, color="black", linewidth=0.9)
         axes.add_patch(frame)
     axes.set(xlim=edges[[0, -1]], ylim=edges[[-1, 0]], aspect="equal")
-    axes.set_title(f"{len(weights)} x {len(weights)}, {darkest:.2g}", fontsize=FONT - 1, pad=2)
-    set_seconds(axes, float(edges[-1]), ticks=3)
+    axes.set_title(f"{len(weights)} clips\ndarkest {darkest:.2g}", fontsize=FONT - 1, pad=2)
+    set_seconds(axes, float(edges[-1]), ticks=2)
     axes.set_yticks([])
 
 

@@ -6,16 +6,15 @@ import io
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import torch
-from PIL import Image, ImageDraw
+from matplotlib.figure import Figure
+from PIL import Image
 
-from cpnet import spans
+from cpnet.evaluation.functional import iou
+from cpnet.reporting.figures.timeline import Film, Sentence, annotated_lane, draw_films, predicted_lane
 
-Span = tuple[float, float]  # start and end, in fractions of the video
+Span = tuple[float, float]  # start and end
 
-WIDTH, HEIGHT = 240, 40  # pixels of a timeline
-MIN_WIDTH = 2  # pixels of a span, so that short spans are visible
-VIDEO, TRUE, PREDICTED = "#bbbbbb", "#0072b2", "#e69f00"  # Okabe and Ito: distinguishable by the colour-blind
+DPI = 120  # of a picture on a screen
 BINS = ("0 to 20 %", "20 to 40 %", "40 to 60 %", "60 to 80 %", "80 to 100 %")  # length bins, in per cent of the video
 
 
@@ -36,20 +35,16 @@ def best_window(windows: Sequence[Span], predicted: Span) -> Span:
     >>> best_window([(0.0, 1.0), (2.0, 4.0)], (2.0, 3.0))
     (2.0, 4.0)
     """
-    return windows[int(spans.iou(torch.tensor(predicted), torch.tensor(windows)).argmax())]
+    return windows[int(iou(predicted, windows).argmax())]
 
 
-def draw_timeline(true: Span, predicted: Span) -> Image.Image:
-    """Draw the video as a grey bar, the true span in blue in the upper half and the predicted one in orange below."""
-    picture = Image.new("RGB", (WIDTH, HEIGHT), VIDEO)
-    draw = ImageDraw.Draw(picture)
-    middle = HEIGHT // 2
-    for span, colour, top in ((true, TRUE, 0), (predicted, PREDICTED, middle)):
-        left, right = (round(WIDTH * min(max(time, 0), 1)) for time in span)
-        left = min(left, WIDTH - MIN_WIDTH)
-        right = max(right, left + MIN_WIDTH)
-        draw.rectangle((left, top, right - 1, top + middle - 1), fill=colour)
-    return picture
+def draw_timeline(query: str, video: str, duration_sec: float, *, true: Sequence[Span], predicted: Span) -> Image.Image:
+    """Draw a pair as ``cpnet.report figures=true`` does: its sentence, the annotated spans and the prediction."""
+    sentence = Sentence(
+        title=query, lanes=[annotated_lane(true), predicted_lane(predicted, float(iou(predicted, true).max()))]
+    )
+    film = Film(title=f"{video}, {duration_sec:.1f} s", duration_sec=duration_sec, sentences=[sentence])
+    return _picture(draw_films([film], label="blue: annotated; orange: predicted"))
 
 
 def count_lengths(pairs: Iterable[tuple[Span, Span]]) -> list[list[int]]:
@@ -68,8 +63,6 @@ def count_lengths(pairs: Iterable[tuple[Span, Span]]) -> list[list[int]]:
 
 def draw_lengths(counts: Sequence[Sequence[int]]) -> Image.Image:
     """Draw the result of ``count_lengths`` as a matrix, coloured by the share of each row."""
-    from matplotlib.figure import Figure
-
     # Not pyplot, which looks for a display and keeps every figure.
     figure = Figure(figsize=(5, 4.2), layout="constrained")
     axes = figure.subplots()
@@ -84,6 +77,10 @@ def draw_lengths(counts: Sequence[Sequence[int]]) -> Image.Image:
     axes.set_yticks(range(len(BINS)), labels)
     axes.set(title="pairs by length", xlabel="predicted length, % of the video", ylabel="true length, % of the video")
     figure.colorbar(matrix, label="share of the pairs of this true length")
+    return _picture(figure)
+
+
+def _picture(figure: Figure) -> Image.Image:
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=100)
+    figure.savefig(stream, format="png", dpi=DPI)
     return Image.open(stream)

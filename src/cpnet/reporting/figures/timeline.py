@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
 from cpnet.grounding.answer import Answer
-from cpnet.reporting.figures.style import COLUMN, FONT, GREEN, ORANGE, PALE_ORANGE, SKY, plain, wrapped
+from cpnet.reporting.figures.style import BLUE, COLUMN, FONT, GREEN, ORANGE, PALE_ORANGE, SKY, plain, wrapped
 from cpnet.terminal import clock
 
 MOST, MOST_MOMENTS = 20, 10  # sentences, and moments of each; more do not fit in a picture
@@ -88,6 +88,27 @@ class Sizes:
 
 SCREEN = Sizes(width=10.0, curve=0.6, lane=0.22, margin=0.25, font=9.0, ticks=12, clock=True)
 PRINTED = Sizes(width=COLUMN, curve=0.32, lane=0.12, margin=0.62, font=FONT, ticks=7, clock=False)
+
+
+def annotated_lane(true: Sequence[Span]) -> Lane:
+    """Return the lane of all true spans of a sentence."""
+    text = seconds(true[0]) if len(true) == 1 else f"{len(true)} spans"
+    return Lane(spans=true, colour=BLUE, text=text, name="annotated")
+
+
+def predicted_lane(span: Span, iou: float | None, *, name: str = "predicted", colour: str = ORANGE) -> Lane:
+    """Return the lane of a prediction, with its IoU if a true span is known."""
+    text = seconds(span) + ("" if iou is None else f", IoU {iou:.2f}")
+    return Lane(spans=[span], colour=colour, text=text, name=name)
+
+
+def seconds(span: Span) -> str:
+    """Return a span as text.
+
+    >>> seconds((1.0, 2.55))
+    '1.0 to 2.5 s'
+    """
+    return f"{span[0]:.1f} to {span[1]:.1f} s"
 
 
 def draw(title: str, duration_sec: float, answers: Sequence[Answer], frames: Sequence[NDArray[np.uint8]]) -> Figure:
