@@ -9,25 +9,23 @@ from pathlib import Path
 import pytest
 
 from commands import call
+from pages import ROOT, lines
 
-ROOT = Path(__file__).parents[1]
-FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 COMMAND = re.compile(r" *python -m cpnet\.(\w+) (.*)")
 OF_A_CHECKPOINT = ("evaluate",)  # composes from the file that its command names
 OF_A_RUN = ("resume_from=", "--config-dir", "figures=true")  # these too
 
 
-def commands(page: Path) -> list[tuple[str, list[str]]]:
+def commands(page: str) -> list[tuple[str, list[str]]]:
     """Return name and arguments of the commands in the fenced blocks of a page."""
-    blocks = [text for language, text in FENCED.findall(page.read_text(encoding="utf-8")) if language in ("", "sh")]
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    found = [(match[1], shlex.split(match[2], comments=True)) for match in map(COMMAND.fullmatch, lines) if match]
+    matches = map(COMMAND.fullmatch, lines(page, "", "sh"))
+    found = [(match[1], shlex.split(match[2], comments=True)) for match in matches if match]
     return [(name, [each for each in arguments if each != "-m"]) for name, arguments in found]
 
 
 @pytest.mark.parametrize(("name", "fewest"), [("README.md", 7), pytest.param("docs/*.md", 20, marks=pytest.mark.slow)])
 def test_commands_are_accepted(name: str, fewest: int, tmp_path: Path) -> None:
-    found = [each for page in sorted(ROOT.glob(name)) for each in commands(page)]
+    found = [each for page in sorted(ROOT.glob(name)) for each in commands(str(page))]
     assert len(found) >= fewest
     for command, arguments in found:
         if command in OF_A_CHECKPOINT or any(each.startswith(OF_A_RUN) for each in arguments):

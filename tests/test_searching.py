@@ -24,6 +24,7 @@ from cpnet.terminal import clock
 from cpnet.video import backbones
 from cpnet.video import extract as extraction
 from cpnet.video.encode import encode_video
+from pages import blocks
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (120, 120, 120)}
 FRAMES = 5  # a second
@@ -175,8 +176,7 @@ def test_command_builds_searches_and_writes(place: Path) -> None:
 
 def test_rows_lie_in_a_vector_server_as_documented(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     qdrant = pytest.importorskip("qdrant_client")
-    text = (Path(__file__).parents[1] / "docs/search.md").read_text(encoding="utf-8")
-    (code,) = (block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "qdrant" in block)
+    (code,) = (block for block in blocks("docs/search.md", "python") if "qdrant" in block)
     monkeypatch.setattr(qdrant, "QdrantClient", partial(qdrant.QdrantClient, ":memory:"))
     names: dict[str, Any] = {"index": VideoIndex.open(place / "index"), "clip": Colours()}
     exec(code.replace('url="http://localhost:6333"', "").replace("fridge", "green"), names)

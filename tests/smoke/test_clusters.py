@@ -16,20 +16,19 @@ import torch
 
 import cpnet
 from commands import TINY, spawn
+from pages import lines
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without torch.distributed"),
 ]
-PAGE = Path(__file__).parents[2] / "docs/clusters.md"
 SMALL = tuple(each for each in TINY if not each.startswith(("trainer=", "batch_size=")))
 CPU = ("trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
-def lines(start: str) -> list[list[str]]:
+def commands(start: str) -> list[list[str]]:
     """Return the code lines of the page that start so, each split into words."""
-    code = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    return [shlex.split(line) for block in code for line in block.splitlines() if line.startswith(start)]
+    return [shlex.split(line) for line in lines("docs/clusters.md", "sh") if line.startswith(start)]
 
 
 def runs(folder: Path) -> list[Path]:
@@ -43,11 +42,11 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_commands_of_one_machine(tmp_path: Path) -> None:
-    for words in lines("python -m cpnet.train"):
+    for words in commands("python -m cpnet.train"):
         ended = spawn(*words[1:], *SMALL, "trainer.log_every_n_steps=1", folder=tmp_path)
         assert ended.code == 0, ended.err
         assert ended.out.count("outputs: ") == 1
-    for words in lines("python -m cpnet.evaluate"):
+    for words in commands("python -m cpnet.evaluate"):
         ended = spawn(*words[1:], "trainer.enable_progress_bar=false", folder=tmp_path)
         assert ended.code == 0, ended.err
     results = [json.loads((tmp_path / name / "results.json").read_bytes()) for name in ("together", "two", "one")]
@@ -57,7 +56,7 @@ def test_commands_of_one_machine(tmp_path: Path) -> None:
 
 
 def test_torchrun_writes_one_folder(tmp_path: Path) -> None:
-    (words,) = lines("torchrun")
+    (words,) = commands("torchrun")
     ended = spawn("-m", "torch.distributed.run", *words[1:], *SMALL, folder=tmp_path)
     assert ended.code == 0, ended.err
     (folder,) = runs(tmp_path)
@@ -65,7 +64,7 @@ def test_torchrun_writes_one_folder(tmp_path: Path) -> None:
 
 
 def test_slurm_writes_one_folder(tmp_path: Path) -> None:
-    (words,) = lines("srun")
+    (words,) = commands("srun")
     command = words[words.index("python") + 1 :]
     dataset = next(word for word in command if word.startswith("dataset="))
     command.remove(dataset)

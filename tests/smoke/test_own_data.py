@@ -3,48 +3,26 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from commands import call, spawn
+from pages import blocks, lines, run
 
-PAGE = Path(__file__).parents[2] / "docs/own-data.md"
-
-
-def blocks(kind: str) -> list[str]:
-    """Return the page's code blocks of a kind."""
-    return re.findall(rf"^```{kind}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-
-
-def run(line: str, folder: Path) -> None:
-    """Run a line as a shell would, but the package's own commands in this process."""
-    words = shlex.split(line)
-    if words[:2] == ["python", "-m"]:
-        quiet = ["trainer.enable_progress_bar=false"] if "cpnet.train" in line else []
-        ended = call(words[2].removeprefix("cpnet."), *words[3:], *quiet, folder=folder)
-    elif words[0] == "python":
-        ended = spawn(*words[1:], folder=folder)
-    else:
-        subprocess.run(line, shell=True, check=True, cwd=folder)
-        return
-    assert ended.code == 0, f"{line}\n{ended.err}"
+PAGE = "docs/own-data.md"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder in which all commands of the page have run."""
     folder = tmp_path_factory.mktemp("own")
-    (yaml,) = blocks("yaml")
+    (yaml,) = blocks(PAGE, "yaml")
     (folder / "conf/dataset").mkdir(parents=True)
     (folder / "conf/dataset/my_data.yaml").write_text(yaml, encoding="utf-8")
-    lines = [line for block in blocks("sh") for line in block.splitlines()]
-    assert len(lines) == 5
-    for line in lines:
-        run(line, folder)
+    commands = lines(PAGE, "sh")
+    assert len(commands) == 5
+    for line in commands:
+        run(line, "trainer.enable_progress_bar=false", folder=folder)
     return folder
 
 
@@ -72,12 +50,12 @@ def test_new_query_has_an_answer(folder: Path) -> None:
 def test_example_line_can_be_read(tmp_path: Path) -> None:
     from cpnet.data.readers import read_jsonl
 
-    (line,) = re.findall(r"^ +(\{.*\})$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    (line,) = blocks(PAGE, "json")
     (tmp_path / "one.jsonl").write_text(line, encoding="utf-8")
     (moment,) = read_jsonl(annotations=tmp_path / "one.jsonl")
     assert (moment.video, moment.windows_sec) == ("kitchen_07", ((4.0, 9.5),))
 
 
 def test_yaml_is_short() -> None:
-    (yaml,) = blocks("yaml")
+    (yaml,) = blocks(PAGE, "yaml")
     assert len([line for line in yaml.splitlines() if line.strip()]) <= 20

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import re
-import shlex
+import shutil
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,7 @@ from commands import call
 from cpnet.data.corpora.rendered import RenderedCorpus
 from cpnet.data.readers import read_jsonl
 from cpnet.grounder import Grounder
-
-README = Path(__file__).parents[2] / "README.md"
+from pages import blocks, lines, run
 
 pytest.importorskip("av")
 pytest.importorskip("onnxruntime")
@@ -40,10 +40,8 @@ def mean_iou(found: NDArray[Any], true: NDArray[Any]) -> float:
 
 def check_readme(folder: Path) -> None:
     """Check that the command of the README's first screen finds the moment that its sentence describes."""
-    (command,) = re.findall(r"\npython -m cpnet\.predict (.*?)\n```", README.read_text(encoding="utf-8"), re.DOTALL)
-    arguments = shlex.split(command.replace("\\\n", " ").replace("outputs/demo", "run"))
-    ended = call("predict", *arguments, "json=answers.jsonl", folder=folder)
-    assert ended.code == 0, ended.err
+    (command,) = (line for line in lines("README.md", "") if line.startswith("python -m cpnet.predict"))
+    run(f"{command} json=answers.jsonl".replace("outputs/demo", "run"), folder=folder)
     (answer,) = map(json.loads, (folder / "answers.jsonl").read_text(encoding="utf-8").splitlines())
     (true,) = [
         moment.windows_sec
@@ -52,6 +50,19 @@ def check_readme(folder: Path) -> None:
     ]
     assert mean_iou(np.array(answer["pred_relevant_windows"])[:1, :2], np.array(true)) > 0.5
     assert (folder / "ball.mp4").stat().st_size > 0
+
+
+def check_code(folder: Path) -> None:
+    """Check that the Python of the pages answers about a video."""
+    for name in ("kitchen.mp4", "upload.mp4"):
+        shutil.copy(folder / "data/rendered/videos/video_00296.mp4", folder / name)
+    shutil.copy(folder / "run/checkpoints/best.ckpt", folder)
+    for page, printed in (("README.md", 2), ("docs/predict.md", 6), ("docs/video.md", 0)):
+        (code,) = blocks(page, "python")
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+            patch.chdir(folder)
+            exec(code.replace("outputs/demo", "run"), {})
+        assert len(out.getvalue().splitlines()) == printed
 
 
 @pytest.mark.slow
@@ -67,6 +78,7 @@ def test_model_of_rendered_videos_finds_moments_in_new_files(tmp_path: Path, cap
         for moment in grounder.ground(tmp_path / f"new/videos/{video}.mp4", [each.query for each in asked])
     ]
     check_readme(tmp_path)
+    check_code(tmp_path)
     true, durations = (np.array([m.windows_sec[0] for m in moments]), np.array([[m.duration_sec] for m in moments]))
     score = mean_iou(np.array(found), true)
     constant = max(mean_iou(durations * span, true) for span in combinations(np.linspace(0, 1, 41), 2))

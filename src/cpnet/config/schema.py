@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, make_dataclass
+from functools import cache
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -258,8 +259,13 @@ def model_config(name: str, keys: type) -> type:
 
 
 def register_schemas() -> None:
-    """Register each schema as ``base_NAME``, which the yaml files include."""
+    """Register each schema as ``base_NAME``, which the yaml files include, and the resolvers of interpolations."""
     register_resolvers()
+    _store_schemas()
+
+
+@cache  # a grounder and several commands may run in one process
+def _store_schemas() -> None:
     store = ConfigStore.instance()
     nodes: tuple[tuple[str | None, str, type], ...] = (
         (None, "train", TrainConfig),

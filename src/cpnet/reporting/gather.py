@@ -87,6 +87,8 @@ def gather(
             run = run_folder(folder)
             config = _read_config(run)
             if not (run / "results.json").is_file():
+                if folder != run:
+                    continue  # the run itself is listed
                 raise DataError("unfinished: results.json is missing")
             results = Results.read(folder)
             seen[results.experiment or "no experiment"] += 1

@@ -13,6 +13,7 @@ import pytest
 
 from cpnet.data import readers
 from cpnet.data.moment import Moment
+from pages import ROOT, blocks
 
 Windows = tuple[tuple[float, float], ...]
 Fields = tuple[str, str, str, Windows, float]  # qid, video, query, windows, duration
@@ -188,11 +189,11 @@ def test_jsonl_reads_all_windows_of_a_row_or_none(tmp_path: Path) -> None:
 
 
 def test_page_names_every_reader_and_its_lines_convert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    page = (Path(__file__).parents[3] / "docs/annotations.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/annotations.md").read_text(encoding="utf-8")
     assert set(re.findall(r"cpnet\.data\.readers\.(\w+)", page)) == {*readers.__all__}
     monkeypatch.chdir(tmp_path)
     Path("queries.csv").write_text("video,frames,start_frame,end_frame,sentence\nv1,250,50,75,a dog\n")
-    (block,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (block,) = blocks("docs/annotations.md", "python")
     exec(block, {})
     (moment,) = readers.read_jsonl(annotations="train.jsonl")
     assert (moment.qid, moment.query, moment.windows_sec, moment.duration_sec) == ("0", "a dog", ((2.0, 3.0),), 10.0)
