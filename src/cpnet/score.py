@@ -7,6 +7,7 @@ system fails, and ``references=FILE`` compares it with several annotators.
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,5 +136,6 @@ def _print_breakdown(broken: Broken, pairs: int, picture: Path) -> None:
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the products are small, and idle threads of NumPy take cores
     gc.disable()  # collections would take a quarter of the short time, and find nothing
     command.run(main, config_name="score")
