@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +12,9 @@ from rich.console import Console
 
 from cpnet.evaluation.protocol import Selection
 from cpnet.evaluation.trivial import Trivial
-from cpnet.reporting.terminal import print_results
-from reporting.made import config, results
+from cpnet.reporting.tables import Estimate
+from cpnet.reporting.terminal import print_report, print_results
+from reporting.made import compared, config, results, write_run
 
 RESULTS = results(config(), metrics={"R1@0.5": 12.345, "dR1@0.5": 11.0, "mIoU": 33.0}, paper={"mIoU": 52.0}, pairs=42)
 
@@ -74,3 +76,30 @@ def test_names_are_not_markup(name: str) -> None:
     text = table(model=name, protocol={"dataset": name})
     assert cells(text)[0][0] == name
     assert text.splitlines()[0].strip().startswith(f"{name}, test split")
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_reports_keep_all_names_and_digits(width: int, tmp_path: Path) -> None:
+    """Seven metrics of two models, of which one ranks a single span."""
+    recalls = [f"R{n}@{m}" for n in (1, 5) for m in (0.3, 0.5, 0.7)]
+    for name in ("a_model_with_a_name", "b"):
+        write_run(tmp_path / name, cfg=config(model=name))
+    report = compared(tmp_path)
+    (made,) = report.tables
+    estimate = Estimate(55.55, 1.25, 54.0, 56.0, (54.3, 56.8), None)
+    ranked, single = made.rows
+    rows = (
+        replace(ranked, estimates=dict.fromkeys([*recalls, "mIoU"], estimate)),
+        replace(single, estimates=dict.fromkeys([*recalls[:3], "mIoU"], estimate) | {"mIoU": single.estimates["mIoU"]}),
+    )
+    keys = (*recalls[:3], "mIoU", *recalls[3:])
+    console = Console(width=width, record=True, file=io.StringIO())
+    print_report(replace(report, tables=[replace(made, rows=rows, keys=keys)]), console)
+    text = console.export_text()
+    assert text.count("55.55 ± 1.25") == 4 + 3 + 3
+    assert "…" not in text
+    first, second, *_ = text.split("\n\n")
+    assert "a_model_with_a_name" in first
+    assert [line.split()[0] for line in second.splitlines() if "55.55" in line] == ["a_model_with_a_name"]
+    if width == 80:
+        assert max(map(len, f"{first}\n{second}".splitlines())) <= 80

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD, Box
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -50,13 +51,11 @@ def print_report(report: Report, console: Console) -> None:
         heads, lines = table.cells()
         cost = len(heads) - 1 - len(table.costs)
         end = cost - len(table.compared)
-        discounted = [place for place, head in enumerate(heads) if head.startswith("dR")]
-        shown = [place for place in (*range(end), len(heads) - 1) if place not in discounted]
-        for title, places in ((table.title, shown), ("discounted recall", [0, *discounted])):
-            if len(places) > 1:
-                grid = [[line[place] for place in places] for line in lines]
-                _print_grid(console, title, [heads[place] for place in places], grid)
-                _print(console, "")
+        for title, places in _grids(table.title, heads[:end], len(heads) - 1):
+            grid = [[line[place] for place in places] for line in lines]
+            known = [line for line in grid if any(cell not in ("-", "") for cell in line[1:])]
+            _print_grid(console, title, [heads[place] for place in places], known)
+            _print(console, "")
         if table.compared:
             compared = [[line[0], *line[end:cost]] for line in lines[: len(table.rows)] if line[0] != table.baseline]
             _print_grid(console, f"difference to {table.baseline}", ["", *heads[end:cost]], compared)
@@ -77,6 +76,17 @@ def print_report(report: Report, console: Console) -> None:
             _print(console, f"  {sentence}")
 
 
+def _grids(title: str, heads: Sequence[str], seeds: int) -> list[tuple[str, list[int]]]:
+    """Return title and columns of grids that fit into 80 letters: R@1 with mIoU, and one for each other recall."""
+    grids: dict[str, list[int]] = {title: [0]}
+    for place, head in enumerate(heads[1:], start=1):
+        recall, _, _ = head.partition(",")  # R@5, dR@1, mIoU
+        of = title if recall in ("R@1", "mIoU") else recall.replace("dR", "discounted R")
+        grids.setdefault(of, [0]).append(place)
+    grids[title].append(seeds)
+    return [*grids.items()]
+
+
 def _print_grid(
     console: Console, title: str, heads: Sequence[str], lines: Sequence[Sequence[str]], *, box: Box = SIMPLE_HEAD
 ) -> None:
@@ -84,11 +94,16 @@ def _print_grid(
     grid = Grid(title=Text(printable(title), "bold"), title_justify="left", box=box, show_edge=not plain)
     grid.padding = (0, 0, 0, 0) if plain else (0, 1, 0, 1)
     grid.add_column("", overflow="fold", min_width=16 if plain else None)
-    for head in heads[1:]:
-        grid.add_column(re.sub(r",| (?=\()", "\n", head), justify="right", no_wrap=True, min_width=5 if plain else 7)
+    for head, *column in zip(heads[1:], *(cells for _, *cells in lines), strict=True):
+        folded = re.sub(r",| (?=\()", "\n", head)
+        longest = max(len(line) for cell in (folded, *column) for line in cell.split("\n"))
+        grid.add_column(folded, justify="right", no_wrap=True, min_width=max(longest, 5 if plain else 7))
     for name, *cells in lines:
         grid.add_row(Text(printable(name)), *cells)
+    least, width = Measurement.get(console, console.options.update(width=10_000), grid).minimum, console.width
+    console.width = max(least, width)  # in full even where the terminal is narrower
     console.print(grid)
+    console.width = width
 
 
 def _print(console: Console, text: str, style: str = "") -> None:
