@@ -152,7 +152,7 @@ def cost(table: Table) -> Figure:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
-        axes.margins(x=0.25)
+        axes.margins(x=0.45)  # room for the names
     return figure
 
 
