@@ -53,4 +53,4 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     text = json.dumps(content, indent=2, ensure_ascii=False)
     text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
     with replacing(path) as stream:
-        stream.write(text.encode() + b"\n")
+        stream.write(text.encode(errors="backslashreplace") + b"\n")  # a lone surrogate becomes JSON's escape

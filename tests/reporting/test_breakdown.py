@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cpnet.errors import DataError
-from cpnet.reporting.breakdown import CONSTANT
+from cpnet.reporting.breakdown import CONSTANT, Broken
 from cpnet.reporting.documents import to_breakdown_csv, to_markdown
 from cpnet.reporting.figures import breakdown
 from evaluation import reference
@@ -60,6 +60,8 @@ def test_rows_are_means_over_seeds_beside_the_constant(tmp_path: Path) -> None:
                 group.metrics["mIoU"][2],
             )
     assert not any(record["metric"].startswith("dR") for record in records)
+    again = Broken.of(json.loads(json.dumps(broken.mean_ious())))
+    assert again.cells() == broken.cells()
     assert "| mIoU by " in to_markdown(report, [{}])
     assert "novelty=$a\\|0" in to_markdown(report, [{}]).replace("\\$", "$")
 

@@ -48,13 +48,15 @@ def test_keep_writes_the_table_and_updates_the_index(tmp_path: Path) -> None:
     page.write_text("# M\n<!-- results compare_* -->\n<!-- /results -->\n")
     assert kept(tmp_path / "runs", readme.parent / "results", "compare_x") == ["compare_x.json", "README.md", page.name]
     assert "\n![compare_x](../experiments/results/compare_x.png)\n" in page.read_text()
-    for kind in ("json", "png"):
-        (readme.parent / f"results/compare_x.{kind}").unlink()
+    for name in ("compare_x.json", "compare_x.png", "compare_x_groups.png"):
+        (readme.parent / "results" / name).unlink()
     assert kept(tmp_path / "runs", readme.parent / "results") == ["a-b.json", "README.md", page.name]
     assert page.read_text() == f"# M\n<!-- results compare_* -->\n\n{HEAD}\n<!-- /results -->\n"
     line = "| a\\|b | tiny | own | - | 100.00 | - | - | 100.00 ± 0.00 | 52.00 (cpnet) | 0.0012 | - | - | 0, 1 | 3 "
     line += "| 0123456, abcdef0+changes |\n"
-    expected = README.replace("old\n", f"\n{HEAD}{line}\n![a-b](results/a-b.png)\n\n")
+    expected = README.replace(
+        "old\n", f"\n{HEAD}{line}\n![a-b](results/a-b.png)\n\n![a-b_groups](results/a-b_groups.png)\n\n"
+    )
     with Image.open(readme.parent / "results/a-b.png") as picture:
         assert picture.width > 300
     assert readme.read_text() == expected

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from cpnet.data.moment import Moment
 from cpnet.data.times import times
 from cpnet.errors import DataError
-from cpnet.evaluation.breakdown import Breakdown, Grouping, break_down, group_pairs, rarest_words
+from cpnet.evaluation.breakdown import Breakdown, Group, Grouping, break_down, group_pairs, rarest_words
 from cpnet.evaluation.functional import Floats, iou
 from cpnet.evaluation.trivial import Trivial
 from cpnet.reporting.gather import Run
@@ -40,10 +40,25 @@ class Broken:
 
     def as_json(self) -> dict[str, Any]:
         """Return all metrics of all groups for a file, by row."""
-        return {
-            row: {name: {group: asdict(of) for group, of in groups.items()} for name, groups in broken.items()}
-            for row, broken in {**self.rows, **self.constant}.items()
-        }
+        return _each({**self.rows, **self.constant}, asdict)
+
+    def mean_ious(self) -> dict[str, Any]:
+        """Return pairs, mIoU and the ends of its interval of all groups for a file; ``of`` reads them."""
+
+        def numbers(group: Group) -> list[float]:
+            return [group.pairs, *group.metrics["mIoU"]]
+
+        return {"rows": _each(self.rows, numbers), "constant": _each(self.constant, numbers)}
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Broken:
+        """Return the breakdown of the mIoU whose ``mean_ious`` are given."""
+
+        def group(numbers: Sequence[float]) -> Group:
+            pairs, mean, low, high = numbers
+            return Group(pairs=int(pairs), metrics={"mIoU": (mean, low, high)})
+
+        return cls(_each(content["rows"], group), _each(content["constant"], group))
 
     def records(self) -> list[dict[str, object]]:
         """Return a record of each row, group and metric, for a CSV."""
@@ -55,6 +70,14 @@ class Broken:
             for name, group in groups.items()
             for key, numbers in group.metrics.items()
         ]
+
+
+def _each(rows: Mapping[str, Any], change: Callable[[Any], object]) -> dict[str, Any]:
+    """Change each group of each attribute of each row."""
+    return {
+        row: {name: {group: change(each) for group, each in groups.items()} for name, groups in attributes.items()}
+        for row, attributes in rows.items()
+    }
 
 
 def break_down_rows(

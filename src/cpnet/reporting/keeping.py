@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,11 +11,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from cpnet.errors import DataError, shown
 from cpnet.evaluation.names import printed_name
-from cpnet.files import replacing
+from cpnet.files import replacing, write_json
+from cpnet.reporting.breakdown import Broken
 from cpnet.reporting.documents import escape_markdown
-from cpnet.reporting.figures import kept
+from cpnet.reporting.figures import breakdown, kept
 from cpnet.reporting.tables import COSTS, Report, Row, Table, cost_text, short_commit
 
 LONGEST_NAME = 200  # characters; a file name may have 255
@@ -25,7 +29,7 @@ HEADS = (
     *("experiment", "dataset", "row", *map(printed_name, RECALLS), "mIoU", "paper's mIoU", *SHOWN),
     *("seeds", "epochs", "commit"),
 )
-DPI = 110
+DPI, COLOURS = 110, 64  # of pictures, which are small files
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 # Not in the index
 USUAL = {"split": "test", "strict": False, "ground_truth": "clipped", "on_defect": "error", "missing": {}}
@@ -43,6 +47,7 @@ def table_json(table: Table, report: Report) -> dict[str, Any]:
         "rows": [_row_json(row) for row in table.rows],
         "references": table.references,
         "notes": table.notes,
+        "groups": table.broken.mean_ious(),
         "published": [asdict(row) for each in table.published for row in each.rows],
     }
 
@@ -88,29 +93,33 @@ def keep(report: Report, folder: Path) -> list[Path]:
             path = folder / f"{name}_{number}.json"
         # Floats have 4 decimals so that diffs stay small.
         content = json.loads(json.dumps(table_json(table, report)), parse_float=lambda text: round(float(text), 4))
-        with replacing(path) as stream:
-            text = json.dumps(content, indent=2, ensure_ascii=False)
-            stream.write(f"{text}\n".encode(errors="backslashreplace"))
-        written += [path, draw(path)]
+        write_json(path, content)
+        written += [path, *draw(path)]
     beside = folder.resolve().parent
     indices = (beside / "README.md", beside.parent / "docs/models.md")
     return [*written, *(page for page in indices if update_index(page, folder))]
 
 
-def draw(table: Path) -> Path:
-    """Draw a kept table beside its file; return the picture.
+def draw(table: Path) -> list[Path]:
+    """Draw a kept table, and its breakdown by groups of pairs, beside its file; return the pictures.
 
     Raises:
         DataError: the file is not a kept table
     """
     try:
-        figure = kept.draw(json.loads(table.read_text(encoding="utf-8")))
+        content = json.loads(table.read_text(encoding="utf-8"))
+        figures = {table.with_suffix(".png"): kept.draw(content)}
+        if "groups" in content:
+            figures[table.with_name(f"{table.stem}_groups.png")] = breakdown.figure(Broken.of(content["groups"]))
     except MALFORMED as error:
         raise DataError(f"{table} is not a table of cpnet.report ({shown(error)}); move it elsewhere") from None
-    path = table.with_suffix(".png")
-    with replacing(path) as stream:
-        figure.savefig(stream, format="png", dpi=DPI)
-    return path
+    for path, figure in figures.items():
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png", dpi=DPI)
+        with replacing(path) as stream:
+            few = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+            few.save(stream, format="png", optimize=True)
+    return [*figures]
 
 
 def update_index(page: Path, folder: Path) -> bool:
