@@ -45,6 +45,7 @@ def call(command: str, *arguments: str, folder: Path, environment: Mapping[str, 
         patch.chdir(folder)
         patch.setattr(sys, "argv", [command, *arguments])
         patch.setenv("HYDRA_FULL_ERROR", "1")
+        patch.setenv("OPENBLAS_NUM_THREADS", "1")  # cpnet.score sets it
         patch.delenv("CPNET_DATA", raising=False)
         for name, value in (environment or {}).items():
             patch.setenv(name, value)

@@ -84,11 +84,8 @@ ROOMS = {
         ("wandb", "wandb_workspaces", "pytorch_lightning"),
     ),
     "reporting": Room(
-        (
-            *("errors", "files", "terminal", "options", "spans", "data", "evaluation", "grounding.answer", "runs"),
-            "reporting",
-        ),
-        ("torch", "numpy", "matplotlib", "omegaconf", "rich", "yaml", "PIL", "pandas", "scipy", "markdown_it"),
+        (*("errors", "files", "terminal", "options", "data", "evaluation", "grounding.answer", "runs", "reporting"),),
+        ("numpy", "matplotlib", "omegaconf", "rich", "yaml", "PIL", "pandas", "scipy", "markdown_it"),
     ),
     "training": Room(
         (
@@ -279,7 +276,7 @@ def test_forbidden_import_is_found(tmp_path: Path, module: str, line: str, found
 def test_commands_import_nothing_heavy_before_they_check_files() -> None:
     code = (
         "import sys, cpnet.train, cpnet.evaluate, cpnet.predict, cpnet.search, cpnet.export, cpnet.demo\n"
-        "import cpnet.report, cpnet.dashboard\n"
+        "import cpnet.report, cpnet.score, cpnet.dashboard\n"
         f"print(*[name for name in {HEAVY} if name in sys.modules])"
     )
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}

@@ -61,7 +61,13 @@ def test_rows_are_means_over_seeds_beside_the_constant(tmp_path: Path) -> None:
             )
     assert not any(record["metric"].startswith("dR") for record in records)
     again = Broken.of(json.loads(json.dumps(broken.mean_ious())))
-    assert again.cells() == broken.cells()
+    for kind, rows in (("rows", again.rows), ("constant", again.constant)):
+        for row, attributes in getattr(broken, kind).items():
+            for attribute, of in attributes.items():
+                for name, group in of.items():
+                    same = rows[row][attribute][name]
+                    assert (same.pairs, same.metrics["mIoU"]) == (group.pairs, tuple(group.metrics["mIoU"]))
+    assert ([*again.rows], [*again.constant]) == ([*broken.rows], [CONSTANT])
     assert "| mIoU by " in to_markdown(report, [{}])
     assert "novelty=$a\\|0" in to_markdown(report, [{}]).replace("\\$", "$")
 

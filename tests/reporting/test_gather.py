@@ -62,6 +62,8 @@ def test_further_test_splits_are_runs_with_the_config_and_curves_of_theirs(tmp_p
     with pytest.raises(DataError, match=r"a: unfinished") as error:
         read(tmp_path)
     assert "test_ood" not in str(error.value)
+    with pytest.raises(DataError, match=r"test_ood: unfinished"):
+        read(tmp_path / "a/test_ood")
 
 
 def test_pair_without_prediction_scores_0(tmp_path: Path) -> None:

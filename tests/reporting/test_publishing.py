@@ -13,7 +13,7 @@ from rich.console import Console
 
 from cpnet.errors import DataError
 from cpnet.reporting.figures import tables
-from cpnet.reporting.keeping import index_table, keep, update_index
+from cpnet.reporting.keeping import draw, index_table, keep, update_index
 from cpnet.reporting.publishing import publish, report_json
 from cpnet.reporting.tables import Table
 from reporting.made import COMMIT, compared, config, spans, write_run
@@ -48,14 +48,14 @@ def test_keep_writes_the_table_and_updates_the_index(tmp_path: Path) -> None:
     page.write_text("# M\n<!-- results compare_* -->\n<!-- /results -->\n")
     assert kept(tmp_path / "runs", readme.parent / "results", "compare_x") == ["compare_x.json", "README.md", page.name]
     assert "\n![compare_x](../experiments/results/compare_x.png)\n" in page.read_text()
-    for name in ("compare_x.json", "compare_x.png", "compare_x_groups.png"):
+    for name in ("compare_x.json", "compare_x.png", "compare_x+groups.png"):
         (readme.parent / "results" / name).unlink()
     assert kept(tmp_path / "runs", readme.parent / "results") == ["a-b.json", "README.md", page.name]
     assert page.read_text() == f"# M\n<!-- results compare_* -->\n\n{HEAD}\n<!-- /results -->\n"
     line = "| a\\|b | tiny | own | - | 100.00 | - | - | 100.00 ± 0.00 | 52.00 (cpnet) | 0.0012 | - | - | 0, 1 | 3 "
     line += "| 0123456, abcdef0+changes |\n"
     expected = README.replace(
-        "old\n", f"\n{HEAD}{line}\n![a-b](results/a-b.png)\n\n![a-b_groups](results/a-b_groups.png)\n\n"
+        "old\n", f"\n{HEAD}{line}\n![a-b](results/a-b.png)\n\n![a-b+groups](results/a-b+groups.png)\n\n"
     )
     with Image.open(readme.parent / "results/a-b.png") as picture:
         assert picture.width > 300
@@ -71,6 +71,28 @@ def test_a_readme_without_both_markers_is_unchanged(tmp_path: Path, text: str) -
     assert not update_index(readme, tmp_path)
     assert readme.read_text() == text
     assert not update_index(tmp_path / "missing.md", tmp_path)
+
+
+def test_pictures_of_a_page_are_those_of_its_tables(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs/0", cfg=config(novelty=r"$\bad$"), true=TRUE)
+    write_run(tmp_path / "runs/1", cfg=config(novelty="y"), true=TRUE)
+    report = compared(tmp_path / "runs", experiment="x_small")
+    files = [path.name for path in keep(report, tmp_path / "kept")]
+    assert files == ["x_small.json", "x_small.png", "x_small+groups.png"]
+    (tmp_path / "kept/gone.png").touch()
+    page = tmp_path / "page.md"
+    page.write_text("<!-- results *_small -->\n<!-- /results -->\n")
+    assert update_index(page, tmp_path / "kept")
+    assert [line for line in page.read_text().splitlines() if line.startswith("!")] == [
+        "![x_small](kept/x_small.png)",
+        "![x_small+groups](kept/x_small+groups.png)",
+    ]
+    content = json.loads((tmp_path / "kept/x_small.json").read_text())
+    wrong: list[dict[str, Any]] = [{"rows": []}, {"groups": {"rows": {}, "constant": {}}}, {"groups": []}]
+    for changes in wrong:
+        (tmp_path / "kept/x_small.json").write_text(json.dumps(content | changes))
+        with pytest.raises(DataError, match=r"x_small\.json is not a table of cpnet\.report"):
+            draw(tmp_path / "kept/x_small.json")
 
 
 def test_each_table_gets_a_file(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Group:
     metrics: Mapping[str, tuple[float, float, float]]
 
 
-Counts = NDArray[np.intp]
+Integers = NDArray[np.intp]
 Breakdown = Mapping[str, Mapping[str, Group]]  # by attribute and name of the group
 
 
@@ -53,7 +53,7 @@ class Grouping:
     """Names of the groups of an attribute, and the group of each pair. Shape: places (B,)"""
 
     names: Sequence[str]
-    places: Counts
+    places: Integers
 
 
 def group_pairs(
@@ -70,10 +70,15 @@ def group_pairs(
             the numbers is None
     """
     shares, known = spans / durations[:, None], [count for count in rarest if count is not None]
-    words, order = np.zeros((2, len(queries)), np.intp)
-    for place, query in enumerate(queries):
-        tokens = without_punctuation(query)
-        words[place], order[place] = len(tokens), not ORDER.isdisjoint(tokens)
+    words, order, alike = np.zeros((3, len(queries)), np.intp)
+    of_video = defaultdict[str, list[int]](list)
+    for place, video in enumerate(videos):
+        of_video[normalise_id(video)].append(place)
+    for places in of_video.values():
+        tokens = [without_punctuation(queries[place]) for place in places]
+        words[places] = [*map(len, tokens)]
+        order[places] = [not ORDER.isdisjoint(each) for each in tokens]
+        alike[places] = moments_alike(tokens, spans[places])
     groupings = {
         "moment length (share of video)": _between(shares[:, 1] - shares[:, 0], LENGTHS),
         "moment centre (share of video)": _between(shares.mean(axis=1), CENTRES),
@@ -81,7 +86,7 @@ def group_pairs(
         "query length (words)": _counted(words, WORDS),
         "words of order": Grouping(names=("without", "with"), places=order),
         "rarest word (training queries)": _counted(known, COUNTS),
-        "moments alike in the video": _counted(moments_alike(videos, queries, spans), ALIKE),
+        "moments alike in the video": _counted(alike, ALIKE),
     }
     return {name: each for name, each in groupings.items() if len(each.places) == len(queries)}
 
@@ -96,28 +101,22 @@ def rarest_words(queries: Iterable[str], training: Iterable[str]) -> list[int]:
     return [min((counts[word] for word in without_punctuation(query)), default=0) for query in queries]
 
 
-def moments_alike(videos: Sequence[str], queries: Sequence[str], spans: Floats) -> Counts:
-    """Return, for each pair, the number of others in its video whose moment is easily taken for its own.
+def moments_alike(queries: Sequence[Sequence[str]], spans: Floats) -> Integers:
+    """Return, for each pair of a video, the number of others whose moment is easily taken for its own.
 
     Their queries have at least half of all their distinct words in common (words of both / words of either), such as
     "person opens a door" and "person closes a door", and their first true windows overlap with an IoU below 0.5.
 
-    Shape: spans (B, 2) -> (B,)
+    Shape: words of M queries, spans (M, 2) -> (M,)
     """
-    pairs, alike = defaultdict[str, list[int]](list), np.zeros(len(videos), np.intp)
-    for place, video in enumerate(videos):
-        pairs[normalise_id(video)].append(place)
-    for places in pairs.values():
-        if len(places) > 1:
-            tokens = [without_punctuation(queries[place]) for place in places]
-            rows = {word: row for row, word in enumerate({*chain.from_iterable(tokens)})}
-            holds = np.zeros((len(places), len(rows)), np.float32)
-            for line, words in enumerate(tokens):
-                holds[line, [rows[word] for word in words]] = 1
-            both, windows = holds @ holds.T, spans[places]
-            either = holds.sum(axis=1)[:, None] + holds.sum(axis=1) - both
-            other = iou(windows[:, None], windows) < 0.5 - TIE
-            alike[places] = ((2 * both >= either) & other).sum(axis=1)
+    rows = {word: row for row, word in enumerate({*chain.from_iterable(queries)})}
+    holds = np.zeros((len(queries), len(rows)), np.float32)
+    for line, words in enumerate(queries):
+        holds[line, [rows[word] for word in words]] = 1
+    both = holds @ holds.T
+    either = holds.sum(axis=1)[:, None] + holds.sum(axis=1) - both
+    other = iou(spans[:, None], spans) < 0.5 - TIE
+    alike: Integers = ((2 * both >= either) & other).sum(axis=1)
     return alike
 
 
@@ -164,7 +163,7 @@ def _between(values: Floats, edges: Sequence[float]) -> Grouping:
     return Grouping(names=names, places=np.digitize(values + TIE, edges))
 
 
-def _counted(counts: Sequence[int] | Counts, edges: Sequence[int]) -> Grouping:
+def _counted(counts: Sequence[int] | Integers, edges: Sequence[int]) -> Grouping:
     """Group counts. The names are those of all counts of a group: ``0``, ``1 to 9``."""
     ranges = [(low, high - 1) for low, high in zip((0, *edges[:-1]), edges, strict=True)]
     inner = [f"{low}" if low == high else f"{low} to {high}" for low, high in ranges]

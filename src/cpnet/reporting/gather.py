@@ -87,7 +87,7 @@ def gather(
             run = run_folder(folder)
             config = _read_config(run)
             if not (run / "results.json").is_file():
-                if folder != run:
+                if folder != run and run in folders:
                     continue  # the run itself is listed
                 raise DataError("unfinished: results.json is missing")
             results = Results.read(folder)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from PIL import Image
 
 from cpnet.errors import DataError, shown
@@ -29,10 +30,8 @@ HEADS = (
     *("experiment", "dataset", "row", *map(printed_name, RECALLS), "mIoU", "paper's mIoU", *SHOWN),
     *("seeds", "epochs", "commit"),
 )
-DPI, COLOURS = 110, 64  # of pictures, which are small files
+DPI, COLOURS = 110, 64  # of pictures
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
-# Not in the index
-USUAL = {"split": "test", "strict": False, "ground_truth": "clipped", "on_defect": "error", "missing": {}}
 
 
 def table_json(table: Table, report: Report) -> dict[str, Any]:
@@ -108,18 +107,27 @@ def draw(table: Path) -> list[Path]:
     """
     try:
         content = json.loads(table.read_text(encoding="utf-8"))
-        figures = {table.with_suffix(".png"): kept.draw(content)}
+        drawn = {table.with_suffix(".png"): _png(kept.draw(content))}
         if "groups" in content:
-            figures[table.with_name(f"{table.stem}_groups.png")] = breakdown.figure(Broken.of(content["groups"]))
+            title = f"mIoU by group of pairs: {kept.title(content)}"
+            drawn[_groups(table)] = _png(breakdown.figure(Broken.of(content["groups"]), title))
     except MALFORMED as error:
         raise DataError(f"{table} is not a table of cpnet.report ({shown(error)}); move it elsewhere") from None
-    for path, figure in figures.items():
-        drawn = io.BytesIO()
-        figure.savefig(drawn, format="png", dpi=DPI)
+    for path, picture in drawn.items():
         with replacing(path) as stream:
-            few = Image.open(drawn).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
-            few.save(stream, format="png", optimize=True)
-    return [*figures]
+            picture.save(stream, format="png", optimize=True)
+    return [*drawn]
+
+
+def _groups(table: Path) -> Path:
+    return table.with_name(f"{table.stem}+groups.png")  # no name of a table has a +
+
+
+def _png(figure: Figure) -> Image.Image:
+    """Return a figure as a picture with few colours, which is a small file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", dpi=DPI)
+    return Image.open(stream).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
 
 
 def update_index(page: Path, folder: Path) -> bool:
@@ -158,7 +166,14 @@ def index_table(folder: Path, names: str = "*") -> str:
             content = json.loads(path.read_text(encoding="utf-8"))
             for row in content["rows"]:
                 values = [each["values"] for each in row["metrics"].values()]
-                measured = [content["dataset"], _unusual(content), row["model"], row["seeds"], row["commits"], values]
+                measured = [
+                    content["dataset"],
+                    kept.unusual(content),
+                    row["model"],
+                    row["seeds"],
+                    row["commits"],
+                    values,
+                ]
                 rows[json.dumps(measured)].append(_index_line(content, row))
     except MALFORMED as error:
         raise DataError(f"{path} is not a table of cpnet.report ({shown(error)}); move it elsewhere") from None
@@ -173,7 +188,8 @@ def index_table(folder: Path, names: str = "*") -> str:
 
 def _pictures(folder: Path, names: str, page: Path) -> list[str]:
     """Return the kept tables' pictures in markdown."""
-    pictures = sorted(folder.resolve().glob(f"{names}.png"))
+    tables = sorted(folder.resolve().glob(f"{names}.json"))
+    pictures = [each for table in tables for each in (table.with_suffix(".png"), _groups(table)) if each.is_file()]
     return [f"![{each.stem}]({Path(os.path.relpath(each, page.resolve().parent)).as_posix()})" for each in pictures]
 
 
@@ -184,18 +200,10 @@ def _index_line(content: dict[str, Any], row: dict[str, Any]) -> list[str]:
     if theirs != "-" and paper["model"] != row["model"]:
         theirs += f" ({paper['model']})"
     texts = (
-        *(content["experiment"] or "-", f"{content['dataset']}{_unusual(content)}", row["name"]),
+        *(content["experiment"] or "-", f"{content['dataset']}{kept.unusual(content)}", row["name"]),
         *(f"{metrics[key]['mean']:.2f}" if key in metrics else "-" for key in RECALLS),
         *(f"{metrics['mIoU']['mean']:.2f}" + ("" if sd is None else f" ± {sd:.2f}"), theirs),
         *(cost_text(row.get("cost", {}).get(head)) for head in SHOWN),
         *(", ".join(map(str, row["seeds"])), str(row["epochs"]), ", ".join(map(short_commit, row["commits"]))),
     )
     return [*map(escape_markdown, texts)]
-
-
-def _unusual(content: dict[str, Any]) -> str:
-    """Return the conditions that differ from ``USUAL``, because rows of different protocols are not comparable."""
-    rules = content["protocol"]
-    texts = ["CHOSEN ON TEST"] * (rules["selection"] == "test")
-    texts += [f"{key}={rules[key]}" for key, usual in USUAL.items() if rules.get(key, usual) != usual]
-    return f" ({', '.join(texts)})" if texts else ""

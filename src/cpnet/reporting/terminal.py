@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from rich.box import HEAVY_HEAD, SIMPLE_HEAD, Box
 from rich.console import Console
-from rich.measure import Measurement
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -16,6 +15,8 @@ from cpnet.reporting.tables import WARNING, Report, describe, heading, printed_k
 from cpnet.runs.predictions import SUBMISSION
 from cpnet.runs.results import Results
 from cpnet.terminal import printable
+
+NAME = 16  # letters of a name in a line of a narrow table
 
 
 def print_results(*results: Results, console: Console | None = None) -> None:
@@ -77,7 +78,7 @@ def print_report(report: Report, console: Console) -> None:
 
 
 def _grids(title: str, heads: Sequence[str], seeds: int) -> list[tuple[str, list[int]]]:
-    """Return title and columns of grids that fit into 80 letters: R@1 with mIoU, and one for each other recall."""
+    """Return title and columns of grids, which are narrow: R@1 with mIoU, and one for each other recall."""
     grids: dict[str, list[int]] = {title: [0]}
     for place, head in enumerate(heads[1:], start=1):
         recall, _, _ = head.partition(",")  # R@5, dR@1, mIoU
@@ -93,15 +94,18 @@ def _print_grid(
     plain = box is SIMPLE_HEAD  # narrow, so that four metrics and a name fit into 80 columns
     grid = Grid(title=Text(printable(title), "bold"), title_justify="left", box=box, show_edge=not plain)
     grid.padding = (0, 0, 0, 0) if plain else (0, 1, 0, 1)
-    grid.add_column("", overflow="fold", min_width=16 if plain else None)
+    grid.add_column("", overflow="fold", min_width=NAME if plain else None)
+    least = NAME
     for head, *column in zip(heads[1:], *(cells for _, *cells in lines), strict=True):
         folded = re.sub(r",| (?=\()", "\n", head)
         longest = max(len(line) for cell in (folded, *column) for line in cell.split("\n"))
-        grid.add_column(folded, justify="right", no_wrap=True, min_width=max(longest, 5 if plain else 7))
+        width = max(longest, 5 if plain else 7)
+        grid.add_column(folded, justify="right", no_wrap=True, min_width=width)
+        least += width + (1 if plain else 3)  # with the space around it
     for name, *cells in lines:
         grid.add_row(Text(printable(name)), *cells)
-    least, width = Measurement.get(console, console.options.update(width=10_000), grid).minimum, console.width
-    console.width = max(least, width)  # in full even where the terminal is narrower
+    width = console.width
+    console.width = max(least, width)  # all digits even where the terminal is narrower
     console.print(grid)
     console.width = width
 

@@ -66,7 +66,7 @@ def read_pairs(path: Path) -> PredictedPairs:
         if len(row.predicted) not in (0, spans):  # 0 for a pair without features
             raise DataError(f"{path.name}: {row.qid} has {len(row.predicted)} predicted spans, other pairs {spans}")
         if not row.true:
-            raise DataError(f"{path.name}: {row.qid} has no true window, but results.json has metrics")
+            raise DataError(f"{path.name}: {row.qid} has no true window, so it cannot be scored")
         texts.append((row.qid, sys.intern(row.video), row.query))
         rarest.append(row.rarest)
         durations.append(row.duration)
@@ -80,7 +80,7 @@ def read_pairs(path: Path) -> PredictedPairs:
     count, window = np.frombuffer(counts, np.int64)[:, None], np.arange(max(counts))
     windows = np.frombuffer(times).reshape(-1, 2)[count.cumsum(0) - count + np.where(window < count, window, 0)]
     predicted = np.zeros((len(texts), spans, 2))
-    predicted[np.frombuffer(answered, bool)] = np.frombuffer(ranked).reshape(-1, spans, 2)
+    predicted[np.frombuffer(answered, bool)] = np.frombuffer(ranked).reshape(sum(answered), spans, 2)
     qids, videos, queries = ([texts[place][column] for place in order] for column in range(3))
     return PredictedPairs(
         qids=qids,

@@ -110,6 +110,8 @@ def _parse(line: bytes, *, where: str) -> PredictionRow:
         numbers = (row.duration, row.iou or 0.0, *chain(*row.true, *row.predicted))
         if not all(map(math.isfinite, numbers)) or row.duration <= 0:
             raise ValueError(f"numbers must be finite and the duration positive; got {shown(numbers)}")
+        if row.rarest is not None and not 0 <= row.rarest < 1 << 31:
+            raise ValueError(f"rarest must be a number of queries; got {shown(row.rarest)}")
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: {cut(str(error), 400)}") from error
     return row

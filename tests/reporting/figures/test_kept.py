@@ -17,13 +17,15 @@ def row(name: str, values: list[float], *, model: str, minutes: float | None) ->
         "name": name,
         "model": model,
         "metrics": {"R1@0.3": {}, "mIoU": {"mean": mean, "low": mean - 1, "high": mean + 2, "values": values}},
-        "cost": {"training (CPU min)": minutes},
+        "device": ["cpu"],
+        "cost": {"training (CPU min)": minutes, "training (min)": 99},
     }
 
 
 def content(*rows: dict[str, Any]) -> dict[str, Any]:
     references = {"whole video": {"mIoU": 20.0}, "best": {"mIoU": 31.0}, "the paper's cpnet": {"mIoU": 50.0}}
-    return {"experiment": "x", "dataset": "tiny", "pairs": 1200, "rows": [*rows], "references": references}
+    about = {"experiment": "x", "dataset": "tiny", "pairs": 1200, "protocol": {"selection": "test"}}
+    return {**about, "rows": [*rows], "references": references}
 
 
 def test_rows_have_intervals_seeds_and_costs_beside_the_best_trivial_predictor() -> None:
@@ -35,8 +37,9 @@ def test_rows_have_intervals_seeds_and_costs_beside_the_best_trivial_predictor()
     trivial, *drawn = (np.asarray(line.get_xdata()).tolist() for line in metric.lines)
     assert trivial == [31.0, 31.0]
     assert drawn == [[41.0, 44.0], [40.0, 44.0], [42.0], [49.0, 52.0], [50.0]]  # interval, seeds if several, mean
-    assert [bar.get_width() for bar in cost.patches if isinstance(bar, Rectangle)] == [20, 0]
-    assert figure.get_suptitle() == "x: tiny, 1,200 pairs, per cent"
+    assert [bar.get_width() for bar in cost.patches if isinstance(bar, Rectangle)] == [20]
+    assert [text.get_text() for text in cost.texts] == ["unknown"]
+    assert figure.get_suptitle() == "x: tiny (CHOSEN ON TEST), 1,200 pairs, per cent"
 
 
 def test_rows_of_one_model_have_no_costs() -> None:
@@ -44,7 +47,7 @@ def test_rows_of_one_model_have_no_costs() -> None:
     assert len(draw(content(*rows)).axes) == 1
 
 
-@pytest.mark.parametrize("made", [{}, {"rows": [{}]}, []])
+@pytest.mark.parametrize("made", [{}, {"rows": []}, {"rows": [{}]}, []])
 def test_other_content_is_refused(made: Any) -> None:
     with pytest.raises((KeyError, IndexError, TypeError, ValueError)):
         draw(made)

@@ -20,8 +20,28 @@ FEWEST = 10  # minimum number of pairs of a drawn group
 COLUMNS = 4  # panels side by side
 
 
-def figure(broken: Broken) -> Figure:
-    """Draw the mIoU of each group of each row with its 95 % interval, and that of the best constant in grey."""
+def figure(broken: Broken, title: str = "") -> Figure:
+    """Draw the mIoU of each group of each row with its 95 % interval, and that of the best constant in grey.
+
+    Raises:
+        ValueError: there are no rows
+    """
+    if not broken.rows:
+        raise ValueError("no rows")
+    with rc_context({"text.parse_math": False}):  # a $ in a name does not start a formula
+        made = _figure(broken)
+        if title:
+            made.suptitle(printable(title), fontsize="medium")
+    return made
+
+
+def save(broken: Broken, path: Path, *, title: str) -> None:
+    """Write the picture as PNG."""
+    with replacing(path) as stream:
+        figure(broken, title).savefig(stream, format="png", dpi=120)
+
+
+def _figure(broken: Broken) -> Figure:
     rows, constant = broken.rows, broken.constant
     attributes = next(iter(rows.values()))
     lines = -(-(len(attributes) + 1) // COLUMNS)  # one place is for the legend
@@ -53,15 +73,6 @@ def figure(broken: Broken) -> Figure:
     note = "below each group: its pairs; bars: 95 % intervals over pairs; groups of fewer than"
     made.text(0.5, 0.01, f"{note} {FEWEST} pairs are not drawn", ha="center", fontsize="small")
     return made
-
-
-def save(broken: Broken, path: Path, *, title: str) -> None:
-    """Write the picture as PNG."""
-    with rc_context({"text.parse_math": False}):  # a $ in a name does not start a formula
-        made = figure(broken)
-        made.suptitle(printable(title), fontsize="medium")
-        with replacing(path) as stream:
-            made.savefig(stream, format="png", dpi=120)
 
 
 def _draw(axes: Axes, groups: Mapping[str, Group], shift: float, **style: object) -> None:
