@@ -31,6 +31,12 @@ def kept(runs: Path, folder: Path, experiment: str | None = "a|b") -> list[str]:
     return [path.name for path in keep(compared(runs, experiment=experiment), folder) if path.suffix != ".png"]
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep tables without pictures, which take a second each."""
+    monkeypatch.setattr("cpnet.reporting.keeping.draw", lambda table: [])
+
+
 def write_perfect(folder: Path, **protocol: str) -> None:
     """Write two seeds without errors, of two commits."""
     for seed, commit in ((0, "0123456789"), (1, "abcdef0123+changes")):
@@ -95,6 +101,7 @@ def test_pictures_of_a_page_are_those_of_its_tables(tmp_path: Path) -> None:
             draw(tmp_path / "kept/x_small.json")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_each_table_gets_a_file(tmp_path: Path) -> None:
     write_perfect(tmp_path / "runs/a")
     write_perfect(tmp_path / "runs/b", ground_truth="raw", selection="test")
@@ -112,6 +119,7 @@ def test_a_file_that_is_not_a_table_is_refused(tmp_path: Path, text: str) -> Non
         index_table(tmp_path)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_values_of_a_kept_file_are_escaped(tmp_path: Path) -> None:
     write_perfect(tmp_path / "runs")
     path = tmp_path / "results" / kept(tmp_path / "runs", tmp_path / "results")[0]
@@ -121,6 +129,7 @@ def test_values_of_a_kept_file_are_escaped(tmp_path: Path) -> None:
     assert r"| \<b\> | a\|b |" in index_table(path.parent)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_row_shared_by_several_experiments_is_printed_once(tmp_path: Path) -> None:
     for name, other in (("a", 1), ("b", 2)):
         write_run(tmp_path / name / "0", cfg=config(), true=TRUE)
@@ -134,6 +143,7 @@ def test_a_row_shared_by_several_experiments_is_printed_once(tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_kept_table_has_everything_except_paths_of_the_machine(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_run(tmp_path / f"runs/{seed}", cfg=config(seed=seed, novelty="x"))
@@ -161,6 +171,7 @@ def draw_quickly(table: Table, folder: Path, *, prefix: str) -> dict[str, str]:
     return {"recall": f"{prefix}recall.png"}
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("text", ["../../x", "/etc/x", "..", "a\0b", "a\nb", "x" * 5000, "é" * 300, "CON", "-rf", ""])
 def test_names_are_never_paths(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tables, "draw", draw_quickly)
