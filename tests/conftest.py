@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,8 @@ from hypothesis import settings
 
 from commands import TINY, call
 from device import DEVICE, MADE_ON_DEVICE
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # for tests that import onnxruntime before cpnet does
 
 # Machines that run the tests are shared and slow at times: a deadline would fail for their sake.
 settings.register_profile("cpnet", deadline=None, max_examples=50)

@@ -4,6 +4,7 @@ ROWS.npy has the rows of the video's features. Needs NumPy and onnxruntime; a mo
 """
 
 import json
+import os
 import re
 import sys
 import unicodedata
@@ -46,6 +47,7 @@ def sample(rows: Any, policy: str, clips: int) -> tuple[Any, int]:
 def load(folder: Path) -> Callable[[dict[str, Any]], Any]:
     """Return the model as a function from its inputs to ranked spans in fractions of the video."""
     if (folder / "model.onnx").exists():
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported; it reports to Microsoft
         import onnxruntime
 
         session = onnxruntime.InferenceSession(folder / "model.onnx")

