@@ -84,7 +84,7 @@ ROOMS = {
         ("wandb", "wandb_workspaces", "pytorch_lightning"),
     ),
     "reporting": Room(
-        (*("errors", "files", "terminal", "options", "data", "evaluation", "grounding.answer", "runs", "reporting"),),
+        ("errors", "files", "terminal", "options", "data", "evaluation", "grounding.answer", "runs", "reporting"),
         ("numpy", "matplotlib", "omegaconf", "rich", "yaml", "PIL", "pandas", "scipy", "markdown_it"),
     ),
     "training": Room(

@@ -316,12 +316,8 @@ def test_every_logger_writes_to_the_output_folder(name: str, tmp_path: Path) -> 
     assert [Path(logger.save_dir) for logger in loggers] == ([] if name == "none" else [tmp_path])
 
 
-# Experiments take seconds to compose.
-QUICK = (
-    "compare_charades_i3d",
-    "table1_ablation",
-    "ablation_levels",
-)  # experiments whose small jobs a quick test composes
+# An experiment takes seconds to compose: a quick test composes the small jobs of these alone.
+QUICK = ("compare_charades_i3d", "table1_ablation", "ablation_levels")
 
 
 def jobs(experiment: str, size: str = "full") -> list[list[str]]:

@@ -73,10 +73,12 @@ def _row_json(row: Row) -> dict[str, Any]:
 
 
 def keep(report: Report, folder: Path) -> list[Path]:
-    """Write each table as a JSON file and a picture, and update the indices beside and in ``docs/models.md``.
+    """Write each table as a JSON file with two pictures, and update the indices that exist.
+
+    The indices are ``README.md`` beside the folder and ``docs/models.md`` of the repository.
 
     Returns:
-        the files; indices that exist
+        the written files and indices
 
     Raises:
         DataError: a file of the folder is not a kept table
@@ -164,16 +166,10 @@ def index_table(folder: Path, names: str = "*") -> str:
     try:
         for path in sorted(folder.glob(f"{names}.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
+            conditions = content["dataset"] + kept.unusual(content)
             for row in content["rows"]:
                 values = [each["values"] for each in row["metrics"].values()]
-                measured = [
-                    content["dataset"],
-                    kept.unusual(content),
-                    row["model"],
-                    row["seeds"],
-                    row["commits"],
-                    values,
-                ]
+                measured = (conditions, row["model"], row["seeds"], row["commits"], values)
                 rows[json.dumps(measured)].append(_index_line(content, row))
     except MALFORMED as error:
         raise DataError(f"{path} is not a table of cpnet.report ({shown(error)}); move it elsewhere") from None

@@ -12,7 +12,7 @@ from PIL import Image
 from cpnet.evaluation.functional import iou
 from cpnet.reporting.figures.timeline import Film, Sentence, annotated_lane, draw_films, predicted_lane
 
-Span = tuple[float, float]  # start and end
+Span = tuple[float, float]  # start and end; in fractions of the video where lengths are counted
 
 DPI = 120  # of a picture on a screen
 BINS = ("0 to 20 %", "20 to 40 %", "40 to 60 %", "60 to 80 %", "80 to 100 %")  # length bins, in per cent of the video
@@ -39,10 +39,9 @@ def best_window(windows: Sequence[Span], predicted: Span) -> Span:
 
 
 def draw_timeline(query: str, video: str, duration_sec: float, *, true: Sequence[Span], predicted: Span) -> Image.Image:
-    """Draw a pair as ``cpnet.report figures=true`` does: its sentence, the annotated spans and the prediction."""
-    sentence = Sentence(
-        title=query, lanes=[annotated_lane(true), predicted_lane(predicted, float(iou(predicted, true).max()))]
-    )
+    """Draw the sentence of a pair, its annotated spans and its prediction, in seconds."""
+    best = float(iou(predicted, true).max())
+    sentence = Sentence(title=query, lanes=[annotated_lane(true), predicted_lane(predicted, best)])
     film = Film(title=f"{video}, {duration_sec:.1f} s", duration_sec=duration_sec, sentences=[sentence])
     return _picture(draw_films([film], label="blue: annotated; orange: predicted"))
 

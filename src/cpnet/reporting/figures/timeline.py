@@ -105,7 +105,7 @@ def predicted_lane(span: Span, iou: float | None, *, name: str = "predicted", co
 def seconds(span: Span) -> str:
     """Return a span as text.
 
-    >>> seconds((1.0, 2.55))
+    >>> seconds((1.0, 2.54))
     '1.0 to 2.5 s'
     """
     return f"{span[0]:.1f} to {span[1]:.1f} s"
