@@ -19,13 +19,13 @@ from cpnet.options.models import PLUS_PARTS
 from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair, randomised
 
 PAIRS = [pair(5, 3), pair(1, 1), pair(9, 2), pair(2, 6)]
-LEVELS = 3
+LEVELS, WIDTH = 3, 8
 
 
 def small_plus(**knobs: Any) -> CPNetPlus:
     torch.manual_seed(0)
     small: dict[str, Any] = {
-        "hidden_dim": 8,
+        "hidden_dim": WIDTH,
         "pyramid_levels": LEVELS,
         "patch": 2,
         "encoder": EncoderOptions(kernel_size=3, conv_layers=1, num_heads=2),
@@ -118,47 +118,18 @@ def test_the_answer_of_the_highest_score_or_of_most_agreement_comes_first(consen
 
 
 @torch.no_grad()
-def test_sentences_are_aligned_with_the_clips_of_all_videos_and_weigh_channels() -> None:
-    model, alone = small_plus(), [batch([each]) for each in PAIRS]
-    assert model.gate is not None
-    pairs = batch(PAIRS, more_clips=2)
-    output = model(pairs)
-    part, sentences, clips = model.alignment, [], []
-    assert part is not None
-    for one in alone:
-        rows = [*one.video[0], *[torch.zeros(VIDEO_DIM).double()] * (one.video.shape[1] % 2)]
-        steps = torch.stack([torch.cat(rows[t : t + 2]) for t in range(0, len(rows), 2)])
-        video = model.encoder(model.video_projection(steps[None]), torch.ones(1, len(steps), dtype=torch.bool))[0]
-        query = model.encoder(model.query_projection(model.words(one.query)), one.query_mask)[0]
-        share = model.importance(query)[:, 0].exp()
-        pooled = (share[:, None] * query).sum(dim=0) / share.sum()
-        sentence = part.sentence(pooled)
-        sentences.append(sentence / sentence.norm())
-        clips.append([step / step.norm() for step in part.clip(video) for _ in range(2)][: one.video.shape[1]])
-        weight = model.gate.weight(pooled)
-        gated = [
-            model.gate.projection(torch.cat((a * weight, c * weight)))
-            for a, c in zip(rows[::2], rows[1::2], strict=True)
-        ]
-        torch.testing.assert_close(model.gate(steps[None], pooled[None])[0], torch.stack(gated))
-    scale = math.exp(float(part.log_scale))
-    for b, sentence in enumerate(sentences):
-        weights = [[math.exp(scale * float(sentence @ clip)) for clip in video] for video in clips]
-        total, own = sum(map(sum, weights)), weights[b]
-        np.testing.assert_allclose(output.alignment[b, : len(own)].exp(), np.array(own) / total, rtol=1e-6)
-        np.testing.assert_allclose(output.log_attention[b, : len(own)].exp(), np.array(own) / sum(own), rtol=1e-6)
-
-
-@torch.no_grad()
-def test_pairs_that_share_videos_are_aligned_with_each_video_once() -> None:
-    model = small_plus()
-    queries, index = batch([pair(1, words, seed=words) for words in (3, 1, 4)]), torch.tensor([1, 0, 1])
-    videos = batch([pair(5, 1), pair(9, 1)])
-    shared = replace(queries, video=videos.video, video_mask=videos.video_mask, video_index=index)
-    ours, theirs = model(shared), model(shared.per_pair())
-    torch.testing.assert_close(ours.ranked, theirs.ranked)
-    torch.testing.assert_close(ours.log_attention, theirs.log_attention)
-    assert bool((ours.alignment[0, :9] > theirs.alignment[0, :9]).all())  # among fewer clips
+def test_the_whole_sentence_weighs_channels() -> None:
+    gate, lengths = small_plus().gate, [3, 1, 5]
+    assert gate is not None
+    words, mask = torch.randn(3, 5, WIDTH).double(), torch.arange(5) < torch.tensor(lengths)[:, None]
+    steps = torch.randn(3, 4, 2 * VIDEO_DIM).double()  # of two clips each
+    gated = gate(steps, words, mask)
+    for b, length in enumerate(lengths):
+        share = [math.exp(float(gate.importance(word))) for word in words[b, :length]]
+        weight = gate.weight(mean_of(words[b, :length], share))
+        for t, step in enumerate(steps[b]):
+            clips = torch.cat((step[:VIDEO_DIM] * weight, step[VIDEO_DIM:] * weight))
+            torch.testing.assert_close(gated[b, t], gate.projection(clips))
 
 
 @pytest.mark.parametrize("radius", [0.5, 1.5])
@@ -196,11 +167,11 @@ def test_losses_are_the_loops(radius: float) -> None:
 
 
 def test_loss_weighs_its_terms_and_reaches_every_parameter() -> None:
-    model = small_plus(quality_weight=3.0, alignment_weight=0.5)
+    model = small_plus(quality_weight=3.0)
     windows = torch.tensor([[[0.2, 0.7], [0.1, 0.2]], [[0.0, 1.0], [0.0, 1.0]], [[0.3, 0.31], [0.3, 0.31]]])
     of_pairs = replace(batch(PAIRS[:3], more_clips=3), windows=windows.double())
     terms = model.loss(model(of_pairs), of_pairs)
-    expected = terms["span"] + terms["first_span"] + 3 * terms["quality"] + 0.5 * terms["alignment"]
+    expected = terms["span"] + terms["first_span"] + 3 * terms["quality"]
     torch.testing.assert_close(terms["loss"], expected)
     named = dict(model.named_parameters())
     gradients = torch.autograd.grad(terms["loss"], list(named.values()), allow_unused=True)

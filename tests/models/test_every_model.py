@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -24,11 +24,9 @@ FILES = sorted((CONFIG_DIR / "model").glob("*.yaml"))
 NAMES = [file.stem for file in FILES if "base_" in file.read_text(encoding="utf-8")]
 CLIPS = 64  # of the longest video
 SMALL = [f"sampling.clips={CLIPS}", f"dataset.features.dim={VIDEO_DIM}", f"dataset.word_vectors.dim={WORD_DIM}"]
-# Parameters without a gradient, and why
-WITHOUT_GRADIENT: Mapping[str, Sequence[str]] = {}
+# A softmax over clips cancels these: their gradient is 0 or, on other processors, a rounding error
+CANCELLED = {"vslnet": {"predictor.start.2.bias", "predictor.end.2.bias"}}
 SEEDS = {"lgi": 1}  # of the weights; with this one, LGI's rectified start and end are above 0
-# Terms that compare videos of a batch with each other, so that a video that occurs twice counts twice
-ACROSS_VIDEOS = {"cpnet_plus": {"alignment", "loss"}}
 # Different lengths, odd ones and 1; word 1 is unknown: its vector is learned.
 PAIRS = [replace(pair(8, 5), query=[1, 4, 1, 7, 2]), pair(1, 3), pair(7, 1), pair(11, 4), pair(1, 1)]
 
@@ -89,9 +87,7 @@ def test_pairs_that_share_videos_are_as_pairs_with_their_own(name: str) -> None:
     videos = batch(PAIRS[:3])
     shared = replace(own, video=videos.video, video_mask=videos.video_mask, video_index=torch.tensor(index))
     torch.testing.assert_close(moments(answer(model, shared)), moments(answer(model, own)))
-    terms = [losses(model, pairs) for pairs in (shared, own)]
-    found, expected = ({k: v for k, v in each.items() if k not in ACROSS_VIDEOS.get(name, ())} for each in terms)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(losses(model, shared), losses(model, own))
 
 
 @every_model
@@ -117,8 +113,8 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     windows = torch.stack((torch.full_like(lengths, 0.05), 0.05 + lengths), dim=1)[:, None]
     loss = losses(model, replace(pairs, windows=windows, windows_sec=10 * windows))["loss"]
     gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
-    without = [n for n, gradient in zip(names, gradients, strict=True) if gradient is None or not gradient.any()]
-    assert without == list(WITHOUT_GRADIENT.get(name, ()))
+    without = {n for n, gradient in zip(names, gradients, strict=True) if gradient is None or not gradient.any()}
+    assert without <= CANCELLED.get(name, set())
 
 
 @every_model

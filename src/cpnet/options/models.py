@@ -269,14 +269,13 @@ class CPNetPlusOptions(ContextualOptions):
     patch: int = 2  # consecutive clips that are projected together to one step
     radius: float = 1.5  # sizes of a step, from a moment's centre, within which the step learns its span
     quality_weight: float = 4.0
-    alignment_weight: float = 1.0
     without: list[str] = field(default_factory=list)  # names of PLUS_PARTS to leave out
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("model.patch", self.patch)
-        for key in ("radius", "quality_weight", "alignment_weight"):
-            check_weight(f"model.{key}", getattr(self, key))
+        check_weight("model.radius", self.radius)
+        check_weight("model.quality_weight", self.quality_weight)
         for part in self.without:
             check_choice("model.without", part, PLUS_PARTS)
         self.context_aware &= "context" not in self.without
@@ -284,7 +283,6 @@ class CPNetPlusOptions(ContextualOptions):
 
 
 PLUS_PARTS = (
-    "alignment",  # of the sentence with the clips, against all clips of the batch
     "channel_gate",  # the sentence weighs the channels of the features
     "context",  # CAM on every level
     "separate_values",  # of past and future in CAM

@@ -3,8 +3,8 @@
 CPNet (AAAI 2021) pools its pyramid into one vector and regresses one span from it, which hedges between moments. Here
 every step of every level predicts its distances to start and end and the IoU that its span will have, corrects both
 after reading the clips at its ends, and the best step answers. The whole sentence also chooses channels of the features
-before fusion, and learns which clips it means against those of the other pairs of a batch. The parts were chosen on
-surrogate scores of actions: on features of backbones the channel gate may gain less.
+before fusion. The parts were chosen on surrogate scores of actions: on features of backbones the channel gate may gain
+less.
 """
 
 from __future__ import annotations
@@ -21,14 +21,12 @@ from cpnet.batch import AttentionMaps, GroundingBatch, GroundingOutput
 from cpnet.models.cpnet.coattention import CoAttention
 from cpnet.models.cpnet.encoder import FeatureEncoder
 from cpnet.models.cpnet.pyramid import ContextualLevels, descend
+from cpnet.models.cpnet_plus.gate import ChannelGate
 from cpnet.models.cpnet_plus.head import Answers, DenseHead, assign, lay_out, quality_loss, span_loss
-from cpnet.models.cpnet_plus.sentence import Alignment, ChannelGate
-from cpnet.models.layers.attention import attentive_pool
 from cpnet.models.layers.dropout import Dropout
 from cpnet.models.layers.embedding import WordEmbedding
 from cpnet.models.layers.masking import centre, zero_padding
 from cpnet.models.layers.ranking import rank, soft
-from cpnet.models.layers.span_losses import attention_loss
 from cpnet.options import CPNetPlusOptions
 
 RANKED, SIGMA = 5, 0.5  # moments that soft-NMS chooses, and its width, as in its paper
@@ -41,13 +39,10 @@ class CPNetPlusOutput(GroundingOutput):
 
     Shape:
         - first, answers: those of every step of every level before and after their correction
-        - alignment: (B, T) log share of each clip in the alignment of the sentence with all clips of the batch; None
-          without it
     """
 
     first: Answers
     answers: Answers
-    alignment: Tensor | None
 
 
 class CPNetPlus(nn.Module):
@@ -60,7 +55,7 @@ class CPNetPlus(nn.Module):
         options: hidden width and parts, see :class:`~cpnet.options.CPNetPlusOptions`
 
     Shape: a :class:`~cpnet.batch.GroundingBatch`, also one whose pairs share videos -> a :class:`CPNetPlusOutput` with
-        N = 5 and scores; its attention is the alignment of the sentence with the clips of its video
+        N = 5 and scores
 
     Raises:
         ValueError: ``video_dim`` is below 1
@@ -88,8 +83,6 @@ class CPNetPlus(nn.Module):
         self.video_projection = nn.Sequential(Dropout(dropout), nn.Linear(patch * video_dim, width))
         self.query_projection = nn.Sequential(Dropout(dropout), nn.Linear(word_vectors.shape[1], width))
         self.encoder = FeatureEncoder(options)
-        self.importance = nn.Linear(width, 1, bias=False)  # of each word in the sentence
-        self.alignment = Alignment(width, patch=patch) if "alignment" not in options.without else None
         self.coattention = CoAttention(width, fusion="folded")
         self.gate = None
         if "channel_gate" not in options.without:
@@ -106,15 +99,11 @@ class CPNetPlus(nn.Module):
         rows, mask = patches(video, batch.video_mask, size=patch)
         video = self.encoder(self.video_projection(rows), mask)  # once per video
         query = self.encoder(self.query_projection(self.words(batch.query)), batch.query_mask)
-        sentence, _ = attentive_pool(query, self.importance(query).squeeze(-1), batch.query_mask)
-        log_attention, alignment = None, None
-        if self.alignment is not None:
-            log_attention, alignment = self.alignment(sentence, video, batch.video_mask, index)
         if batch.video_index is not None:
             rows, video, mask = rows[index], video[index], mask[index]
         z, s_q, s_v = self.coattention(video, mask, query, batch.query_mask)
         if self.gate is not None:
-            z = z + self.gate(rows, sentence)
+            z = z + self.gate(rows, query, batch.query_mask)
         levels, masks, maps = self.pyramid.ascend(z, mask, return_maps=return_maps)
         if self.top is not None:
             levels = descend(self.top, levels, masks, kind=self.options.upsample)
@@ -125,10 +114,8 @@ class CPNetPlus(nn.Module):
             span=ranked[:, 0],
             ranked=ranked,
             scores=scores,
-            log_attention=log_attention,
             first=first,
             answers=answers,
-            alignment=alignment,
             maps=AttentionMaps(query=s_q, video=s_v, levels=maps, clips_per_step=patch) if return_maps else None,
         )
 
@@ -142,9 +129,6 @@ class CPNetPlus(nn.Module):
         }
         if "refinement" not in options.without:
             terms["first_span"] = 1.0, span_loss(output.first.spans, matched, positive)
-        if output.alignment is not None:
-            target = algebra.clip_target(batch.windows, batch.clip_mask)
-            terms["alignment"] = options.alignment_weight, attention_loss(output.alignment, target)
         total = torch.stack([weight * term for weight, term in terms.values()]).sum()
         return {"loss": total, **{name: term for name, (_, term) in terms.items()}}
 
