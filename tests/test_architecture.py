@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import cpnet
+from cpnet.__main__ import COMMANDS
 
 PACKAGE = Path(cpnet.__file__).parent
 HEAVY = ("torch", "pytorch_lightning", "torchmetrics", "numpy", "h5py", "wandb")
@@ -100,11 +101,11 @@ ROOMS = {
     "evaluate": Room(
         (
             *("config", "options", "launch", "data.extractor", "evaluation", "runs", "training", "video.backbones"),
-            *("grounding", "grounder", "probing"),
+            *("grounding", "grounder", "actions.probes"),
         ),
         ("omegaconf",),
     ),
-    "probing": Room(
+    "actions.probes": Room(
         ("errors", "config", "options", "data", "evaluation", "files", "reporting", "training"),
         ("omegaconf", "numpy", "pytorch_lightning", "torch"),
     ),
@@ -116,23 +117,24 @@ ROOMS = {
         ("batch", "errors", "data.vocabulary", "evaluation.functional", "runs.checkpoint", "video", "grounding"),
         ("torch", "numpy"),
     ),
-    "predict": Room(("errors", "config", "launch", "predicting"), ("omegaconf",)),
-    "predicting": Room(
+    "predict": Room(("errors", "config", "launch", "actions.answers"), ("omegaconf",)),
+    "actions.answers": Room(
         (
             *("errors", "files", "terminal", "data.features.source", "grounder", "grounding.answer", "runs"),
             *("reporting.figures", "training.build_data", "video"),
         ),
         ("omegaconf",),
     ),
-    "score": Room(
-        ("errors", "terminal", "options", "launch", "config", "data", "evaluation", "files", "reporting", "runs"),
+    "score": Room(("launch", "actions.scoring"), ("omegaconf",)),
+    "actions.scoring": Room(
+        ("errors", "terminal", "options", "config", "data", "evaluation", "files", "reporting", "runs"),
         ("omegaconf",),
     ),
     "search": Room(
-        ("errors", "config", "files", "terminal", "launch", "runs", "grounder", "grounding", "searching", "video"),
+        ("errors", "config", "files", "terminal", "launch", "runs", "grounder", "grounding", "index", "video"),
         ("omegaconf",),
     ),
-    "searching": Room(("errors", "terminal", "runs", "data.features", "grounder", "grounding", "video"), ("numpy",)),
+    "index": Room(("errors", "terminal", "runs", "data.features", "grounder", "grounding", "video"), ("numpy",)),
     "export": Room(("errors", "launch", "runs", "exporting"), ("omegaconf",)),
     "exporting": Room(
         ("__version__", "batch", "errors", "data.sampling", "models", "grounder", "runs", "exporting"),
@@ -141,8 +143,10 @@ ROOMS = {
     "exporting.example": Room((), ("numpy", "onnxruntime", "torch")),
     "demo": Room(("errors", "launch", "grounder", "page", "runs"), ("omegaconf", "uvicorn")),
     "page": Room(("errors", "data.corpora", "grounder", "page", "video"), ("numpy", "starlette")),
-    "prepare": Room(
-        ("errors", "terminal", "launch", "config", "data", "video", "training", "reporting"), ("omegaconf",)
+    "prepare": Room(("errors", "launch", "training.build_data", "actions.preparation"), ("omegaconf",)),
+    "actions": STDLIB,
+    "actions.preparation": Room(
+        ("errors", "terminal", "config", "data", "video", "training", "reporting"), ("omegaconf",)
     ),
     "report": Room(("config", "errors", "terminal", "launch", "reporting", "inspection", "runs"), ("omegaconf",)),
     "inspection": Room(
@@ -274,17 +278,14 @@ def test_forbidden_import_is_found(tmp_path: Path, module: str, line: str, found
 
 
 def test_commands_import_nothing_heavy_before_they_check_files() -> None:
-    code = (
-        "import sys, cpnet.train, cpnet.evaluate, cpnet.predict, cpnet.search, cpnet.export, cpnet.demo\n"
-        "import cpnet.report, cpnet.score, cpnet.dashboard\n"
-        f"print(*[name for name in {HEAVY} if name in sys.modules])"
-    )
+    imported = ", ".join(f"cpnet.{name}" for name in COMMANDS)
+    code = f"import sys, {imported}; print(*[name for name in {HEAVY} if name in sys.modules])"
     environment = os.environ | {"PYTHONPATH": str(PACKAGE.parent)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.split() == []
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "predict", "search", "export", "demo", "report", "dashboard"])
+@pytest.mark.parametrize("name", COMMANDS)
 def test_commands_are_short(name: str) -> None:
     assert len((PACKAGE / f"{name}.py").read_text(encoding="utf-8").splitlines()) <= 80
 

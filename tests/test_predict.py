@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from cpnet.actions.answers import print_answers
 from cpnet.config import CONFIG_DIR
 from cpnet.errors import ConfigError
 from cpnet.grounding.answer import Answer, FoundMoment
 from cpnet.predict import check
-from cpnet.predicting import print_answers
 
 FILE = {"video": "a.mp4", "query": "she waits"}
 

@@ -33,7 +33,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from functools import partial
     from pathlib import Path
 
-    from cpnet import probing
+    from cpnet.actions import probes as probing
     from cpnet.data.extractor import check_extractor
     from cpnet.evaluation.protocol import Selection
     from cpnet.grounder import Grounder

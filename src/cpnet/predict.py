@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> None:
     sentences = check(cfg)
     if cfg.dataset:
         command.check_corpus(cfg, words_known=True)
-    from cpnet.predicting import predict
+    from cpnet.actions.answers import predict
 
     predict(cfg, sentences)
 

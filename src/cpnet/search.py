@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
 def build(cfg: DictConfig) -> dict[str, str]:
     """Encode the videos that the index lacks; return why some of them could not be read, by id."""
     from cpnet import terminal
-    from cpnet.searching import row_kind
+    from cpnet.index import row_kind
     from cpnet.video.backbones import is_joint
     from cpnet.video.extract import extract
 
@@ -53,8 +53,8 @@ def search(cfg: DictConfig) -> None:
     from cpnet import files, terminal
     from cpnet.grounder import Grounder
     from cpnet.grounding.zero_shot import joint as as_joint
+    from cpnet.index import VideoIndex
     from cpnet.runs.folder import chosen_checkpoint
-    from cpnet.searching import VideoIndex
     from cpnet.video.backbones import is_joint, load_backbone
 
     index = VideoIndex.open(cfg.index)

@@ -16,10 +16,9 @@ import pytest
 import test_grounder
 from clips import make_clip
 from commands import call
-from cpnet import searching
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
-from cpnet.searching import VideoIndex
+from cpnet.index import VideoIndex
 from cpnet.terminal import clock
 from cpnet.video import backbones
 from cpnet.video import extract as extraction
@@ -84,7 +83,7 @@ def test_best_videos_and_their_moments_are_those_that_were_drawn(place: Path) ->
 
 @pytest.mark.parametrize("block", [1, 7, 4096])
 def test_similarities_are_those_of_a_loop_in_float64(place: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(searching, "BLOCK", block)
+    monkeypatch.setattr("cpnet.index.BLOCK", block)
     index, vector = VideoIndex.open(place / "index"), np.array([0.9, 0.1, -0.3], np.float32)
     index.rows[2] = 0  # in memory
     best = []

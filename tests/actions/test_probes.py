@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from corpora import CLIPS, DIM, TRAIN, VAL, moment, ready, trainer, write_corpus
+from cpnet.actions.probes import probe
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data import probes
 from cpnet.data.datamodule import GroundingDataModule
@@ -26,7 +27,6 @@ from cpnet.data.times import times
 from cpnet.errors import ConfigError
 from cpnet.evaluation.trivial import trivial_rows
 from cpnet.options import MetricsOptions
-from cpnet.probing import probe
 from cpnet.training.module import GroundingModule
 
 SEEING, READING = [*probes.PROBES][:4], [*probes.PROBES][4:]

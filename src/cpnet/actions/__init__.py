@@ -1,0 +1,1 @@
+"""What commands do that is longer than a command."""
