@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import re
 import shutil
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,6 +76,7 @@ def test_crash_costs_one_video(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("short_worker")
 def test_interrupt_keeps_finished_videos_and_ends_the_processes(tmp_path: Path) -> None:
     folder = videos(tmp_path / "videos", ["a.mp4", "interrupt.mp4"])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     with pytest.raises(KeyboardInterrupt):
         extract(folder, tmp_path / "rows", workers=1)
     for child in multiprocessing.active_children():
