@@ -16,7 +16,10 @@ import bench
 @pytest.mark.parametrize(
     "names", ["steps,starving", pytest.param("serving,loader,lengths,peers", marks=pytest.mark.slow)]
 )
-def test_sections_print_rows_and_keep_them(names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sections_print_rows_and_keep_them(
+    names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("ERROR", "cpnet")  # the benchmarks set it, which caplog undoes
     bench.main([names, "--quick", "--peers", str(tmp_path), "--json", str(tmp_path / "kept.json")])
     rows = json.loads((tmp_path / "kept.json").read_text(encoding="utf-8"))["rows"]
     assert {row["section"] for row in rows} == set(names.split(","))
