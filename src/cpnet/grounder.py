@@ -288,7 +288,7 @@ class Grounder:
             )
         if not rows.isfinite().all():
             raise DataError("features must be finite; some values are NaN or infinite")
-        return rows.cpu().numpy()
+        return rows.detach().cpu().numpy()
 
     def _look_up(self, sentences: Sequence[str]) -> None:
         """Encode the sentences without training; else extend the vocabulary by words of the file of vectors."""

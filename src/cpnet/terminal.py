@@ -62,10 +62,11 @@ def track(items: Sequence[str], what: str) -> Iterable[str]:
         yield from items
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress as Bars
 
     with Bars(console=Console(stderr=True), transient=True) as bars:
-        yield from bars.track(items, description=what)
+        yield from bars.track(items, description=escape(printable(what)))
 
 
 def print_moments(title: str, moments: Iterable[tuple[str, float, float, float]]) -> None:

@@ -49,6 +49,7 @@ def test_sentence_is_read_as_typed(typed: str, value: object) -> None:
         ("checkpoint='lr=1/b.ckpt'", "lr=1/b.ckpt"),
         (r"checkpoint=lr\=1/b.ckpt", "lr=1/b.ckpt"),
         ("checkpoint=lr=1/b.ckpt", "lr=1/b.ckpt"),  # Hydra refuses it later
+        ("++checkpoint=a/b.ckpt", "a/b.ckpt"),
         ("checkpoint=null", ""),
         ("checkpoint=2026", "2026"),
         ("checkpoints=a", ""),

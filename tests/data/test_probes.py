@@ -103,6 +103,8 @@ def test_blind_hides_what_a_probe_changes(blind: Blind, share: bool, tmp_path: P
 def test_sentences_are_those_of_the_file_where_the_words_are(tmp_path: Path) -> None:
     dataset = ready(write_corpus(tmp_path) | {"max_words": 9}).dataset("test")
     assert dataset.sentences() == [each.query for each in TEST]
+    cut = ready(write_corpus(tmp_path) | {"max_words": 1}).dataset("test")
+    assert cut.sentences() == [each.query for each in TEST]  # also those that differ after the words that are read
     assert {*dataset.probed(PROBES["query_other_video"], seed=0).sentences()} < {each.query for each in TEST}
     assert dataset.probed(PROBES["words_shuffled"], seed=0).sentences()[4:] == ["close", "open", "door a"]
     assert {*dataset.probed(PROBES["words_zeroed"], seed=0).sentences()} == {""}

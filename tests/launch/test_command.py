@@ -160,6 +160,7 @@ def test_impossible_value(
         ("-m a=1 --config-dir x=y b=~/c", "a=1 b=/home/me/c -m --config-dir x=y"),
         ("--config-dir=~/c ~a a='~' a=[~/b,~/c]", "~a a='/home/me' a=[/home/me/b,/home/me/c] --config-dir=/home/me/c"),
         ("a=b~/c a=~b --cfg job", "a=b~/c a=~b --cfg job"),
+        ("query='~ ~'", "query='~ ~'"),
     ],
 )
 def test_command_line_is_arranged(arguments: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:

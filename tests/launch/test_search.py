@@ -61,10 +61,11 @@ def make(tmp_path: Path) -> Callable[..., OptunaSweeper]:
     register_schemas()
     loader = ConfigLoaderImpl(create_config_search_path(str(CONFIG_DIR)))
 
-    def sweeper(launcher: Formula, *, folder: str = "sweep", **changes: Any) -> OptunaSweeper:
+    def sweeper(launcher: Formula, *, folder: str = "sweep", resume: bool = False, **changes: Any) -> OptunaSweeper:
         defaults: dict[str, Any] = {"trials": 12, "direction": "maximize", "seed": 0, "parallel": 1}
         made = OptunaSweeper(**{"params": None} | defaults | changes)
-        made.config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path / folder)}}})
+        sweep = {"dir": str(tmp_path / folder)}
+        made.config = OmegaConf.create({"hydra": {"sweep": sweep}, "sweep": {"resume": resume}})
         made.hydra_context = HydraContext(config_loader=loader, callbacks=Callbacks())
         made.launcher = launcher  # type: ignore[assignment]
         made.validate_batch_is_legal = lambda batch: None  # type: ignore[method-assign] # Hydra's own, slow
@@ -98,11 +99,15 @@ def test_interrupted_sweep_repeats_the_running_job(make: Callable[..., OptunaSwe
     first, second = Formula(interrupted_at=5), Formula()
     with pytest.raises(KeyboardInterrupt):
         make(first).sweep(OPEN)
-    make(second).sweep(OPEN)
+    with pytest.raises(ConfigError, match=r"sweep has jobs of an earlier search: .*sweep\.resume=true"):
+        make(second).sweep(OPEN)
+    make(second, resume=True).sweep(OPEN)
     assert len(first.jobs) == 5
     assert len(second.jobs) == 7  # 12 in all
     assert [number for number, _ in second.jobs] == list(range(6, 13))  # the interrupted one is number 5
-    assert make(third := Formula()).sweep(OPEN) == max(score(job) for _, job in [*first.jobs, *second.jobs])
+    assert make(third := Formula(), resume=True).sweep(OPEN) == max(
+        score(job) for _, job in [*first.jobs, *second.jobs]
+    )
     assert third.jobs == []
 
 
@@ -187,5 +192,5 @@ def test_untrusted_journal_sets_no_other_key(make: Callable[..., OptunaSweeper],
     waiting = optuna.trial.TrialState.WAITING
     sent.add_trial(optuna.create_trial(state=waiting, params={"output_dir": "elsewhere"}, distributions=elsewhere))
     formula = Formula()
-    make(formula, trials=1).sweep(OPEN)
+    make(formula, trials=1, resume=True).sweep(OPEN)
     assert [sorted(job) for _, job in formula.jobs] == [["model.pyramid_levels", "optimizer.lr"]]

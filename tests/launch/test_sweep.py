@@ -52,10 +52,13 @@ def test_job_is_named_by_differing_overrides(overrides: list[list[str]], names: 
         (["seed=2", "dataset=tacos"], False),
         (["dataset=tacos"], False),
         (None, False),
+        ("- seed=1\n- 'dataset=ta", False),  # cut by a crash
     ],
 )
-def test_job_owns_a_folder_with_the_same_overrides(found: list[str] | None, owns: bool, job: Job) -> None:
-    if found is not None:
+def test_job_owns_a_folder_with_the_same_overrides(found: list[str] | str | None, owns: bool, job: Job) -> None:
+    if isinstance(found, str):
+        (job.folder / ".hydra" / "overrides.yaml").write_text(found, encoding="utf-8")
+    elif found is not None:
         text = "\n".join(f"- {json.dumps(each)}" for each in found)
         (job.folder / ".hydra" / "overrides.yaml").write_text(text, encoding="utf-8")
     assert job.owns_folder() == owns

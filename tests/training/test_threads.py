@@ -88,6 +88,15 @@ def test_processes_of_a_run_share_the_cores(
         assert os.environ.get("OMP_NUM_THREADS", "") == chosen
 
 
+def test_slurm_counts_threads_of_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    siblings = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    write(tmp_path, {siblings.format(cpu): f"{cpu % 8},{cpu % 8 + 8}\n" for cpu in range(16)})
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)), raising=False)
+    for name, value in (SLURM | {"SLURM_NTASKS_PER_NODE": "4", "SLURM_CPUS_ON_NODE": "16"}).items():
+        monkeypatch.setenv(name, value)
+    assert threads.share(threads.physical_cores(tmp_path), math.inf) == (2, "4 SLURM tasks")
+
+
 def test_cpus_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     siblings = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     write(tmp_path, {siblings.format(cpu): f"{cpu % 4},{cpu % 4 + 4}\n" for cpu in range(8)})

@@ -60,3 +60,9 @@ def test_stills_are_what_a_player_shows(tmp_path: Path, group: str) -> None:
     found = stills(video, [0.0, 0.41, 2.02, 4.79])
     assert [number_of(frame) for frame in found] == [0, 10, 50, 119]
     assert {frame.shape for frame in found} == {(120, 160, 3)}
+
+
+def test_still_before_the_first_picture_is_that_picture(tmp_path: Path) -> None:
+    times = [1 + number / 25 for number in range(50)]
+    video = make_clip(tmp_path / "a.mkv", times=times, sound_sec=3)
+    assert [number_of(frame) for frame in stills(video, [0.5])] == [0]

@@ -85,7 +85,9 @@ def test_interrupt_keeps_finished_videos_and_ends_the_processes(tmp_path: Path) 
     assert [path.name for path in (tmp_path / "rows.extracting").rglob("*.npy")] == ["a.npy"]
     shutil.copytree(tmp_path / "rows.extracting", tmp_path / "copy.extracting")
     assert extract(videos(tmp_path / "others", ["a.mp4"]), tmp_path / "copy", workers=1).encoded == ["a"]
+    extract(tmp_path / "others", tmp_path / "rows", workers=1)  # leaves the finished videos of the interrupted one
     (folder / "interrupt.mp4").rename(folder / "b.mp4")
+    (tmp_path / "rows").rename(tmp_path / "other rows")
     done = extract(folder, tmp_path / "rows", workers=1)
     assert (done.encoded, sorted(done.store.ids())) == (["b"], ["a", "b"])
 

@@ -61,12 +61,15 @@ def pack(cfg: DictConfig) -> None:
 
 def surrogate(cfg: DictConfig) -> None:
     """Write scores of Charades' actions, generated from its annotations, to ``dataset.features.path``."""
-    dataset, path = cfg.dataset, Path(cfg.dataset.features.path).expanduser()
+    dataset = cfg.dataset
     if dataset.name != "charades_sta_actions":
         raise ConfigError(
             f"action=surrogate is for dataset=charades_sta_actions; the features of dataset={dataset.name} are "
             f"published {dataset.features.published or 'elsewhere'}"
         )
+    if not isinstance(dataset.features.path, str):
+        raise ConfigError(f"action=surrogate writes one file; got dataset.features.path={dataset.features.path}")
+    path = Path(dataset.features.path).expanduser()
     if path.exists():
         raise ConfigError(f"{path} exists already; move it away, or set dataset.features.path to another place")
     tables = [dataset.splits[split].durations for split in ("train", "test")]

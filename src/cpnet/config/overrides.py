@@ -40,7 +40,7 @@ def as_text(arguments: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def given(arguments: Sequence[str], key: str) -> str:
     """Return the value of a key on the command line as Hydra reads it, or an empty string without one."""
-    values = [value for name, _, value in (argument.partition("=") for argument in arguments) if name == key]
+    values = [value for name, _, value in (each.lstrip("+").partition("=") for each in arguments) if name == key]
     value = values[-1] if values else ""
     with suppress(HydraException):  # Hydra reports it later
         parsed = OverridesParser.create().parse_override(f"{key}={value}").value()

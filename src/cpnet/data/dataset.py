@@ -77,9 +77,13 @@ class GroundingDataset(Dataset[GroundingBatch]):
 
     def sentences(self) -> list[str]:
         """Return the sentence of each pair, for a model that reads sentences instead of words."""
-        written = {tuple(words_of(each.query, max_words=self.max_words)): each.query for each in self.moments}
-        queries, _ = self.read(self.probes, seed=self.seed)
-        return [written.get(tuple(query), " ".join(query).strip()) for query in queries]
+        own, seen = ([*map(tuple, self.read(probes, seed=self.seed)[0])] for probes in ((), self.probes))
+        sentences = [each.query for each in self.moments]
+        written = dict(zip(own, sentences, strict=True))  # of another pair, for probes that swap queries
+        return [
+            sentence if words == query else written.get(query, " ".join(query).strip())
+            for words, query, sentence in zip(own, seen, sentences, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.moments)

@@ -94,7 +94,8 @@ def _silent(task: Callable[[DictConfig], object]) -> Callable[[DictConfig], obje
 
 def arranged(arguments: Sequence[str]) -> list[str]:
     """Return a command line with the overrides before the flags, as argparse wants, and ``~`` in paths expanded."""
-    arguments = [HOME.sub(lambda _: str(Path.home()), each) for each in arguments]
+    home = str(Path.home())
+    arguments = [each if each.startswith("query=") else HOME.sub(lambda _: home, each) for each in arguments]
     overrides = get_args_parser().parse_known_intermixed_args(arguments)[0].overrides
     flags = list(arguments)
     for each in overrides:

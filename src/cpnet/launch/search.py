@@ -101,6 +101,11 @@ class OptunaSweeper(Sweeper):
         from optuna.storages.journal import JournalFileBackend
         from optuna.trial import TrialState
 
+        if (folder / JOURNAL).exists() and not (self.config and self.config.sweep.resume):
+            raise ConfigError(
+                f"{folder} has jobs of an earlier search: continue it with sweep.resume=true, or set "
+                "hydra.sweep.dir to another folder"
+            )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         storage = JournalStorage(JournalFileBackend(str(folder / JOURNAL)))
         direction = optuna.study.StudyDirection[self.direction.upper()]

@@ -52,7 +52,7 @@ class Job:
         """Return whether the run in its folder has the same overrides."""
         try:
             found = OmegaConf.load(self.folder / ".hydra" / "overrides.yaml")
-        except OSError:
+        except Exception:  # missing or, after a crash, cut: OmegaConf raises errors of several libraries
             return False
         return sorted(_distinguishing(map(str, found))) == sorted(_distinguishing(self.overrides))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cpnet.options.checks import check_choice, check_odd, check_positive, check_share, check_weight
 
@@ -279,7 +279,8 @@ class CPNetPlusOptions(ContextualOptions):
         for part in self.without:
             check_choice("model.without", part, PLUS_PARTS)
         self.context_aware &= "context" not in self.without
-        self.cam.separate_values &= "separate_values" not in self.without
+        if "separate_values" in self.without:
+            self.cam = replace(self.cam, separate_values=False)
 
 
 PLUS_PARTS = (

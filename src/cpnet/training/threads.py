@@ -48,7 +48,8 @@ def share(cores: int, quota: float) -> tuple[int, str]:
     available, reasons = float(cores), []
     tasks = number_in("SLURM_NTASKS_PER_NODE", number_in("SLURM_TASKS_PER_NODE", 1)) if under_slurm() else 1
     if tasks > 1:  # SLURM may or may not have restricted this task to its own cores
-        available = min(available, number_in("SLURM_CPUS_ON_NODE", cores) // tasks)
+        on_node = number_in("SLURM_CPUS_ON_NODE", len(cpus())) * cores // len(cpus())  # it counts threads of cores
+        available = min(available, on_node // tasks)
         reasons.append(f"{tasks} SLURM tasks")
     if quota < available:
         available = quota

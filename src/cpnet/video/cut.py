@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from itertools import islice, takewhile
+from itertools import chain, islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,8 @@ def stills(path: Path, seconds: list[float], *, side: int = 120) -> list[Frame]:
         origin = (container.start_time or 0) / 1e6
         for second in seconds:
             container.seek(round((origin + second) * 1e6))
-            decoded = takewhile(lambda each: (each.time or 0) <= origin + second, container.decode(stream))  # noqa: B023
-            found += [picture(path, frame, stream, side) for frame in deque(islice(decoded, MOST_DECODED), 1)]
+            decoded = islice(container.decode(stream), MOST_DECODED)
+            first = [*islice(decoded, 1)]  # shown even where the picture begins after the sound
+            until = takewhile(lambda each: (each.time or 0) <= origin + second, decoded)  # noqa: B023
+            found += [picture(path, frame, stream, side) for frame in deque(chain(first, until), 1)]
     return found if len(found) == len(seconds) else []

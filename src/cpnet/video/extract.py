@@ -99,7 +99,9 @@ def extract(
                 found = {name: _describe(files[name], source.length(name), kind) for name in fresh}
                 source.files = {**store.files, **found} if store else found
                 pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
-            shutil.rmtree(folder)
+            shutil.rmtree(rows)
+            with suppress(OSError):  # it has rows of another extraction, which was interrupted
+                folder.rmdir()
     except OSError as error:
         why = "another process extracts to it" if isinstance(error, Timeout) else error
         raise DataError(f"cannot write {target} ({why}); wait, free space, or choose another features=FILE") from error

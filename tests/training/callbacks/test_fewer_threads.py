@@ -49,6 +49,8 @@ def test_a_thread_per_free_core(free: float, number: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(Load, "free_cores", lambda self, before, ranks: free)
     callback.on_train_batch_end()
     assert torch.get_num_threads() == number
+    callback.teardown()
+    assert torch.get_num_threads() == 4
 
 
 def test_compiled_code_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,10 @@ class FewerThreads(Callback):
         self.is_logged = True
         torch.set_num_threads(number)
 
+    def teardown(self, *_: Any) -> None:
+        """Give the next run in this process, such as a job of joblib, the number of the start."""
+        torch.set_num_threads(self.most)
+
     on_validation_batch_end = on_test_batch_end = on_train_batch_end  # type: ignore[assignment]
 
 
