@@ -41,7 +41,7 @@ def report(cfg: DictConfig) -> None:
         DataError: there is no usable run
     """
     from cpnet import terminal
-    from cpnet.inspection.explore import explore
+    from cpnet.inspection.attention import explore
     from cpnet.reporting.comparison import compare
     from cpnet.reporting.gather import gather
     from cpnet.reporting.publishing import publish

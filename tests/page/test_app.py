@@ -158,7 +158,6 @@ def test_videos_wait_in_a_queue_and_sentences_do_not_wait_for_them(served: Serve
     Colours.go.clear()
     with ThreadPoolExecutor(21) as pool:
         paths = list(pool.map(lambda _: served.upload(served.clip, wait=False), range(21)))
-    assert served.send("POST", "/videos", served.clip)[0] == 503
     assert [served.send("POST", f"{path}/answers", "the ball")[0] for path in (ready, paths[3])] == [200, 409]
     assert sorted(served.send("GET", path)[1]["state"] for path in paths) == ["encoding", *["waiting"] * 20]
     ids = {path.removeprefix("/videos/") for path in (ready, *paths)}
@@ -173,13 +172,6 @@ def test_videos_wait_in_a_queue_and_sentences_do_not_wait_for_them(served: Serve
         assert len({json.dumps(answer) for answer in answers}) == 1
     for path in (ready, paths[20]):
         served.send("DELETE", path)
-
-
-def test_old_uploads_are_removed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cpnet.page.uploads.KEEP_SEC", 0.2)
-    path = served.upload(served.clip, wait=False)
-    time.sleep(0.4)
-    assert (served.send("GET", path)[0], served.stored()) == (404, set())
 
 
 def test_impossible_values_are_refused(served: Served, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Attention of finished runs on their test pairs, for the explorer of a report."""
+"""Test pairs of a report, with the attention of its runs if that is asked for."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import logging
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from omegaconf import OmegaConf
 
 from cpnet.errors import ConfigError, DataError
-from cpnet.inspection.observe import Floats, Observed, Observer, open_models
-from cpnet.reporting.explorer.pack import Attention, Bytes, sorted_qids
+from cpnet.reporting.explorer.pack import Attention, Bytes, Pack, pack, shown_runs, sorted_qids
 from cpnet.reporting.figures.predictions import choose
 from cpnet.reporting.gather import Run
+from cpnet.reporting.tables import Report
 from cpnet.runs.folder import BEST, CHECKPOINTS
 from cpnet.terminal import track
 
@@ -20,6 +21,22 @@ TOLERANCE = 0.02  # mean difference of IoU from predictions.jsonl, which another
 MOST_CLIPS = 64  # of a curve of 500 pixels; six runs of 17,031 pairs stay below 15 MB
 
 log = logging.getLogger(__name__)
+
+
+def explore(report: Report, attention: int | str) -> list[Pack]:
+    """Return the test pairs of each table.
+
+    Args:
+        report: tables of runs
+        attention: number of pairs with the attention of the runs' checkpoints, or ``all``
+
+    Raises:
+        DataError: predictions.jsonl of a run has changed and cannot be read
+    """
+    if not attention:
+        return [pack(table) for table in report.tables]
+    pairs = None if attention == "all" else int(attention)
+    return [pack(table, look([run for _, run in shown_runs(table)], pairs)) for table in report.tables]
 
 
 def look(runs: Sequence[Run], pairs: int | None) -> list[Attention | str]:
@@ -31,67 +48,60 @@ def look(runs: Sequence[Run], pairs: int | None) -> list[Attention | str]:
     """
     qids, iou = sorted_qids(runs[0]), runs[0].scores["mIoU"]
     chosen = sorted(choose(iou.tolist(), len(iou) if pairs is None else pairs))
-    found = [_look(run, qids, chosen) for run in runs]
-    for run, looks in zip(runs, found, strict=True):
-        if isinstance(looks, str):
-            log.warning("%s has no attention: %s", run.folder, looks)
-    return found
+    return [_look(run, qids, chosen) for run in runs]
 
 
 def _look(run: Run, qids: Sequence[str], chosen: Sequence[int]) -> Attention | str:
     try:
         return _attention(run, qids, chosen)
     except (ConfigError, DataError, OSError) as error:
-        return next(iter(str(error).splitlines()), type(error).__name__)
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        log.warning("%s has no attention: %s", run.folder, reason)
+        return reason
 
 
-def _attention(run: Run, qids: Sequence[str], chosen: Sequence[int]) -> Attention | str:
-    """Return the attention of a run on the chosen pairs, or what it lacks.
+def _attention(run: Run, qids: Sequence[str], chosen: Sequence[int]) -> Attention:
+    """Return the attention of a run on the chosen pairs.
 
     Raises:
-        ConfigError, DataError, OSError: the checkpoint, the corpus or its features cannot be read
+        ConfigError, DataError, OSError: the model has none, or checkpoint, corpus or features cannot be read
     """
+    from cpnet.inspection.observe import open_models  # imports torch
+
     checkpoint = run.folder / CHECKPOINTS / BEST
     if not checkpoint.is_file():
-        return f"{CHECKPOINTS}/{BEST} is missing"
+        raise DataError(f"{CHECKPOINTS}/{BEST} is missing")
     wanted = {"checkpoint": str(checkpoint), "against": None, "split": run.results.protocol.split}
     _, (observer, *_) = open_models(OmegaConf.create({**run.config, **wanted}))
     rows = {moment.qid: row for row, moment in enumerate(observer.dataset.moments)}
-    known = [place for place in chosen if qids[place] in rows]  # others have no features
-    chosen_rows = [rows[qids[place]] for place in known]
-    observed = observer.observe(chosen_rows, track, weigh_words=True)
-    differences = [
-        (observed[row].iou or 0) - run.scores["mIoU"][place] for row, place in zip(chosen_rows, known, strict=True)
-    ]
+    known = {place: rows[qids[place]] for place in chosen if qids[place] in rows}  # others have no features
+    observed = observer.observe([*known.values()], track, weigh_words=True)
+    differences = [(observed[row].iou or 0) - run.scores["mIoU"][place] for place, row in known.items()]
     if known and np.mean(np.abs(differences)) > TOLERANCE:
-        return (
+        raise DataError(
             f"{observer.name} predicts other spans than predictions.jsonl has; use the features that it was tested on"
         )
-    return _quantised(observer, known, chosen_rows, observed)
-
-
-def _quantised(
-    observer: Observer, places: Sequence[int], rows: Sequence[int], observed: dict[int, Observed]
-) -> Attention | str:
-    if not rows or not observed[rows[0]].attention.size:
-        return f"{observer.name} has no attention over time"
-    has_words = bool(observed[rows[0]].weights.size)
+    seen = [observed[row] for row in known.values()]
+    if not seen or not seen[0].attention.size:
+        raise DataError(f"{observer.name} has no attention over time")
+    has_words = bool(seen[0].weights.size)
     return Attention(
-        pairs=places,
-        clips=[_bytes(_pooled(observed[row].attention)) for row in rows],
-        words=[observer.words(row) for row in rows] if has_words else (),
-        weights=[_bytes(observed[row].weights) for row in rows] if has_words else (),
+        pairs=[*known],
+        clips=[_bytes(_pooled(each.attention)) for each in seen],
+        words=[observer.words(row) for row in known.values()] if has_words else (),
+        weights=[_bytes(each.weights) for each in seen] if has_words else (),
     )
 
 
-def _pooled(attention: Floats) -> Floats:
+def _pooled(attention: NDArray[np.floating]) -> NDArray[np.floating]:
     """Return the highest weights of at most 64 parts of the video, relative to the highest of all."""
     parts = min(MOST_CLIPS, len(attention))
-    highest: Floats = np.maximum.reduceat(attention, np.arange(parts) * len(attention) // parts)
+    highest: NDArray[np.floating] = np.maximum.reduceat(attention, np.arange(parts) * len(attention) // parts)
     highest /= highest.max()
     return highest
 
 
-def _bytes(shares: Floats) -> Bytes:
+def _bytes(shares: NDArray[np.floating]) -> Bytes:
     """Return shares in [0, 1] as whole numbers from 0 to 255."""
-    return np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
+    whole: Bytes = np.rint(255 * np.clip(shares, 0, 1)).astype(np.uint8)
+    return whole

@@ -30,7 +30,7 @@ from starlette.staticfiles import StaticFiles
 from cpnet.data.corpora import animation, rendered
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
-from cpnet.page.uploads import QUEUE, Upload, Uploads, limited
+from cpnet.page.uploads import Upload, Uploads, limited
 from cpnet.video.encode import EncodedVideo
 from cpnet.video.sandbox import Limits, cut_sandboxed
 
@@ -52,7 +52,7 @@ class Page:
     """Answers the requests of the page with the ``top`` moments of a model, about files within limits."""
 
     def __init__(self, grounder: Grounder, top: int, max_bytes: int, max_sec: float) -> None:
-        self.grounder, self.top, self.asked = grounder, top, 0
+        self.grounder, self.top = grounder, top
         self.limits, self.uploads = Limits(max_sec=max_sec), Uploads(max_bytes)
         self.encoding, self.answering = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
@@ -124,13 +124,7 @@ class Page:
 
     async def _run(self, job: Callable[[], Any]) -> Any:
         """Run a job in the thread for answers."""
-        if self.asked > QUEUE:
-            raise HTTPException(503, f"{QUEUE} requests are waiting already; try again in a moment")
-        self.asked += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self.answering, job)
-        finally:
-            self.asked -= 1
+        return await asyncio.get_running_loop().run_in_executor(self.answering, job)
 
     def _encode(self, upload: Upload) -> EncodedVideo:
         def progress(second: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from concurrent.futures import Future
@@ -14,9 +13,6 @@ from starlette.exceptions import HTTPException
 
 from cpnet.video.encode import EncodedVideo
 
-QUEUE = 20  # videos that may wait
-KEEP_SEC = 3600.0  # an upload that nobody asks about for so long is removed
-
 
 @dataclass
 class Upload:
@@ -25,7 +21,6 @@ class Upload:
     path: Path
     second: float = 0.0
     rows: Future[EncodedVideo] = field(default_factory=Future)
-    removal: asyncio.TimerHandle | None = None
 
 
 class Uploads:
@@ -38,8 +33,6 @@ class Uploads:
 
     async def receive(self, chunks: AsyncIterator[bytes]) -> str:
         """Store the bytes of a request, and return the id. A file that is too large or ends early leaves nothing."""
-        if sum(not each.rows.done() for each in self._uploads.values()) > QUEUE:
-            raise HTTPException(503, f"{QUEUE} videos are waiting already; try again in a few minutes")
         chunks = limited(chunks, self.max_bytes, f"the file is larger than {self.max_bytes / 1e6:g} MB")
         token, upload = secrets.token_urlsafe(16), Upload(Path(self.folder.name) / secrets.token_hex(16))
         self._uploads[token] = upload
@@ -53,14 +46,10 @@ class Uploads:
         return token
 
     def get(self, token: str) -> Upload:
-        """Return the upload with this id, and keep it for another ``KEEP_SEC``."""
+        """Return the upload with this id."""
         if token not in self._uploads:
             raise HTTPException(404, "this video is no longer on the server; choose it again")
-        upload = self._uploads[token]
-        if upload.removal:
-            upload.removal.cancel()
-        upload.removal = asyncio.get_running_loop().call_later(KEEP_SEC, self.remove, token)
-        return upload
+        return self._uploads[token]
 
     def remove(self, token: str) -> None:
         """Remove an upload and its files, if it is there."""
