@@ -67,13 +67,15 @@ def test_maps_are_cut_to_real_clips_and_words_and_timed() -> None:
 
 
 @torch.no_grad()
-def test_prediction_is_in_seconds_with_its_iou() -> None:
+def test_prediction_is_in_seconds_with_its_iou_and_attention() -> None:
     model = plus()
     seen = observer(model)
     assert (seen.has_maps, seen.has_levels) == (True, True)
     output, found = model(BATCH), seen.observe([0], silent)[0]
     assert found.predicted_sec == pytest.approx((10 * output.ranked[0, 0]).tolist())
     assert found.iou == pytest.approx(float(iou(found.predicted_sec, (2.0, 7.0))), abs=1e-6)
+    assert output.log_attention is not None
+    np.testing.assert_allclose(found.attention, output.log_attention[0, :5].exp(), rtol=1e-5)
     with torch.no_grad():
         next(model.head.parameters()).fill_(torch.nan)
     with pytest.raises(DataError, match="predictions of plus are not finite"):

@@ -132,6 +132,16 @@ def test_the_whole_sentence_weighs_channels() -> None:
             torch.testing.assert_close(gated[b, t], gate.projection(clips))
 
 
+@torch.no_grad()
+def test_attention_is_the_share_of_clips_in_the_scores_of_the_finest_level() -> None:
+    output = small_plus()(batch(PAIRS))
+    assert output.log_attention is not None
+    for b, clips in enumerate([5, 1, 9, 2]):
+        scores = [1 / (1 + math.exp(-float(output.answers.logits[b, t // 2]))) for t in range(clips)]
+        expected = [score / sum(scores) for score in scores]
+        np.testing.assert_allclose(output.log_attention[b, :clips].exp(), expected, rtol=1e-6)
+
+
 @pytest.mark.parametrize("radius", [0.5, 1.5])
 def test_losses_are_the_loops(radius: float) -> None:
     torch.manual_seed(1)

@@ -25,7 +25,7 @@ from cpnet.models.cpnet_plus.gate import ChannelGate
 from cpnet.models.cpnet_plus.head import Answers, DenseHead, assign, lay_out, quality_loss, span_loss
 from cpnet.models.layers.dropout import Dropout
 from cpnet.models.layers.embedding import WordEmbedding
-from cpnet.models.layers.masking import centre, zero_padding
+from cpnet.models.layers.masking import centre, mask_logits, zero_padding
 from cpnet.models.layers.ranking import rank, soft
 from cpnet.options import CPNetPlusOptions
 
@@ -55,7 +55,7 @@ class CPNetPlus(nn.Module):
         options: hidden width and parts, see :class:`~cpnet.options.CPNetPlusOptions`
 
     Shape: a :class:`~cpnet.batch.GroundingBatch`, also one whose pairs share videos -> a :class:`CPNetPlusOutput` with
-        N = 5 and scores
+        N = 5 and scores; its attention is the share of each clip in the scores of the finest level
 
     Raises:
         ValueError: ``video_dim`` is below 1
@@ -94,12 +94,11 @@ class CPNetPlus(nn.Module):
     def forward(self, batch: GroundingBatch, *, return_maps: bool = False) -> CPNetPlusOutput:
         """Predict and rank spans for every pair; ``return_maps`` adds S_q, S_v and each level's M to the output."""
         index, patch = batch.video_index, self.options.patch
-        index = torch.arange(batch.query.shape[0], device=batch.query.device) if index is None else index
         video = centre(batch.video, batch.video_mask) if self.options.centre else batch.video
         rows, mask = patches(video, batch.video_mask, size=patch)
         video = self.encoder(self.video_projection(rows), mask)  # once per video
         query = self.encoder(self.query_projection(self.words(batch.query)), batch.query_mask)
-        if batch.video_index is not None:
+        if index is not None:
             rows, video, mask = rows[index], video[index], mask[index]
         z, s_q, s_v = self.coattention(video, mask, query, batch.query_mask)
         if self.gate is not None:
@@ -114,6 +113,7 @@ class CPNetPlus(nn.Module):
             span=ranked[:, 0],
             ranked=ranked,
             scores=scores,
+            log_attention=log_shares(answers, batch.clip_mask, patch=patch),
             first=first,
             answers=answers,
             maps=AttentionMaps(query=s_q, video=s_v, levels=maps, clips_per_step=patch) if return_maps else None,
@@ -158,6 +158,15 @@ def decode(answers: Answers, *, consensus: bool) -> tuple[Tensor, Tensor]:
         highest, best = scores.masked_fill(~mask, -1.0).max(dim=1, keepdim=True)
         scores = scores.scatter(1, best, scores.gather(1, agreed)).scatter(1, agreed, highest)
     return rank(spans, scores.masked_fill(~mask, -1.0), number=RANKED, decay=soft(SIGMA))
+
+
+def log_shares(answers: Answers, mask: Tensor, *, patch: int) -> Tensor:
+    """Return the log share of each clip in the scores of the finest level, whose steps have ``patch`` clips.
+
+    Shape: mask (B, T) bool of the clips, True = real -> (B, T), very low where padded
+    """
+    finest = F.logsigmoid(answers.logits).repeat_interleave(patch, dim=1)[:, : mask.shape[1]]
+    return F.log_softmax(mask_logits(finest, mask), dim=1)
 
 
 def patches(video: Tensor, mask: Tensor, *, size: int) -> tuple[Tensor, Tensor]:
