@@ -21,8 +21,9 @@ from hydra.core.global_hydra import GlobalHydra
 
 import cpnet
 
-# A run of a second or two
+# A run of a second or two; auto would choose a precision by the processor
 TINY = (
+    "trainer.precision=32-true",
     *("dataset=synthetic", "model=cpnet_small", "trainer=debug", "trainer.enable_progress_bar=false"),
     *("dataset.generate.videos=20", "model.hidden_dim=16", "sampling.clips=16", "batch_size=8"),
 )
