@@ -153,7 +153,7 @@ ROOMS = {
         (
             *("batch", "errors", "terminal", "data", "evaluation", "grounder", "grounding.candidates"),
             *("models.cpnet.pyramid", "reporting.figures", "runs.checkpoint", "training.build_data", "video"),
-            *("reporting.explorer", "reporting.gather", "reporting.tables", "runs.folder", "inspection"),
+            *("reporting.explorer", "reporting.gather", "reporting.tables", "runs", "inspection"),
         ),
         ("torch", "numpy", "matplotlib", "omegaconf"),
     ),

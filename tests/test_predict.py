@@ -34,6 +34,7 @@ FILE = {"video": "a.mp4", "query": "she waits"}
         (FILE | {"json": "./a.mp4"}, "json=a.mp4 would overwrite an input"),
         (FILE | {"query": None, "queries": "some.txt", "json": "./some.txt"}, "json=some.txt would overwrite an input"),
         (FILE | {"clip": "a.avi"}, "clip=a.avi must end with .mp4"),
+        (FILE | {"duration": 9.0}, "duration=SECONDS is for dataset=NAME; files have their own"),
         (FILE | {"clip": "b.mp4", "query": ["she waits", "he leaves"]}, "clip=FILE needs video=FILE and one sentence"),
         ({"videos": ".", "query": "she waits", "clip": "b.mp4"}, "dataset, picture and clip need video, not videos"),
     ],

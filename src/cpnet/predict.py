@@ -47,6 +47,7 @@ def check(cfg: DictConfig) -> list[str]:
         (cfg.query and cfg.queries, "set one of query=SENTENCE and queries=FILE"),
         (not sentences, 'no sentence; say what happens in the moment, such as query="she opens the fridge"'),
         (cfg.videos and (cfg.dataset or targets.keys() - {"json"}), "dataset, picture and clip need video, not videos"),
+        (cfg.duration is not None and not cfg.dataset, "duration=SECONDS is for dataset=NAME; files have their own"),
         (cfg.clip and (cfg.dataset or sentences[1:]), "clip=FILE needs video=FILE and one sentence"),
         (no_file, f"no file at video={cfg.video}; to ask about features of a corpus, add dataset=NAME"),
         (cfg.word_vectors and not Path(cfg.word_vectors).is_file(), f"no file at word_vectors={cfg.word_vectors}"),

@@ -47,6 +47,9 @@ def test_best_constant_counts_the_pairs_of_all_chunks() -> None:
     assert best_constants(target, duration, thresholds=[1.0], steps=10) == [(0.0, 0.5)]
     target[-1] = 7.0, 8.0  # would win if only the last chunk counted
     assert best_constants(target, duration, thresholds=[1.0], steps=10) == [(0.0, 0.5)]
+    half = (np.array([[0.0, 5.0]]), np.array([10.0]))
+    assert best_constants(*half, thresholds=[0.5], steps=4) == [(0.0, 0.25)]  # its IoU is 0.5
+    assert best_constants(*half, thresholds=[0.5], steps=4, strict=True) == [(0.0, 0.5)]
 
 
 @pytest.mark.parametrize(

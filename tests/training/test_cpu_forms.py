@@ -56,6 +56,14 @@ def test_a_form_is_its_plain_layer(make: Callable[[], nn.Module], dtype: torch.d
         torch.testing.assert_close(found, expected, atol=tolerance * max(1, expected.abs().max().item()), rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("bias", "affine", "shape"), [(True, True, (4, 6)), (False, True, (2, 4, 6)), (True, False, (2, 4, 6))]
+)
+def test_other_layer_norms_are_plain(bias: bool, affine: bool, shape: tuple[int, ...]) -> None:
+    plain, x = nn.LayerNorm(6, bias=bias, elementwise_affine=affine), torch.randn(shape)
+    torch.testing.assert_close(fused(plain)(x), plain(x))
+
+
 def test_the_fused_relu_is_flat_at_zero() -> None:
     x = torch.tensor([-3.0, -1e-30, -0.0, 0.0, 1e-30, 2.0], requires_grad=True)
     y = fused(nn.ReLU())(x)

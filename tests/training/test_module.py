@@ -126,8 +126,12 @@ def test_split_without_true_windows_is_not_scored(tmp_path: Path) -> None:
     unknown = [replace(each, windows_sec=()) for each in TEST]
     datamodule = ready(write_corpus(tmp_path, {"train": TRAIN, "val": VAL, "test": unknown}))
     measured, run = module(table(len(TEST))), trainer()
+    measured.missed = 2
     run.test(measured, datamodule=datamodule, verbose=False)
     assert set(run.callback_metrics) == {"test/reversed"}
+    for metric in collection(measured, "test").values():
+        assert isinstance(metric, PairMean)
+        assert metric.total == 0  # the missed pairs would count in the next test split
     run.validate(measured, datamodule=datamodule, verbose=False)
     assert set(run.callback_metrics) == {f"val/{name}" for name in METRICS | TERMS}
 

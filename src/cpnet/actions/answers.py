@@ -76,6 +76,7 @@ def read(cfg: DictConfig, grounder: Grounder, file: Path) -> tuple[Video, float]
     if cfg.dataset:
         from cpnet.training.build_data import read_video  # slow to import
 
+        cfg.dataset.features.normalise = grounder.normalise  # as in training
         return read_video(cfg.dataset, cfg.video, cfg.duration, trained=grounder.extractor)
     video = encode(grounder, file, cfg.cache)
     if video.defects:

@@ -35,12 +35,17 @@ def predict_constant(span: tuple[float, float], duration_sec: Floats) -> Floats:
 
 
 def best_constants(
-    target_sec: Floats, duration_sec: Floats, *, thresholds: Sequence[float | None], steps: int = 40
+    target_sec: Floats,
+    duration_sec: Floats,
+    *,
+    thresholds: Sequence[float | None],
+    steps: int = 40,
+    strict: bool = False,
 ) -> list[tuple[float, float]]:
     """Find, for each threshold, the constant span on a grid of 1/``steps`` with the highest score on the given pairs.
 
-    The score is R@1,IoU=threshold, or mIoU if the threshold is None. Of spans whose scores tie within 1e-9, the one
-    with the earliest start wins, then the one with the earliest end.
+    The score is R@1,IoU=threshold (with ``strict``, IoU > threshold), or mIoU if the threshold is None. Of spans whose
+    scores tie within 1e-9, the one with the earliest start wins, then the one with the earliest end.
 
     Shape: target_sec (M, 2) or (M, K, 2), duration_sec (M,), both in seconds -> (start, end) in fractions
 
@@ -70,13 +75,16 @@ def best_constants(
         overlap /= (ends - starts) + np.maximum(end - start, 0.0) - overlap  # the union
         best = overlap.max(axis=1)  # (chunk, C)
         for score, threshold in zip(scores, thresholds, strict=True):
-            score += best.sum(axis=0) if threshold is None else np.count_nonzero(meets(best, threshold), axis=0)
+            hits = None if threshold is None else meets(best, threshold, strict=strict)
+            score += best.sum(axis=0) if hits is None else np.count_nonzero(hits, axis=0)
     means = scores / len(windows)
     first = (means >= means.max(axis=1, keepdims=True) - TIE).argmax(axis=1)
     return [*zip(starts[first].tolist(), ends[first].tolist(), strict=True)]
 
 
-def trivial_predictors(train_target_sec: Floats, train_duration_sec: Floats) -> dict[str, tuple[float, float]]:
+def trivial_predictors(
+    train_target_sec: Floats, train_duration_sec: Floats, *, strict: bool = False
+) -> dict[str, tuple[float, float]]:
     """Return the constant span of each trivial predictor by name: the whole video, and two fitted to training pairs.
 
     Shape: as in ``best_constants`` -> name: (start, end) in fractions
@@ -90,7 +98,7 @@ def trivial_predictors(train_target_sec: Floats, train_duration_sec: Floats) -> 
     best constant, R@1,IoU=0.5 (0.0, 0.25)
     best constant, mIoU (0.0, 0.5)
     """
-    recall, iou = best_constants(train_target_sec, train_duration_sec, thresholds=[0.5, None])
+    recall, iou = best_constants(train_target_sec, train_duration_sec, thresholds=[0.5, None], strict=strict)
     return {"whole video": (0.0, 1.0), "best constant, R@1,IoU=0.5": recall, "best constant, mIoU": iou}
 
 
@@ -104,7 +112,7 @@ def trivial_rows(
     Shape: train and tested: true windows (M, K, 2) and durations (M,), both in seconds
     """
     options, rows = replace(metrics, recall_at=[n for n in metrics.recall_at if n == 1]), {}
-    for name, span in trivial_predictors(*train).items():
+    for name, span in trivial_predictors(*train, strict=metrics.strict).items():
         scores = pair_scores(options, predict_constant(span, tested[1]), *tested)
         rows[name] = Trivial(span=span, metrics={key: 100 * float(each.mean()) for key, each in scores.items()})
     return rows

@@ -15,6 +15,7 @@ from cpnet.reporting.figures.predictions import choose
 from cpnet.reporting.gather import Run
 from cpnet.reporting.tables import Report
 from cpnet.runs.folder import BEST, CHECKPOINTS
+from cpnet.runs.results import run_folder
 from cpnet.terminal import track
 
 TOLERANCE = 0.02  # mean difference of IoU from predictions.jsonl, which another precision may cause
@@ -68,7 +69,7 @@ def _attention(run: Run, qids: Sequence[str], chosen: Sequence[int]) -> Attentio
     """
     from cpnet.inspection.observe import open_models  # imports torch
 
-    checkpoint = run.folder / CHECKPOINTS / BEST
+    checkpoint = run_folder(run.folder) / CHECKPOINTS / BEST
     if not checkpoint.is_file():
         raise DataError(f"{CHECKPOINTS}/{BEST} is missing")
     wanted = {"checkpoint": str(checkpoint), "against": None, "split": run.results.protocol.split}

@@ -67,7 +67,7 @@ class Observer:
         """Return another model on the same pairs, with its own sampling, words and blindness.
 
         Raises:
-            ConfigError: it was trained on features of another width or backbone
+            ConfigError: it was trained on features of another width, backbone or norm
         """
         pairs, config = self.dataset, OmegaConf.create(checkpoint.config)
         check_extractor(checkpoint.extractor, datamodule.extractor, str(checkpoint.path))
@@ -76,6 +76,11 @@ class Observer:
             raise ConfigError(
                 f"against={checkpoint.path} was trained on features {grounder.video_dim} wide, the other model on "
                 f"{self.grounder.video_dim}; compare models of the same features"
+            )
+        if grounder.normalise != self.grounder.normalise:
+            raise ConfigError(
+                f"against={checkpoint.path} was trained with dataset.features.normalise={grounder.normalise}, the "
+                f"other model with {self.grounder.normalise}; compare models of the same features"
             )
         numbers = zip(pairs.moments, pairs.pairs.video.tolist(), strict=True)
         dataset = GroundingDataset(

@@ -6,6 +6,8 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 from cpnet import __version__
 
 VERSIONED = ("torch", "pytorch-lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy", "h5py")
@@ -16,13 +18,9 @@ def package_versions() -> dict[str, str]:
     return {"cpnet-grounding": __version__} | {name: version(name) for name in VERSIONED}
 
 
-def device_name() -> str:
-    """Return the name of the first GPU, or ``cpu``."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def device_name(device: torch.device) -> str:
+    """Return the name of a GPU, or the type of another device, such as ``cpu``."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:

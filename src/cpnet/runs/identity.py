@@ -15,11 +15,12 @@ NOT_PART_OF_METHOD = (
     *("dataset.word_vectors.subset", "dataset.word_vectors.published"),
     *("dataset.generate.folder", "dataset.splits", "dataset.published", "dataset.paper", "optimizer.fused"),
 )
-# Exceptions: keys that set the amount of data, the pairs per step, gradient clipping, and the chosen epoch
+# Exceptions: keys that set the amount of data, the pairs per step, gradient clipping, and the chosen weights
 PART_OF_METHOD = (
     *("trainer.gradient_clip_val", "trainer.accumulate_grad_batches", "trainer.effective_batch_size"),
+    *("trainer.gradient_clip_algorithm", "trainer.max_steps"),
     *("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.devices", "trainer.num_nodes"),
-    *("callbacks.early_stopping", "callbacks.checkpoint.monitor", "callbacks.checkpoint.mode"),
+    *("callbacks.early_stopping", "callbacks.checkpoint.monitor", "callbacks.checkpoint.mode", "callbacks.average"),
 )
 # Keys of the method that a resumed run can change
 APPLIED_ON_RESUME = (
@@ -47,7 +48,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "", *, separator: str = "."
 def changes_method(key: str) -> bool:
     """Return whether a dotted key is part of the method.
 
-    >>> changes_method("model.dropout"), changes_method("trainer.precision"), changes_method("trainer.devices")
+    >>> changes_method("model.dropout"), changes_method("trainer.precision"), changes_method("callbacks.average.share")
     (True, False, True)
     """
     return is_below(key, PART_OF_METHOD) or not is_below(key, NOT_PART_OF_METHOD)

@@ -58,7 +58,7 @@ def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> int:
 def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Collection[str]) -> None:
     """Write predictions atomically in the form of evaluation servers (QVHighlights).
 
-    Models return no scores, so the score of a prediction is 1 / rank. Qids in ``numbered`` are written as numbers.
+    The score of a prediction is 1 / rank. Qids in ``numbered`` are written as numbers.
     """
     lines = (
         submission(

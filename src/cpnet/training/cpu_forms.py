@@ -37,7 +37,9 @@ class FusedLayerNorm(nn.LayerNorm):
     """LayerNorm over channels that sums the gradients of weight and bias over each sequence first."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise (B, T, D), in the dtype of x."""
+        """Normalise, in the dtype of x; inputs other than (B, T, D) as the plain layer does."""
+        if x.ndim != 3 or self.weight is None or self.bias is None:
+            return super().forward(x)
         weight, bias = (parameter.expand(len(x), 1, -1) for parameter in (self.weight, self.bias))
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         return (F.layer_norm(wide, self.normalized_shape, eps=self.eps) * weight + bias).to(x.dtype)

@@ -111,7 +111,7 @@ def _measure(
         compiled=any(each.compiled for each in trainer.callbacks if isinstance(each, Compilation)),  # type: ignore[attr-defined]
         seconds={stage: round(each, 2) for stage, each in seconds.items()},
         versions=package_versions(),
-        device=device_name(),
+        device=device_name(trainer.strategy.root_device),
         git_commit=git_commit(),
         forward=meter.forward,
         breakdown=read_pairs(writer.path).breakdown(options) if metrics and trainer.is_global_zero else {},

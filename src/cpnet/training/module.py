@@ -134,7 +134,7 @@ class GroundingModule(LightningModule):
     def on_test_epoch_end(self) -> None:
         """As for validation; missed pairs score 0, and a split without true windows has no metrics."""
         self.prediction = self._measure("test")
-        if self.trainer.is_global_zero:
+        if self.trainer.is_global_zero and self.scored:
             for metric in self.metrics["test"].values():  # type: ignore[operator]
                 metric.add_missed(self.missed)
         self._log("test")

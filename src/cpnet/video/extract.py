@@ -104,7 +104,7 @@ def extract(
                 folder.rmdir()
     except OSError as error:
         why = "another process extracts to it" if isinstance(error, Timeout) else error
-        raise DataError(f"cannot write {target} ({why}); wait, free space, or choose another features=FILE") from error
+        raise DataError(f"cannot write {target} ({why}); wait, free space, or choose another path") from error
     if not target.exists():
         raise DataError(f"none of the {len(files)} videos in {videos} can be read; the reasons are above")
     return Extraction(PackedFeatures(path=target), [name for name in files if name not in {*done, *failed}], failed)
@@ -118,8 +118,8 @@ def _open_store(target: Path, files: dict[str, Path], kind: Extractor) -> Packed
     store = PackedFeatures(path=target)
     if store.extractor != kind:
         raise DataError(
-            f"{target} has rows of another kind, {store.extractor or 'of unknown origin'}, not of {kind}; set features "
-            "to another path, or remove it"
+            f"{target} has rows of another kind, {store.extractor or 'of unknown origin'}, not of {kind}; choose "
+            "another path, or remove it"
         )
     for name, file in store.files.items():
         if name in files and Path(file.path) != files[name].absolute() and Path(file.path).exists():

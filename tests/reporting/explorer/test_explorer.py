@@ -162,6 +162,7 @@ def test_pairs_are_found_sorted_brushed_and_shown(made: tuple[str, dict[str, NDA
         page.keyboard.press("Escape")
         assert page.is_hidden("#pair")
         page.select_option("#table", "1")
+        wait(page, "document.getElementById('count').textContent === '12 of 12 pairs'")
         wait(page, "location.hash === '#pairs&table=1'")
         page.reload()
         wait(page, "document.getElementById('count').textContent === '12 of 12 pairs'")

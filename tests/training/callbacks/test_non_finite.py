@@ -84,7 +84,7 @@ def test_skipped_step_changes_nothing(
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     assert float(run.callback_metrics["train/skipped"]) == len(bad)
     said = [record.getMessage() for record in caplog.records if "step skipped" in record.getMessage()]
-    assert [each.partition(":")[0] for each in said] == [f"epoch 0, batch {number}" for number in bad]
+    assert [each.partition(":")[0] for each in said] == [f"epoch 1, batch {number + 1}" for number in bad]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_error_names_the_pairs_of_the_last_step(
     rows = [batch.index.tolist() for batch in datamodule.train_dataloader()]
     qids = [TRAIN[row].qid for number in batches for row in rows[number]]
     message = str(caught.value)
-    assert message.startswith(f"epoch 0, batch {batches[-1]}: ")
+    assert message.startswith(f"epoch 1, batch {batches[-1] + 1}: ")
     assert f"pairs of the last step: {', '.join(map(repr, qids[:10]))}" in message
     assert "trainer.detect_anomaly=true" in message
 

@@ -70,6 +70,10 @@ def test_split_without_true_windows_gets_a_submission(tmp_path: Path) -> None:
     for row, qid, each, line in zip(rows(path), (7, "8"), unknown, submitted, strict=True):
         ranked = [[*row["predicted"][0], 1.0], [*row["predicted"][1], 0.5]]
         assert line == {"qid": qid, "query": each.query, "vid": each.video, "pred_relevant_windows": ranked}
+    missed = [replace(TEST[1], qid="9", numbered=True, windows_sec=())]
+    writer = PredictionWriter(path, unknown, missed=missed)
+    write(writer, [1, 0])
+    assert [each["qid"] for each in rows(tmp_path / "submission.jsonl")] == [7, "8", 9]
     answered(path, TEST[:2], [0, 1])
     assert not (tmp_path / "submission.jsonl").exists()
 
@@ -83,7 +87,11 @@ def answer(indices: Iterable[int]) -> Prediction:
 
 def answered(path: Path, moments: Sequence[Moment], order: Iterable[int]) -> PredictionWriter:
     """Pass predictions to the writer."""
-    writer, measured = PredictionWriter(path, moments), module()
+    return write(PredictionWriter(path, moments), order)
+
+
+def write(writer: PredictionWriter, order: Iterable[int]) -> PredictionWriter:
+    measured = module()
     measured.prediction = answer(order)
     writer.on_test_end(process(0, 1), measured)
     return writer

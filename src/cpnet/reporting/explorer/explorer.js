@@ -186,6 +186,7 @@ function only(video) {
 // Start
 
 function build() {
+  order = rows = new Uint32Array(); // not those of another table
   histograms = {};
   pool = [];
   for (const field of fieldsOf(table)) {

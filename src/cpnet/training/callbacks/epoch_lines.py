@@ -39,7 +39,8 @@ class EpochLines(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Log the epoch."""
         best = trainer.checkpoint_callback
-        monitor = best.monitor if isinstance(best, ModelCheckpoint) else None
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        monitor = best.monitor if validated and isinstance(best, ModelCheckpoint) else None
         logged = trainer.callback_metrics
         values = "".join(f", {name} {float(logged[name]):.4g}" for name in ("train/loss", monitor) if name in logged)
         log.info("%s: %.1f s%s", _epoch(trainer), time.monotonic() - self._epoch_start, values)

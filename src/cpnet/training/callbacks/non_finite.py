@@ -51,7 +51,7 @@ class NonFinite(Callback):
         assert isinstance(pl_module, GroundingModule)
         if pl_module.skipped == self._skipped:
             return
-        row, place = pl_module.skipped_in_a_row, f"epoch {trainer.current_epoch}, batch {batch_idx}"
+        row, place = pl_module.skipped_in_a_row, f"epoch {trainer.current_epoch + 1}, batch {batch_idx + 1}"
         log.warning("%s: gradients are not finite; step skipped (%d skipped so far)", place, pl_module.skipped)
         if row >= self.limit:
             moments = trainer.datamodule.dataset("train").moments  # type: ignore[attr-defined]

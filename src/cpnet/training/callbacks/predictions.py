@@ -51,8 +51,9 @@ class PredictionWriter(Callback):
             self.written = write_predictions(self.path, self._rows(predictions))
             submission = self.path.with_name(SUBMISSION)
             submission.unlink(missing_ok=True)  # of an earlier test
-            if not any(moment.windows_sec for moment in self.moments):
-                numbered = {moment.qid for moment in self.moments if moment.numbered}
+            pairs = (*self.moments, *self.missed)
+            if not any(moment.windows_sec for moment in pairs):
+                numbered = {moment.qid for moment in pairs if moment.numbered}
                 write_submission(submission, read_predictions(self.path), numbered=numbered)
 
     def _rows(self, predictions: Sequence[Prediction]) -> Iterator[PredictionRow]:

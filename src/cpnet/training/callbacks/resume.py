@@ -106,6 +106,9 @@ def _apply_options(trainer: Trainer, old: dict[str, Any], new: dict[str, Any]) -
     before = groups[0]["lr"]
     for group, was, now in zip(groups, old["groups"], new["groups"], strict=True):
         group |= {key: value for key, value in now.items() if key not in was or was[key] != value}
+        for parameter in group["params"] if group.get("fused") else ():  # whose count of steps is on the device
+            if "step" in (state := trainer.optimizers[0].state[parameter]):
+                state["step"] = state["step"].to(parameter.device, torch.float32)
     for schedule in (each.scheduler for each in trainer.lr_scheduler_configs):
         if isinstance(schedule, LambdaLR | OneCycleLR):  # others do not compute the rate from the step alone
             schedule.last_epoch = round(schedule.last_epoch * new["steps_per_epoch"] / old["steps_per_epoch"])
