@@ -21,7 +21,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from cpnet.training import threads
 from cpnet.training.callbacks.fewer_threads import FewerThreads, Load
-from cpnet.workers import cpus
+from cpnet.workers import cgroups, cpus
 from sections import conditions, kind
 
 TURN_SEC, MOST_STEPS = 1.0, 8  # a turn ends when either is reached
@@ -112,7 +112,7 @@ def compare(where: str, running: Mapping[str, Any], *, rivals: Sequence[str], li
 
 def limited_cgroup() -> Path | None:
     """Make a cgroup with a quota of one core, if this user may."""
-    folder = next(threads.cgroups(Path("/")), Path("/nowhere")) / f"contention-{os.getpid()}"
+    folder = next(cgroups(Path("/")), Path("/nowhere")) / f"contention-{os.getpid()}"
     try:
         folder.mkdir()
         version_2 = (folder / "cgroup.controllers").exists()

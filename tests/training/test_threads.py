@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cpnet.training import threads
+from cpnet.workers import cores, quota
 
 V1 = "33 31 0:30 {} {} rw - cgroup cgroup rw,cpu,cpuacct"
 V2 = "41 31 0:38 {} {} rw,nosuid shared:9 - cgroup2 cgroup2 rw"
@@ -47,9 +48,9 @@ def write(root: Path, files: dict[str, str]) -> None:
 def test_quota_is_the_least_on_the_path(
     cgroup: str, mounts: str, files: dict[str, str], expected: float, tmp_path: Path
 ) -> None:
-    assert threads.quota(tmp_path) == math.inf  # no /proc
+    assert quota(tmp_path) == math.inf  # no /proc
     write(tmp_path, {"proc/self/cgroup": cgroup, "proc/self/mountinfo": mounts, **files})
-    assert threads.quota(tmp_path) == expected
+    assert quota(tmp_path) == expected
 
 
 SLURM = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train", "SLURM_CPUS_ON_NODE": "8"}
@@ -95,6 +96,13 @@ def test_slurm_counts_threads_of_cores(tmp_path: Path, monkeypatch: pytest.Monke
     for name, value in (SLURM | {"SLURM_NTASKS_PER_NODE": "4", "SLURM_CPUS_ON_NODE": "16"}).items():
         monkeypatch.setenv(name, value)
     assert threads.share(threads.physical_cores(tmp_path), math.inf) == (2, "4 SLURM tasks")
+
+
+def test_processes_of_a_pool_stay_within_the_quota(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    for allowed, number in ((2.5, 2), (0.5, 1), (math.inf, 64)):
+        monkeypatch.setattr("cpnet.workers.quota", lambda _, allowed=allowed: allowed)
+        assert cores() == number
 
 
 def test_cpus_of_one_core_count_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

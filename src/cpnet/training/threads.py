@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import re
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from cpnet.config.resolvers import under_slurm
-from cpnet.workers import cpus
+from cpnet.workers import cpus, quota, text_of
 
 log = logging.getLogger(__name__)
 
@@ -70,36 +67,4 @@ def number_in(name: str, default: int) -> int:
 def physical_cores(root: Path) -> int:
     """Count the cores that this process may use; torch has one thread for all CPUs of a core."""
     siblings = "sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
-    return len({_text(root / siblings.format(cpu)) or f"only {cpu}" for cpu in cpus()})
-
-
-def quota(root: Path) -> float:
-    """Return the number of cores that the cgroup of this process and its parents allow; infinity without a limit."""
-    quotas = [math.inf]
-    for cgroup in cgroups(root):
-        version_1 = [_text(cgroup / f"cpu.cfs_{name}_us") for name in ("quota", "period")]
-        with suppress(ValueError, ZeroDivisionError):  # "max", or no file
-            used, period = map(int, _text(cgroup / "cpu.max").split() or version_1)
-            quotas += [used / period] if used > 0 else []
-    return min(quotas)
-
-
-def cgroups(root: Path) -> Iterator[Path]:
-    """Yield the folders of this process's cgroup and its parents, in versions 1 and 2 of the interface."""
-    rows = [line.split(":", 2) for line in _text(root / "proc/self/cgroup").splitlines() if line.count(":") > 1]
-    paths = {name: path for _, controllers, path in rows for name in controllers.split(",")}  # version 2 has no name
-    for line in _text(root / "proc/self/mountinfo").splitlines():
-        mount, _, system = line.partition(" - ")
-        start, place = (*mount.split(" "), *[""] * 5)[3:5]
-        kind, options = system.split(" ")[0], system.split(" ")[-1].split(",")
-        path = PurePosixPath(paths.get("" if kind == "cgroup2" else "cpu", "/"))
-        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options):
-            within = path.relative_to(start) if path.is_relative_to(start) else PurePosixPath()
-            yield from (root / place.lstrip("/") / each for each in (within, *within.parents))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip()
-    except OSError:
-        return ""
+    return len({text_of(root / siblings.format(cpu)) or f"only {cpu}" for cpu in cpus()})

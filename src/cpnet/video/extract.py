@@ -33,7 +33,7 @@ from cpnet.terminal import Progress, seconds_bar, silent
 from cpnet.video import worker
 from cpnet.video.backbones import load_backbone
 from cpnet.video.decode import SUFFIXES, stated_duration
-from cpnet.workers import cpus
+from cpnet.workers import cores
 
 log = logging.getLogger(__name__)
 
@@ -163,9 +163,9 @@ def _encode(files: dict[str, Path], rows: Path, backbone: dict[str, Any], worker
     if not files:
         return {}
     failed: dict[str, str] = {}
-    cores = len(cpus())
-    workers = min(workers or cores, len(files))
-    options = backbone | {"threads": max(1, cores // workers)}
+    most = cores()
+    workers = min(workers or most, len(files))
+    options = backbone | {"threads": max(1, most // workers)}
     spawn, others = multiprocessing.get_context("spawn"), set(multiprocessing.active_children())
     reached = spawn.RawArray("d", len(files))  # the second of each video
     start = partial(ProcessPoolExecutor, 1, spawn, worker.start, (reached,))  # one process, so a crash names its video

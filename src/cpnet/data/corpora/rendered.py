@@ -26,7 +26,7 @@ from cpnet.data.moment import Moment
 from cpnet.data.tokens import tokenize
 from cpnet.options import RenderedOptions
 from cpnet.terminal import seconds_bar
-from cpnet.workers import cpus, obey_parent
+from cpnet.workers import cores, obey_parent
 
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class RenderedCorpus(RenderedOptions, GeneratedCorpus):
 def _render(scenes: dict[Path, Scene]) -> None:
     """Write scenes as video files, in a process per core."""
     logging.getLogger(__name__).info("rendering %d videos", len(scenes))
-    pool = ProcessPoolExecutor(min(len(cpus()), len(scenes)), get_context("spawn"), obey_parent)
+    pool = ProcessPoolExecutor(min(cores(), len(scenes)), get_context("spawn"), obey_parent)
     ends = [*accumulate(scene.frames / FPS for scene in scenes.values())]
     try:
         with seconds_bar("rendering", ends[-1]) as show:
