@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -51,9 +52,8 @@ class PredictionWriter(Callback):
             self.written = write_predictions(self.path, self._rows(predictions))
             submission = self.path.with_name(SUBMISSION)
             submission.unlink(missing_ok=True)  # of an earlier test
-            pairs = (*self.moments, *self.missed)
-            if not any(moment.windows_sec for moment in pairs):
-                numbered = {moment.qid for moment in pairs if moment.numbered}
+            if not any(moment.windows_sec for moment in self.moments):
+                numbered = {moment.qid for moment in chain(self.moments, self.missed) if moment.numbered}
                 write_submission(submission, read_predictions(self.path), numbered=numbered)
 
     def _rows(self, predictions: Sequence[Prediction]) -> Iterator[PredictionRow]:
