@@ -33,7 +33,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from functools import partial
     from pathlib import Path
 
-    from cpnet.actions import probes as probing
+    from cpnet.actions.probes import choose, probe
     from cpnet.data.extractor import check_extractor
     from cpnet.evaluation.protocol import Selection
     from cpnet.grounder import Grounder
@@ -46,7 +46,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     from cpnet.training.run import prepare_run, read_data
     from cpnet.video.backbones import load_backbone
 
-    probes, encode = probing.choose(cfg), None
+    probes, encode = choose(cfg), None
     prepare_run(cfg)
     if cfg.zero_shot:
         backbone = zero_shot.joint(load_backbone(cfg.zero_shot, weights=cfg.weights))
@@ -72,7 +72,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trainer = make_trainer(cfg.trainer, callbacks=[writer], batch_size=cfg.batch_size, enable_checkpointing=False)
     results = measure(cfg, trainer, module, datamodule, writer, prepare=prepare)[0]
     if probes:
-        probing.probe(cfg, probes, trainer, module, datamodule, results.trivial, encode)
+        probe(cfg, probes, trainer, module, datamodule, results.trivial, encode)
     return dict(results.metrics)
 
 

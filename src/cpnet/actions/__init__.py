@@ -1,1 +1,1 @@
-"""What commands do that is longer than a command."""
+"""The work of commands, where it is longer than the file of a command."""

@@ -75,8 +75,8 @@ def best_constants(
         overlap /= (ends - starts) + np.maximum(end - start, 0.0) - overlap  # the union
         best = overlap.max(axis=1)  # (chunk, C)
         for score, threshold in zip(scores, thresholds, strict=True):
-            hits = None if threshold is None else meets(best, threshold, strict=strict)
-            score += best.sum(axis=0) if hits is None else np.count_nonzero(hits, axis=0)
+            hits = best if threshold is None else meets(best, threshold, strict=strict)
+            score += hits.sum(axis=0)
     means = scores / len(windows)
     first = (means >= means.max(axis=1, keepdims=True) - TIE).argmax(axis=1)
     return [*zip(starts[first].tolist(), ends[first].tolist(), strict=True)]

@@ -101,7 +101,8 @@ class OptunaSweeper(Sweeper):
         from optuna.storages.journal import JournalFileBackend
         from optuna.trial import TrialState
 
-        if (folder / JOURNAL).exists() and not (self.config and self.config.sweep.resume):
+        assert self.config is not None
+        if (folder / JOURNAL).exists() and not self.config.sweep.resume:
             raise ConfigError(
                 f"{folder} has jobs of an earlier search: continue it with sweep.resume=true, or set "
                 "hydra.sweep.dir to another folder"

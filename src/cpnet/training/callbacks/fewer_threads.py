@@ -54,7 +54,7 @@ class FewerThreads(Callback):
         torch.set_num_threads(number)
 
     def teardown(self, *_: Any) -> None:
-        """Give the next run in this process, such as a job of joblib, the number of the start."""
+        """Restore the number of the start for the next run in this process, such as a job of joblib."""
         torch.set_num_threads(self.most)
 
     on_validation_batch_end = on_test_batch_end = on_train_batch_end  # type: ignore[assignment]
