@@ -208,12 +208,6 @@ def test_wrong_options_name_their_key(knobs: dict[str, Any], message: str) -> No
         CPNetPlusOptions(**knobs)
 
 
-def test_options_without_a_part_leave_those_they_are_made_of() -> None:
-    options = CPNetPlusOptions()
-    assert not replace(options, without=["separate_values"]).cam.separate_values
-    assert options.cam.separate_values
-
-
 @torch.no_grad()
 def test_maps_are_distributions_over_patches_and_returned_on_request_only() -> None:
     model, pairs = small_plus(), batch([pair(9, 2), pair(3, 2)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from cpnet.options.checks import check_choice, check_odd, check_positive, check_share, check_weight
 
@@ -265,7 +265,7 @@ class CPNetPlusOptions(ContextualOptions):
 
     encoder: EncoderOptions = field(default_factory=lambda: EncoderOptions(kernel_size=7, conv_layers=2, num_heads=4))
     pyramid_levels: int = 4
-    cam: CAMOptions = field(default_factory=lambda: CAMOptions(scale=True, separate_values=True))
+    cam: CAMOptions = field(default_factory=lambda: CAMOptions(scale=True))
     patch: int = 2  # consecutive clips that are projected together to one step
     radius: float = 1.5  # sizes of a step, from a moment's centre, within which the step learns its span
     quality_weight: float = 4.0
@@ -279,14 +279,11 @@ class CPNetPlusOptions(ContextualOptions):
         for part in self.without:
             check_choice("model.without", part, PLUS_PARTS)
         self.context_aware &= "context" not in self.without
-        if "separate_values" in self.without:
-            self.cam = replace(self.cam, separate_values=False)
 
 
 PLUS_PARTS = (
     "channel_gate",  # the sentence weighs the channels of the features
     "context",  # CAM on every level
-    "separate_values",  # of past and future in CAM
     "top_down",  # coarser levels are added to finer ones
     "refinement",  # answers read the finest level at their start, end and inside, and correct themselves
     "consensus",  # the first answer is the one with which all agree most
