@@ -151,18 +151,17 @@ def test_only_discounted_recall_needs_durations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "prefix", "keys"),
+    ("options", "keys"),
     [
-        (MetricsOptions(), "", "R1@0.3 R1@0.5 R1@0.7 dR1@0.3 dR1@0.5 dR1@0.7 mIoU"),
+        (MetricsOptions(), "R1@0.3 R1@0.5 R1@0.7 dR1@0.3 dR1@0.5 dR1@0.7 mIoU"),
         (
             MetricsOptions(recall_at=[1, 5], thresholds=[0.5, 1], discounted=False),
-            "test/",
-            "test/R1@0.5 test/R1@1 test/R5@0.5 test/R5@1 test/mIoU",
+            "R1@0.5 R1@1 R5@0.5 R5@1 mIoU",
         ),
     ],
 )
-def test_collection_has_a_key_for_each_metric(options: MetricsOptions, prefix: str, keys: str) -> None:
-    metrics = grounding_metrics(options, prefix=prefix)
+def test_collection_has_a_key_for_each_metric(options: MetricsOptions, keys: str) -> None:
+    metrics = grounding_metrics(options)
     metrics.update(*pair(0.5))
     assert set(metrics.keys()) == {key for key, _ in metrics.items()} == set(metrics.compute()) == set(keys.split())
 

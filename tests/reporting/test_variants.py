@@ -90,6 +90,10 @@ def test_keys_outside_the_method_do_not_name_a_row(changes: dict[str, Any]) -> N
         ({"dataset__blind": "video"}, "dataset.blind=video"),
         ({"dataset__features__path": "/home/me/other.hdf5"}, "dataset.features.path=other.hdf5"),
         ({"dataset__features__key": "fc7"}, "dataset.features.key=fc7"),
+        (
+            {"dataset__splits": {"train": {"annotations": "/me/half.txt"}}},
+            "dataset.splits.train.annotations=half.txt",
+        ),
         ({"dataset__word_vectors": {"path": "/home/me/glove.840B.txt"}}, "dataset.word_vectors.path=glove.840B.txt"),
         ({"callbacks": {"early_stopping": None}}, "callbacks.early_stopping=null"),
         ({"callbacks": {"checkpoint": {"monitor": "val/R1@0.7"}}}, "callbacks.checkpoint.monitor=val/R1@0.7"),

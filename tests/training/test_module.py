@@ -242,6 +242,9 @@ def test_validation_and_test_are_measured_separately(datamodule: GroundingDataMo
     run.test(measured, datamodule=datamodule, verbose=False)  # the second test replaces the first
     assert set(run.callback_metrics) == {f"test/{name}" for name in METRICS}
     assert logged(run, "test") == pytest.approx(measures(answers, clipped(datamodule, "test")))
+    measured.tested = "test_ood"  # a further test split
+    run.test(measured, datamodule=datamodule, verbose=False)
+    assert set(run.callback_metrics) == {f"test_ood/{name}" for name in METRICS}
 
 
 def test_run_on_a_device_without_float64_equals_one_on_the_cpu(datamodule: GroundingDataModule) -> None:

@@ -139,17 +139,16 @@ class GroundingMetrics(MetricCollection):
         return super()._set_name(base.replace("_", "."))
 
 
-def grounding_metrics(options: MetricsOptions, *, prefix: str = "") -> GroundingMetrics:
+def grounding_metrics(options: MetricsOptions) -> GroundingMetrics:
     """Collect R@n,IoU=m, dR@n,IoU@m and mIoU under the keys ``R1@0.5``, ``dR1@0.5`` and ``mIoU``.
 
-    Its ``update`` takes the arguments of ``PairMean.update``; ``compute`` returns per cent by key. ``prefix``
-    is prepended to every key, such as ``test/``.
+    Its ``update`` takes the arguments of ``PairMean.update``; ``compute`` returns per cent by key.
 
     Raises:
         ValueError: if an n is below 1 or a threshold outside (0, 1].
 
-    >>> list(grounding_metrics(MetricsOptions(thresholds=[0.5]), prefix="test/").keys())
-    ['test/R1@0.5', 'test/dR1@0.5', 'test/mIoU']
+    >>> list(grounding_metrics(MetricsOptions(thresholds=[0.5])).keys())
+    ['R1@0.5', 'dR1@0.5', 'mIoU']
     """
     recalls = {"R": RecallAtIoU, "dR": DiscountedRecallAtIoU} if options.discounted else {"R": RecallAtIoU}
     metrics: dict[str, Metric | MetricCollection] = {
@@ -160,4 +159,4 @@ def grounding_metrics(options: MetricsOptions, *, prefix: str = "") -> Grounding
     }
     metrics["mIoU"] = MeanIoU()
     # Compute groups merge metrics with equal states after the first batch, but two thresholds' may be equal by chance.
-    return GroundingMetrics(metrics, prefix=prefix or None, compute_groups=False)
+    return GroundingMetrics(metrics, compute_groups=False)

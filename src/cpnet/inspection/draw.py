@@ -81,7 +81,7 @@ def draw_figures(cfg: DictConfig) -> None:
     for sentence in _remarks(scene, observers, failures, [*drawn]):
         log.info("%s", sentence)
     figures = chain(_pairs(scene, observers, chosen, films), _failures(scene, failures))
-    whole = _corpus(datamodule, split, observed) if named is None else ()
+    whole = _corpus(datamodule, split, observed, strict=cfg.metrics.strict) if named is None else ()
     _write(chain(figures, whole), Path(cfg.output_dir) / "figures")
 
 
@@ -149,7 +149,9 @@ def _failures(scene: Scene, failures: Sequence[Failure]) -> Iterator[Drawn]:
     yield replace(scene.timeline("failures", groups), numbers=records)
 
 
-def _corpus(datamodule: GroundingDataModule, split: str, observed: Mapping[int, Observed]) -> Iterator[Drawn]:
+def _corpus(
+    datamodule: GroundingDataModule, split: str, observed: Mapping[int, Observed], *, strict: bool
+) -> Iterator[Drawn]:
     """Yield the figures of the corpus: where moments lie, query lengths, and words by IoU."""
     train, tested = datamodule.dataset("train").moments, datamodule.dataset(split).moments
     splits = {"train": train, split: tested}
@@ -157,7 +159,7 @@ def _corpus(datamodule: GroundingDataModule, split: str, observed: Mapping[int, 
     durations = np.array([moment.duration_sec for moment in tested])
     groups = {name: _fractions(moments) for name, moments in splits.items()}
     groups["predicted"] = predicted / durations[:, None]
-    constants = trivial_predictors(*times(train))
+    constants = trivial_predictors(*times(train), strict=strict)
     numbers = corpus.moment_numbers(groups)
     yield _drawn("corpus_moments", numbers, corpus.draw_moments, groups, constants)
     tokens = {name: [tokenize(moment.query) for moment in moments] for name, moments in splits.items()}

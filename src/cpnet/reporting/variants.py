@@ -12,7 +12,10 @@ from typing import Any
 from cpnet.runs.identity import changes_method, flatten
 
 # Only the file name of these paths identifies the method; folders depend on the machine.
-FILES = ("dataset.features.path", "dataset.word_vectors.path")
+FILES = (
+    *("dataset.features.path", "dataset.word_vectors.path"),
+    *("dataset.splits.train.annotations", "dataset.splits.train.durations"),
+)
 # Among correlated keys, one of the first group in this order names the row.
 GROUPS = ("dataset", "sampling", "loss", "batch_size", "epochs", "optimizer", "scheduler", "model")
 MOST_KEYS = 3  # up to this many differing keys, names show all; beyond, only keys that differ from most runs

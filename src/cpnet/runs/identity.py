@@ -15,8 +15,9 @@ NOT_PART_OF_METHOD = (
     *("dataset.word_vectors.subset", "dataset.word_vectors.published"),
     *("dataset.generate.folder", "dataset.splits", "dataset.published", "dataset.paper", "optimizer.fused"),
 )
-# Exceptions: keys that set the amount of data, the pairs per step, gradient clipping, and the chosen weights
+# Exceptions: keys that set the training data, the pairs per step, gradient clipping, and the chosen weights
 PART_OF_METHOD = (
+    "dataset.splits.train",
     *("trainer.gradient_clip_val", "trainer.accumulate_grad_batches", "trainer.effective_batch_size"),
     *("trainer.gradient_clip_algorithm", "trainer.max_steps"),
     *("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.devices", "trainer.num_nodes"),
@@ -26,7 +27,7 @@ PART_OF_METHOD = (
 APPLIED_ON_RESUME = (
     *("epochs", "batch_size", "loss", "model.dropout", "scheduler.warmup", "trainer", "callbacks.early_stopping"),
     *(f"optimizer.{key}" for key in ("lr", "weight_decay", "betas", "eps", "foreach")),
-    *("dataset.features.path", "dataset.word_vectors.path"),  # of the same files in another place
+    *("dataset.features.path", "dataset.word_vectors.path", "dataset.splits.train"),  # of the same files elsewhere
 )
 
 

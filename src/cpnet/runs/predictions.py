@@ -58,14 +58,15 @@ def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> int:
 def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Collection[str]) -> None:
     """Write predictions atomically in the form of evaluation servers (QVHighlights).
 
-    The score of a prediction is 1 / rank. Qids in ``numbered`` are written as numbers.
+    The score of a prediction is 1 / rank. A model with fewer moments than the metrics ask for repeats the first; they
+    are written once. Qids in ``numbered`` are written as numbers.
     """
     lines = (
         submission(
             int(row.qid) if row.qid in numbered else row.qid,
             row.query,
             row.video,
-            [(*span, 1 / rank) for rank, span in enumerate(row.predicted, start=1)],
+            [(*span, 1 / rank) for rank, span in enumerate(dict.fromkeys(row.predicted), start=1)],
         )
         for row in rows
     )

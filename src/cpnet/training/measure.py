@@ -78,17 +78,19 @@ def _measure(
     validation: Validation | None,
 ) -> Results:
     """Test a module on ``datamodule.test_split``."""
+    split = datamodule.test_split
+    module.tested = "test" if split == datamodule.tested[0] else split
     module.missed = len(datamodule.missed())
     writer.training = datamodule.dataset("train").moments
     start = time.perf_counter()
     trainer.test(module, datamodule=datamodule, verbose=False)
     meter = next(each for each in trainer.callbacks if isinstance(each, CostMeter))  # type: ignore[attr-defined]
     seconds = meter.seconds | {"test": time.perf_counter() - start}
-    split = datamodule.test_split
     # Presets and other models are compared with the paper's full model, ablations with their own rows.
     paper_model = cfg.model_name if cfg.model_name in cfg.dataset.paper else "cpnet"
     logged = {key: float(value) for key, value in trainer.callback_metrics.items()}
-    metrics = {key.removeprefix("test/"): value for key, value in logged.items() if key.startswith("test/")}
+    prefix = f"{module.tested}/"
+    metrics = {key.removeprefix(prefix): value for key, value in logged.items() if key.startswith(prefix)}
     train = times(datamodule.dataset("train").moments)
     tested = times([*datamodule.dataset(split).moments, *datamodule.missed()])
     options = MetricsOptions(**containers(cfg.metrics))

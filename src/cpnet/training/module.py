@@ -46,7 +46,7 @@ class GroundingModule(LightningModule):
 
     Logs ``train/`` and ``val/`` loss and its unweighted terms; ``train/learning_rate``; ``train/gradient_norm`` before
     clipping; ``train/skipped``, the number of skipped steps of the run, which the means exclude; ``val/`` and ``test/``
-    metrics and ``reversed``, the per cent of raw predictions whose end lies before their start.
+    (see ``tested``) metrics and ``reversed``, the per cent of raw predictions whose end lies before their start.
 
     Args:
         model: the network; its method ``loss(output, batch)``, if it has one, replaces ``loss``
@@ -73,9 +73,10 @@ class GroundingModule(LightningModule):
         self.shares_videos = bool(getattr(model, "shares_videos", False))
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
         self.metrics = nn.ModuleDict(
-            {split: grounding_metrics(metrics or MetricsOptions(), prefix=f"{split}/") for split in ("val", "test")}
+            {split: grounding_metrics(metrics or MetricsOptions()) for split in ("val", "test")}
         )
         self.recall_at = (metrics or MetricsOptions()).recall_at
+        self.tested = "test"  # prefix of the logged metrics of a test; of a further split its name, test_ood
         self.scored = True  # the tested split has true windows
         self.means = {split: EpochMeans() for split in ("train", "val", "test")}
         self.provenance = dict(provenance or {})
@@ -205,12 +206,14 @@ class GroundingModule(LightningModule):
         return Prediction(indices=index, ranked_sec=ranked_sec, iou=iou)
 
     def _log(self, split: str) -> None:
+        prefix = self.tested if split == "test" else split
         for name, mean in self.means[split].compute().items():
             value = torch.tensor(mean, dtype=torch.float64)
-            self.log(f"{split}/{name}", value, batch_size=1, prog_bar=split == "train")
+            self.log(f"{prefix}/{name}", value, batch_size=1, prog_bar=split == "train")
         if split in self.metrics and (self.scored or split != "test"):
             # Lightning would move the value of a metric that it computes itself, float64, to the metric's device.
-            self.log_dict(self.metrics[split].compute(), batch_size=1)  # type: ignore[operator]
+            scores = self.metrics[split].compute()  # type: ignore[operator]
+            self.log_dict({f"{prefix}/{name}": score for name, score in scores.items()}, batch_size=1)
             self.metrics[split].reset()  # type: ignore[operator]
 
     def _check_finite(self, split: str, own: list[int]) -> None:

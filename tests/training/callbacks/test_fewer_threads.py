@@ -6,10 +6,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.demos.boring_classes import BoringModel
 
+from corpora import trainer
 from cpnet.training.callbacks import fewer_threads
 from cpnet.training.callbacks.fewer_threads import FewerThreads, Load
 from cpnet.workers import cpus
@@ -47,10 +50,15 @@ def test_a_thread_per_free_core(free: float, number: int, monkeypatch: pytest.Mo
     callback = FewerThreads()
     monkeypatch.setattr(fewer_threads, "EVERY_SEC", 0.0)
     monkeypatch.setattr(Load, "free_cores", lambda self, before, ranks: free)
-    callback.on_train_batch_end()
-    assert torch.get_num_threads() == number
-    callback.teardown()
-    assert torch.get_num_threads() == 4
+    seen = []
+
+    class Counting(BoringModel):
+        def on_train_batch_end(self, *_: Any) -> None:
+            seen.append(torch.get_num_threads())
+
+    trainer(callbacks=[callback], max_steps=1).fit(Counting())
+    assert seen == [number]
+    assert torch.get_num_threads() == 4  # for the next run in the process
 
 
 def test_compiled_code_keeps_its_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:

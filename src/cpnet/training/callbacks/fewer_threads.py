@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 import torch
-from pytorch_lightning import Callback
+from pytorch_lightning import Callback, LightningModule, Trainer
 
 from cpnet.training import threads
 from cpnet.workers import cpus
@@ -53,7 +53,7 @@ class FewerThreads(Callback):
         self.is_logged = True
         torch.set_num_threads(number)
 
-    def teardown(self, *_: Any) -> None:
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Restore the number of the start for the next run in this process, such as a job of joblib."""
         torch.set_num_threads(self.most)
 
