@@ -7,7 +7,7 @@ store; ``surrogate`` generates the features of ``dataset=charades_sta_actions``,
 ``python -m cpnet.prepare dataset=NAME action=resplit by=length|position``: write new splits of a corpus, among them a
 test split out of distribution.
 
-``python -m cpnet.prepare action=extract videos=FOLDER features=FILE [backbone=NAME weights=FILE]``: encode a folder of
+``python -m cpnet.prepare action=extract videos=FOLDER features=STORE [backbone=NAME weights=FILE]``: encode a folder of
 video files.
 """
 

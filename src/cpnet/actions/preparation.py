@@ -113,7 +113,7 @@ def extract(cfg: DictConfig) -> None:
     """Encode the videos of a folder; exit with code 1 if some of them could not be read."""
     for key in ("videos", "features"):
         if cfg[key] is None:
-            raise ConfigError(f"action=extract needs {key}: videos=FOLDER features=FILE")
+            raise ConfigError(f"action=extract needs {key}: videos=FOLDER features=STORE")
     from cpnet.video import extract as extraction  # an optional package reads video files
 
     done = extraction.extract(

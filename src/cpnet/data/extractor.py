@@ -69,6 +69,6 @@ def check_extractor(trained: Extractor | None, given: Extractor | None, where: o
         return
     raise DataError(
         f"{where}: the model was trained on rows of another kind:\n  trained  {trained}\n  given    {given}\n"
-        f"Extract the videos again: python -m cpnet.prepare action=extract videos=FOLDER features=FILE "
+        f"Extract the videos again: python -m cpnet.prepare action=extract videos=FOLDER features=STORE "
         f"backbone={trained.backbone} fps={trained.fps:g}"
     )
