@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pytorch_lightning import Trainer
 
 from commands import TINY, call
@@ -76,7 +78,7 @@ APPLIED: dict[str, Callable[[Any], bool]] = {  # all in one resumed run
     "model.dropout=0.25": lambda run: (
         {each.p for each in run.lightning_module.modules() if isinstance(each, Dropout)} == {0.25}
     ),
-    "metrics.thresholds=[0.9]": lambda run: "val/R1@0.9" in [*run.lightning_module.metrics["val"].keys()],
+    "metrics.thresholds=[0.9]": lambda run: "R1@0.9" in [*run.lightning_module.metrics["val"].keys()],
 }
 
 
@@ -102,3 +104,22 @@ def test_schedule_continues_with_the_changed_values(
     assert group(run)["lr"] == pytest.approx(rate * (1 + math.cos(math.pi * share)) / 2)
     monitors = [each.monitor for each in run.early_stopping_callbacks]
     assert (run.max_epochs, run.train_dataloader.batch_size, monitors) == found
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "position"),
+    [
+        ("trainer.devices=1", "batch_size=4", 2 * 11),  # the loader skips 3 batches of the 11 of the last epoch
+        ("trainer.devices=1", "trainer.accumulate_grad_batches=2", 2 * 3),
+        ("+trainer.max_steps=10", "++trainer.max_steps=12", 12),
+    ],
+)
+def test_one_cycle_ends_with_the_last_step_of_an_interrupted_epoch(
+    before: str, after: str, position: int, tmp_path: Path
+) -> None:
+    with signalled("training_step", PER_EPOCH + 2):
+        run = (*RUN, "scheduler=one_cycle", "epochs=2", before, "hydra.run.dir=run")
+        assert call("train", *run, folder=tmp_path).code == 143
+    assert call("train", "resume_from=run", after, folder=tmp_path).code == 0
+    last = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
+    assert last["lr_schedulers"][0]["last_epoch"] == position

@@ -24,7 +24,7 @@ def loaded(states: list[dict[str, Any]], **changes: Any) -> ExactResume:
         "processes": [{"random": state, "means": {}} for state in states],
         "cpnet": module_of().provenance,
         "should_stop": False,
-        "plan": {"groups": [{}], "steps_per_epoch": 7.0},
+        "plan": {"groups": [{}], "steps_per_epoch": 7},
     }
     callback, run = ExactResume(), SimpleNamespace(checkpoint_callbacks=[], early_stopping_callbacks=[])
     callback.on_load_checkpoint(cast(Trainer, run), module_of(), content | changes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import warnings
@@ -33,14 +34,16 @@ class ExactResume(Checkpoint):
     def __init__(self) -> None:
         self._checkpoint: dict[str, Any] | None = None  # to restore when training starts
         self._random: dict[str, Any] | None = None  # to restore before the first batch
-        self._plan: dict[str, Any] = {}  # options of the optimiser as built, and steps per epoch
+        self._plan: dict[str, Any] = {}  # options of the optimiser as built, steps per epoch and batches per step
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the options of the optimiser and its schedule, before Lightning restores those of the checkpoint."""
         (optimizer,) = trainer.optimizers
         groups = [{key: value for key, value in group.items() if key != "params"} for group in optimizer.param_groups]
-        steps = trainer.estimated_stepping_batches / (trainer.max_epochs or 1)
-        self._plan = {"groups": groups, "steps_per_epoch": steps}
+        trainer.fit_loop.setup_data()  # sets the number of batches
+        accumulated = trainer.accumulate_grad_batches
+        steps = math.ceil(trainer.num_training_batches / accumulated)
+        self._plan = {"groups": groups, "steps_per_epoch": steps, "accumulated": accumulated}
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the state of each process. All processes call this together."""
@@ -75,8 +78,8 @@ class ExactResume(Checkpoint):
         sizes = [(len(processes), before.get("batch_size")), (trainer.world_size, now.get("batch_size"))]
         if sizes[0] != sizes[1]:
             log.warning(
-                "processes and batch_size were %s and are now %s: the resumed run is not bit-identical, and in an "
-                "epoch that has begun pairs are taken twice or left out",
+                "processes and batch_size were %s and are now %s: the resumed run is not bit-identical, and the epoch "
+                "in progress takes some pairs twice or leaves some out",
                 *sizes,
             )
         own = processes[trainer.global_rank % len(processes)]
@@ -101,7 +104,7 @@ def _stopping(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _apply_options(trainer: Trainer, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Apply the options of the optimiser that differ between two plans; the schedule keeps its share of the run."""
+    """Apply the options of the optimiser that differ between two plans; the schedule keeps its place in the run."""
     groups = trainer.optimizers[0].param_groups
     before = groups[0]["lr"]
     for group, was, now in zip(groups, old["groups"], new["groups"], strict=True):
@@ -111,7 +114,10 @@ def _apply_options(trainer: Trainer, old: dict[str, Any], new: dict[str, Any]) -
                 state["step"] = state["step"].to(parameter.device, torch.float32)
     for schedule in (each.scheduler for each in trainer.lr_scheduler_configs):
         if isinstance(schedule, LambdaLR | OneCycleLR):  # others do not compute the rate from the step alone
-            schedule.last_epoch = round(schedule.last_epoch * new["steps_per_epoch"] / old["steps_per_epoch"])
+            epochs, steps = divmod(schedule.last_epoch, old["steps_per_epoch"])
+            batches = steps * old.get("accumulated", new["accumulated"])  # which the loader skips in this epoch
+            within = min(batches // new["accumulated"], new["steps_per_epoch"])
+            schedule.last_epoch = round(epochs * new["steps_per_epoch"] + within)
             schedule.base_lrs = [group["initial_lr"] for group in groups]
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # torch advises against get_lr
