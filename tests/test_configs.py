@@ -21,6 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 
 from cpnet.batch import GroundingBatch, GroundingOutput
@@ -306,6 +307,15 @@ def test_every_sampling_makes_its_clips(name: str) -> None:
     policy = instantiate(compose(f"sampling={name}", "sampling.clips=5").sampling)
     clips, real = policy(torch.ones(10, 2), torch.tensor([0]), torch.tensor([9]))
     assert (clips.shape, real.tolist()) == ((1, 5, 2), [5])
+
+
+def test_logger_without_its_package_is_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any, **__: Any) -> None:
+        raise ModuleNotFoundError("Neither `tensorboard` nor `tensorboardX` is available.")
+
+    monkeypatch.setattr(TensorBoardLogger, "__init__", missing)
+    with pytest.raises(ConfigError, match=r"logger\.tensorboard: Neither `tensorboard`"):
+        instantiate_all(compose("logger=tensorboard", f"output_dir={tmp_path}").logger)
 
 
 @pytest.mark.parametrize("name", names("logger"))

@@ -129,6 +129,20 @@ def test_model_that_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "mAP" in " ".join(printed[:6])
 
 
+def test_probe_that_changes_no_pair_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes, "word_classes", lambda words: ("other",) * len(words))
+    found = measured(tmp_path, OneClip(), corpus(tmp_path))
+    assert found["sentences"]["verbs_removed"] == "says nothing about verbs: it changes no pair"
+
+
+def test_part_of_a_split_is_not_probed(tmp_path: Path) -> None:
+    datamodule, module, run = corpus(tmp_path), GroundingModule(model=OneClip()), trainer(limit_test_batches=1)
+    run.test(module, datamodule=datamodule, verbose=False)
+    cfg = OmegaConf.create({"metrics": OmegaConf.structured(METRICS)})
+    with pytest.raises(ConfigError, match="remove trainer[.]limit_test_batches"):
+        probe(cfg, ["video_zeroed"], run, module, datamodule, trivial_rows(times(TRAIN), times(PAIRS), metrics=METRICS))
+
+
 def test_split_without_true_windows_has_nothing_to_probe(tmp_path: Path) -> None:
     cfg = OmegaConf.create({"metrics": OmegaConf.structured(METRICS)})
     with pytest.raises(ConfigError, match="split=test: its annotations have no true windows, so probes have nothing"):

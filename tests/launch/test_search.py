@@ -111,6 +111,13 @@ def test_interrupted_sweep_repeats_the_running_job(make: Callable[..., OptunaSwe
     assert third.jobs == []
 
 
+def test_resumed_search_keeps_its_choices(make: Callable[..., OptunaSweeper]) -> None:
+    width = Formula(lambda job: float(job["model.hidden_dim"]))
+    make(width, trials=2).sweep(["model.hidden_dim=64,128"])
+    with pytest.raises(ConfigError, match=r"keeps its choices .*hydra\.sweep\.dir=FOLDER"):
+        make(width, trials=4, resume=True).sweep(["model.hidden_dim=64,128,256"])
+
+
 def test_failed_jobs_are_reported_at_the_end(make: Callable[..., OptunaSweeper], tmp_path: Path) -> None:
     def of(job: dict[str, str]) -> float:
         if job["model.pyramid_levels"] in ("2", "8"):

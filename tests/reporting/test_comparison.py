@@ -141,6 +141,13 @@ def test_different_protocols_get_separate_tables(tmp_path: Path, protocol: dict[
     assert reason in report.reasons
 
 
+def test_a_report_of_blind_models_says_so(tmp_path: Path) -> None:
+    for seed, blind in enumerate(("video", "video", "none")):
+        write_run(tmp_path / f"{seed}", cfg=config(seed=seed, dataset__blind=blind))
+        (table,) = compared(tmp_path).tables
+        assert ("no model sees the video" in table.sentences()) == (blind == "video")
+
+
 def test_the_holdout_fraction_is_ignored_without_a_holdout(tmp_path: Path) -> None:
     for place, fraction in enumerate((0.1, 0.2)):
         write_run(tmp_path / f"{place}", protocol={"selection": "file", "holdout_fraction": fraction})

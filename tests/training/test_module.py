@@ -176,7 +176,8 @@ def test_schedule_steps_with_the_optimiser(accumulate: int, steps: int, datamodu
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "limit"), [("norm", 0.05), ("norm", 50.0), ("norm", 0.0), ("value", 0.05), (None, None)]
+    ("algorithm", "limit"),
+    [("norm", 0.05), ("norm", 50.0), ("norm", 0.0), ("norm", -1.0), ("value", 0.05), (None, None)],
 )
 def test_gradients_are_clipped_by_norm_or_value(
     algorithm: str | None, limit: float | None, datamodule: GroundingDataModule
@@ -196,7 +197,7 @@ def test_gradients_are_clipped_by_norm_or_value(
     expected = gradient
     if algorithm == "value":
         expected = gradient.clip(-0.05, 0.05)
-    elif limit:
+    elif limit and limit > 0:
         expected = gradient * min(1, limit / norm)
     np.testing.assert_allclose(moved[pairs], expected, atol=1e-5)
 

@@ -25,7 +25,8 @@ def config_errors(key: str) -> Iterator[None]:
         raise
     except Exception as error:
         # By its name, because Lightning takes seconds to import, and a trained model does not need it.
-        if not isinstance(error, ValueError | TypeError) and type(error).__name__ != "MisconfigurationException":
+        rejected = isinstance(error, ValueError | TypeError | ModuleNotFoundError)  # the last: of an optional package
+        if not rejected and type(error).__name__ != "MisconfigurationException":
             raise
         text = str(error)
         raise ConfigError(text if text.startswith(key) else f"{key}: {text}") from error

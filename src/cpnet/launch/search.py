@@ -122,13 +122,18 @@ class OptunaSweeper(Sweeper):
         """Run the remaining trials and yield the errors of failed ones.
 
         Raises:
-            ConfigError: all jobs failed
+            ConfigError: all jobs failed, or the choices of a resumed search differ
         """
         from optuna.trial import TrialState
 
         assert self.launcher is not None
         while (left := self.trials - len(study.get_trials(states=(TrialState.COMPLETE,)))) > 0:
-            trials = [study.ask(space) for _ in range(min(left, self.parallel))]
+            try:
+                trials = [study.ask(space) for _ in range(min(left, self.parallel))]
+            except ValueError as error:  # the kind of a key's range may not change
+                raise ConfigError(
+                    f"a resumed search keeps its choices ({error}); set hydra.sweep.dir=FOLDER to another folder"
+                ) from error
             # An untrusted journal may hold any override: use only the keys that have a range.
             batch = [[*(f"{key}={trial.params[key]}" for key in space), *fixed] for trial in trials]
             self.validate_batch_is_legal(batch)

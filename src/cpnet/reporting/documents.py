@@ -19,6 +19,7 @@ from cpnet.reporting import spreadsheets
 from cpnet.reporting.explorer.pack import Pack
 from cpnet.reporting.explorer.page import to_page
 from cpnet.reporting.tables import Report, conditions
+from cpnet.reporting.variants import epochs
 from cpnet.terminal import printable
 
 Pictures = Sequence[Mapping[str, str]]  # files of each table by title, relative to the document
@@ -137,7 +138,7 @@ def to_csv(report: Report) -> str:
         for row in table.rows:
             first = row.runs[0]
             rules_of_row = {"kind": "run", "row": row.name, "seeds": len(row.runs)}
-            rules_of_row |= {"parameters": first.results.parameters, "epochs": first.config.get("epochs")}
+            rules_of_row |= {"parameters": first.results.parameters, "epochs": epochs(first.config)}
             for key, of in row.estimates.items():
                 numbers = {"metric": printed_name(key), "mean": of.mean, "sd": of.sd, "low": of.low, "high": of.high}
                 if to := of.difference:

@@ -21,6 +21,7 @@ from cpnet.reporting.breakdown import Broken
 from cpnet.reporting.documents import escape_markdown
 from cpnet.reporting.figures import breakdown, kept
 from cpnet.reporting.tables import COSTS, Report, Row, Table, cost_text, short_commit
+from cpnet.reporting.variants import epochs
 
 LONGEST_NAME = 200  # characters; a file name may have 255
 INDEX = re.compile(r"^<!-- results ?([\w*]*) -->$.*?^<!-- /results -->$", re.MULTILINE | re.DOTALL)
@@ -59,7 +60,7 @@ def _row_json(row: Row) -> dict[str, Any]:
         "model": first.model,
         "seeds": [each.seed for each in results],
         "parameters": first.parameters,
-        "epochs": row.runs[0].config.get("epochs"),
+        "epochs": epochs(row.runs[0].config),
         "validation": [asdict(each.validation) if each.validation else None for each in results],
         "metrics": {key: asdict(estimate) for key, estimate in row.estimates.items()},
         "paper": {"model": first.paper_model, "metrics": first.paper},

@@ -81,14 +81,16 @@ class Probed:
 
     def _sentence(self, name: str) -> str:
         drop, changed, (part, instead) = self.drops[name][MAIN], self.changed[name], MEANINGS[name]
+        if not changed:
+            return f"says nothing about {part}: it changes no pair"
         hidden = "video" if name.startswith("video") else "query"
         verb = "uses" if drop.low > NOISE else "is misled by" if drop.high < -NOISE else "does not use"
         if self.blind == hidden and verb != "does not use":
             part = "the number of clips" if hidden == "video" else "the number of words"  # which are not hidden
         sentence = f"{verb} {part}: {instead} costs {drop.printed()} {MAIN}"
         if kept := self.pairs - self.missed - changed:
-            each = f", {drop.mean * self.pairs / changed:.2f} per changed pair" if changed else ""
-            sentence += f" ({kept:,} of {self.pairs:,} pairs keep their input{each})"
+            each = f"{drop.mean * self.pairs / changed:.2f} per changed pair"
+            sentence += f" ({kept:,} of {self.pairs:,} pairs keep their input, {each})"
         return sentence
 
     def as_json(self) -> dict[str, Any]:

@@ -226,16 +226,18 @@ class Table:
 
     def sentences(self) -> list[str]:
         """Return the protocol and the notes, after a warning if checkpoints were chosen on the test split."""
+        blind = {run.results.protocol.blind for row in self.rows for run in row.runs}
         lines = [
             *([WARNING] if self.protocol.selection is Selection.TEST else []),
             *describe(self.results),
+            *(f"no model sees the {each}" for each in blind if len(blind) == 1 and each != "none"),
             "mean ± standard deviation over seeds (n - 1); [95 % bootstrap interval over test pairs]",
         ]
         if len(self.rows) > 1:
             differences = [row.estimates["mIoU"].difference for row in self.rows]
             of_seeds = any(each.seeds for each in differences if each)
             limit = ", and outside the 95 % t interval over common seeds" if of_seeds else "; other seeds may differ"
-            star = f"* = 0 lies outside the interval{limit}"
+            star = f"*: 0 lies outside the interval{limit}"
             lines.append(f"differences to {self.baseline}, over the same pairs; {star}")
         return [*lines, *(f"note: {note}" for note in self.notes)]
 

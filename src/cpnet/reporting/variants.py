@@ -65,7 +65,16 @@ def method(config: Mapping[str, Any]) -> dict[str, str]:
     {'epochs': '3', 'model.cam.scale': 'true'}
     """
     texts = {key: _text(value) for key, value in flatten(config).items() if changes_method(key)}
-    return texts | {key: file_names(texts[key]) for key in FILES if key in texts}
+    texts |= {key: file_names(texts[key]) for key in FILES if key in texts}
+    if start := config.get("init_from"):  # whole, because every run names its file best.ckpt
+        texts["init_from"] = str(start)
+    return texts if epochs(config) is None else texts | {"epochs": _text(epochs(config))}
+
+
+def epochs(config: Mapping[str, Any]) -> int | None:
+    """Return the number of epochs of a run: ``trainer.max_epochs``, which is ``epochs`` unless it is set."""
+    trainer = config.get("trainer") or {}
+    return trainer.get("max_epochs") or config.get("epochs")
 
 
 def file_names(paths: str) -> str:

@@ -20,6 +20,7 @@ PART_OF_METHOD = (
     "dataset.splits.train",
     *("trainer.gradient_clip_val", "trainer.accumulate_grad_batches", "trainer.effective_batch_size"),
     *("trainer.gradient_clip_algorithm", "trainer.max_steps"),
+    *("trainer.check_val_every_n_epoch", "trainer.val_check_interval", "trainer.overfit_batches", "trainer.max_time"),
     *("trainer.limit_train_batches", "trainer.limit_val_batches", "trainer.devices", "trainer.num_nodes"),
     *("callbacks.early_stopping", "callbacks.checkpoint.monitor", "callbacks.checkpoint.mode", "callbacks.average"),
 )

@@ -149,7 +149,7 @@ _CLOCK = "|".join(
         rf"\d+(?:\.\d+)?{_UNIT}",
     )
 )
-_TIME = rf"(?<![\w.:])({_CLOCK})"
+_TIME = rf"(?<![\w.])(?<!\d:)({_CLOCK})"
 _ABOUT = r"\s*(?:(?:at|about|around|second)\s+)?"
 _PAIRS = re.compile(
     rf"{_TIME}\s*(?:-|\u2013|\u2014|to|until|till|through|\.\.+){_ABOUT}({_CLOCK})"

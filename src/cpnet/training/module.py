@@ -172,7 +172,7 @@ class GroundingModule(LightningModule):
             self.means["train"].add(terms, weight=weight)
         if gradient_clip_algorithm == "value":
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        elif gradient_clip_val:  # 0 means no clipping, as in Lightning
+        elif gradient_clip_val and gradient_clip_val > 0:  # 0 or less means no clipping, as in Lightning
             clip_grads_with_norm_(parameters, gradient_clip_val, norm)
         self.means["train"].add({"gradient_norm": norm, "learning_rate": optimizer.param_groups[0]["lr"]}, weight=1)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import DictConfig
 from pytorch_lightning import Trainer, seed_everything
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import ModelCheckpoint, WeightAveraging
 
 from cpnet import tracking
 from cpnet.config.instantiate import config_errors, containers, instantiate_all
@@ -98,12 +98,17 @@ def _best_checkpoint(trainer: Trainer) -> ModelCheckpoint:
     """Return the callback that keeps the best checkpoint.
 
     Raises:
-        ConfigError: no ModelCheckpoint with a monitor is configured
+        ConfigError: no ModelCheckpoint with a monitor is configured, or it would not keep averaged weights
     """
     best = trainer.checkpoint_callback
     if not isinstance(best, ModelCheckpoint) or best.monitor is None:
         raise ConfigError(
             "callbacks.checkpoint must be a ModelCheckpoint with a monitor such as val/mIoU, to choose the tested epoch"
+        )
+    if best.save_weights_only and any(isinstance(each, WeightAveraging) for each in trainer.callbacks):  # type: ignore[attr-defined]
+        raise ConfigError(
+            "callbacks.checkpoint.save_weights_only=true would keep weights that are not averaged; remove it, or set "
+            "callbacks.average=null"
         )
     return best
 

@@ -10,6 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import ModelCheckpoint
 
+from commands import TINY, call
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.training.callbacks.average import WeightAverage
 from training.callbacks.short_runs import fit
@@ -49,6 +50,13 @@ def test_average_over_steps_is_validated_and_kept(
     content = torch.load(tmp_path / "best.ckpt", weights_only=True)
     for key, expected in (("state_dict", average), ("current_model_state", after)):
         assert float(next(iter(content[key].values())).flatten()[0]) == pytest.approx(expected, rel=1e-6)
+
+
+def test_checkpoints_without_the_average_are_refused(tmp_path: Path) -> None:
+    averaged = (*TINY, "+callbacks.average._target_=cpnet.training.callbacks.average.WeightAverage")
+    ended = call("train", *averaged, "+callbacks.checkpoint.save_weights_only=true", folder=tmp_path)
+    assert ended.code == 1
+    assert "callbacks.average=null" in ended.err
 
 
 @pytest.mark.parametrize("share", [0.0, 1.1, -0.1])
