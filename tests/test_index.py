@@ -18,7 +18,7 @@ from clips import make_clip
 from commands import call
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
-from cpnet.index import VideoIndex
+from cpnet.index import VideoIndex, row_kind
 from cpnet.terminal import clock
 from cpnet.video import backbones
 from cpnet.video import extract as extraction
@@ -135,6 +135,9 @@ def test_damaged_index_and_impossible_search_are_refused(place: Path) -> None:
     ):
         with pytest.raises((ConfigError, DataError), match=message):
             index.search(sentence, **how)
+    (place / "empty").mkdir()
+    with pytest.raises(DataError, match=r"empty is no index; set index=NEW to a folder that does not exist"):
+        row_kind(place / "empty", "colours", None, None)
     content = json.loads(file.read_text(encoding="utf-8"))
     for changes, message in (
         ({"extractor": None}, "does not say what extracted its rows"),
@@ -152,6 +155,8 @@ def test_command_builds_searches_and_writes(place: Path) -> None:
         "search", "index=new", "videos=videos", "backbone=colours", "fps=3", query, "json=hits.json", folder=place
     )
     assert asked.code == 0, asked.err
+    inside = call("search", "index=new", query, "json=new/hits.json", folder=place)
+    assert "json=new/hits.json is inside the index" in inside.err
     assert "new: 3 videos, 3 encoded now" in asked.out
     expected = VideoIndex.open(place / "new").search("a red square, which is no door", backbone=Colours(fps=3))
     for hit in expected:

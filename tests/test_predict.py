@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +31,8 @@ FILE = {"video": "a.mp4", "query": "she waits"}
         (FILE | {"video": "b (1).mp4"}, "no file at video=b (1).mp4; to ask about features"),
         (FILE | {"word_vectors": "glove.txt"}, "no file at word_vectors=glove.txt"),
         (FILE | {"top": 0}, "top must be 1 or more; got 0"),
-        (FILE | {"json": "nowhere/a.json"}, "json=nowhere/a.json is a folder, or in no folder"),
+        (FILE | {"json": "nowhere/a.json"}, "json=nowhere/a.json is no file, or in no folder"),
+        (FILE | {"json": "pipe"}, "json=pipe is no file"),
         (FILE | {"json": "./a.mp4"}, "json=a.mp4 would overwrite an input"),
         (FILE | {"query": None, "queries": "some.txt", "json": "./some.txt"}, "json=some.txt would overwrite an input"),
         (FILE | {"clip": "a.avi"}, "clip=a.avi must end with .mp4"),
@@ -46,6 +48,7 @@ def test_wrong_keys_get_one_message(
     files = {"a.mp4": b"", "blank.txt": b"\n \n", "latin.txt": b"\xe9", "some.txt": b"he leaves\n"}
     for name, content in files.items():
         Path(name).write_bytes(content)
+    os.mkfifo("pipe")
     cfg = OmegaConf.merge(OmegaConf.load(CONFIG_DIR / "predict.yaml"), {"dataset": None}, keys)
     assert isinstance(cfg, DictConfig)
     with pytest.raises(ConfigError, match=re.escape(message)):

@@ -254,7 +254,7 @@ class Grounder:
         """Yield batches of all pairs of a window and a sentence; the sentences of the first window come first."""
         if not sentences:
             raise DataError("sentences is empty; pass at least one")
-        self._look_up(sentences)
+        self.look_up(sentences)
         pairs = [
             Moment(qid="", video=str(window), query=query, windows_sec=(), duration_sec=windows.length_sec)
             for window in range(len(windows.starts))
@@ -290,7 +290,7 @@ class Grounder:
             raise DataError("features must be finite; some values are NaN or infinite")
         return rows.detach().cpu().numpy()
 
-    def _look_up(self, sentences: Sequence[str]) -> None:
+    def look_up(self, sentences: Sequence[str]) -> None:
         """Encode the sentences without training; else extend the vocabulary by words of the file of vectors."""
         if self._joint and self._encoded != [*sentences]:  # the same are often asked about many videos
             self.model.sentences = encode_sentences(self._joint, sentences).to(self.device)

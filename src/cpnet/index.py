@@ -38,6 +38,8 @@ def row_kind(path: Path, backbone: str | None, fps: float | None, checkpoint: st
         DataError: the index or the checkpoint cannot be read
     """
     restore(path)
+    if path.exists() and not is_packed(path):
+        raise DataError(f"{path} is no index; set index=NEW to a folder that does not exist")
     kind = VideoIndex.open(path).extractor if path.exists() else None
     if kind is None and backbone:
         return backbone, fps

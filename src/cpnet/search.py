@@ -25,6 +25,8 @@ def main(cfg: DictConfig) -> None:
         raise ConfigError(f"top must be 1 or more; got {cfg.top}")
     if cfg.json is not None:
         command.check_target("json", Path(cfg.json), cfg.checkpoint)
+        if Path(cfg.json).resolve().parent == Path(cfg.index).resolve():
+            raise ConfigError(f"json={cfg.json} is inside the index; choose another folder")
     failed = {} if cfg.videos is None else build(cfg)
     if cfg.query is not None:
         search(cfg)

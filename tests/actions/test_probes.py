@@ -139,7 +139,7 @@ def test_part_of_a_split_is_not_probed(tmp_path: Path) -> None:
     datamodule, module, run = corpus(tmp_path), GroundingModule(model=OneClip()), trainer(limit_test_batches=1)
     run.test(module, datamodule=datamodule, verbose=False)
     cfg = OmegaConf.create({"metrics": OmegaConf.structured(METRICS)})
-    with pytest.raises(ConfigError, match="remove trainer[.]limit_test_batches"):
+    with pytest.raises(ConfigError, match=r"remove trainer\.limit_test_batches"):
         probe(cfg, ["video_zeroed"], run, module, datamodule, trivial_rows(times(TRAIN), times(PAIRS), metrics=METRICS))
 
 

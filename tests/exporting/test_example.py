@@ -47,6 +47,7 @@ def test_rows_are_sampled_as_by_the_policy(policy: type[Sampling], count: int, c
 
 
 ROWS = np.zeros((3, 2))
+ABOUT = {"dim": 2, "sampling": "Pick", "clips": 4, "words": WORDS, "max_words": 3, "longest_sec": 60.0}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +60,16 @@ ROWS = np.zeros((3, 2))
     ],
 )
 def test_wrong_input_is_refused(rows: Any, duration_sec: float, sentence: str, message: str, tmp_path: Path) -> None:
-    about = {"dim": 2, "sampling": "Pick", "clips": 4, "words": WORDS, "max_words": 3}
-    (tmp_path / "model.json").write_text(json.dumps(about))
+    (tmp_path / "model.json").write_text(json.dumps(ABOUT))
     with pytest.raises(ValueError, match=message):
         example.ground(tmp_path, rows, duration_sec, [sentence])
+
+
+def test_video_longer_than_those_of_training_is_warned_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "model.json").write_text(json.dumps(ABOUT))
+    monkeypatch.setattr(example, "load", lambda folder: lambda inputs: np.zeros((1, 1, 2)))
+    for duration_sec, warned in ((60.0, False), (60.5, True)):
+        example.ground(tmp_path, ROWS, duration_sec, ["open"])
+        assert ("longer than the 60 s" in capsys.readouterr().err) is warned

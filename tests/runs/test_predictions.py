@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpnet.errors import DataError
-from cpnet.runs.predictions import PredictionRow, read_predictions, write_predictions
+from cpnet.runs.predictions import PredictionRow, read_predictions, write_jsonl, write_predictions
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 SPANS = st.tuples(NUMBERS, NUMBERS)
@@ -64,6 +65,12 @@ def test_file_is_readable_json(tmp_path: Path) -> None:
     write_predictions(path, [first])
     assert json.loads(path.read_text(encoding="utf-8")) == row(rarest=None)
     assert "“café”" in path.read_text(encoding="utf-8")
+
+
+def test_file_name_that_is_not_utf8_is_written(tmp_path: Path) -> None:
+    line = {"vid": os.fsdecode(b"caf\xe9")}
+    write_jsonl(tmp_path / "a.jsonl", [line])
+    assert json.loads((tmp_path / "a.jsonl").read_text(encoding="utf-8")) == line
 
 
 def test_failed_write_keeps_existing_file(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from cpnet.errors import DataError
 from cpnet.evaluation.matching import Key
 from cpnet.runs.submissions import read_submission, read_times
 
+PAIRS = {"q1": ("v", "he runs"), "q2": ("v", "he waits")}
 SPANS = ((5.0, 9.5), (1.0, 2.0))  # of a pair in each file, best first
 LINES = {
     "predictions.jsonl": {"qid": "q1", "video": "v", "query": "he runs", "predicted": SPANS, "duration": 10, "iou": 0},
@@ -25,10 +26,10 @@ LINES = {
 def test_formats_have_the_same_content(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     path.write_text(f"{json.dumps(LINES[name])}\n\n", encoding="utf-8")
-    assert read_submission(path, {"q1": "v.mp4"}).ranked == {"q1": SPANS}
+    assert read_submission(path, PAIRS).ranked == {"q1": SPANS}
     listed = path.with_suffix(".json")
     listed.write_text(json.dumps([LINES[name]]), encoding="utf-8")
-    assert read_submission(listed, {"q1": "v.mp4"}).ranked == {"q1": SPANS}
+    assert read_submission(listed, PAIRS).ranked == {"q1": SPANS}
 
 
 @pytest.mark.parametrize(
@@ -37,6 +38,8 @@ def test_formats_have_the_same_content(name: str, tmp_path: Path) -> None:
         ({"qid": "q1", "vid": "v.mp4"}, "q1"),
         ({"qid": 1, "vid": "v", "query": "he runs"}, ("v", "he runs")),  # numbered in another way
         ({"qid": "q1", "vid": "w", "query": "he runs"}, ("w", "he runs")),
+        ({"qid": "q1", "vid": "v", "query": "he waits"}, ("v", "he waits")),  # of pair q2
+        ({"qid": "q1", "vid": "v", "query": "A man runs."}, "q1"),
         ({"qid": "q1", "vid": "w"}, "q1 of w"),
         ({"qid": "q9"}, "q9"),
         ({"qid": None, "video": "w.mp4", "sentence": " he runs "}, ("w", "he runs")),
@@ -45,7 +48,7 @@ def test_formats_have_the_same_content(name: str, tmp_path: Path) -> None:
 def test_qid_counts_for_a_pair_of_the_same_video(row: dict[str, Any], key: Key, tmp_path: Path) -> None:
     path = tmp_path / "made.jsonl"
     path.write_text(json.dumps({**row, "predicted": SPANS}), encoding="utf-8")
-    assert read_submission(path, {"q1": "v"}).ranked == {key: SPANS}
+    assert read_submission(path, PAIRS).ranked == {key: SPANS}
 
 
 @pytest.mark.parametrize(
@@ -58,7 +61,7 @@ def test_qid_counts_for_a_pair_of_the_same_video(row: dict[str, Any], key: Key, 
 def test_rows_of_a_csv_are_ranked_by_score_or_order(text: str, key: str, tmp_path: Path) -> None:
     path = tmp_path / "made.csv"
     path.write_text(text, encoding="utf-8")
-    assert read_submission(path, {"q1": "v"}).ranked[key] == SPANS
+    assert read_submission(path, PAIRS).ranked[key] == SPANS
 
 
 def test_unread_and_repeated_answers_are_named(tmp_path: Path) -> None:

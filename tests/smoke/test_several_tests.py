@@ -68,9 +68,9 @@ def test_other_commands_take_one_test_by_name(cd: tuple[Path, Ended]) -> None:
     assert (ended.code, "12 pairs" in ended.out) == (0, True)
 
 
-def resplit_synthetic(place: Path, folder: Path) -> Ended:
+def resplit_synthetic(place: Path, place_of_run: Path, *, folder: str = "new") -> Ended:
     arguments = ("dataset=synthetic", "dataset.generate.videos=20", f"data_dir={place}/data", "action=resplit")
-    return call("prepare", *arguments, "by=length", "folder=new", "hydra.run.dir=made", folder=folder)
+    return call("prepare", *arguments, "by=length", f"folder={folder}", "hydra.run.dir=made", folder=place_of_run)
 
 
 def test_resplit_writes_a_folder(place: Path, tmp_path: Path) -> None:
@@ -80,6 +80,9 @@ def test_resplit_writes_a_folder(place: Path, tmp_path: Path) -> None:
     expected = {"synthetic_by_length.yaml", *(f"{split}.jsonl" for split in splits)}
     assert {path.name for path in (tmp_path / "new").rglob("*.*")} == expected
     assert all(f"\n{split} " in ended.out for split in splits)
+    (tmp_path / "file").touch()
+    ended = resplit_synthetic(place, tmp_path, folder="file/new")
+    assert "file/new cannot be written (" in ended.err
     assert (tmp_path / "made/distributions.png").read_bytes().startswith(b"\x89PNG")
 
 

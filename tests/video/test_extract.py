@@ -83,13 +83,19 @@ def test_interrupt_keeps_finished_videos_and_ends_the_processes(tmp_path: Path) 
         child.join(10)
     assert multiprocessing.active_children() == []
     assert [path.name for path in (tmp_path / "rows.extracting").rglob("*.npy")] == ["a.npy"]
-    shutil.copytree(tmp_path / "rows.extracting", tmp_path / "copy.extracting")
+    for name in ("copy", "renamed"):
+        shutil.copytree(tmp_path / "rows.extracting", tmp_path / f"{name}.extracting")
     assert extract(videos(tmp_path / "others", ["a.mp4"]), tmp_path / "copy", workers=1).encoded == ["a"]
     extract(tmp_path / "others", tmp_path / "rows", workers=1)  # leaves the finished videos of the interrupted one
     (folder / "interrupt.mp4").rename(folder / "b.mp4")
     (tmp_path / "rows").rename(tmp_path / "other rows")
     done = extract(folder, tmp_path / "rows", workers=1)
     assert (done.encoded, sorted(done.store.ids())) == (["b"], ["a", "b"])
+    (folder / "a.mp4").rename(folder / "c.mp4")
+    assert sorted(extract(folder, tmp_path / "renamed", workers=1).store.ids()) == ["b", "c"]
+    (folder / "b.mp4").rename(folder / "b.mp4.mkv")
+    with pytest.raises(DataError, match=r"rows has 'b', to annotations the same id as .*b\.mp4\.mkv; rename this file"):
+        extract(folder, tmp_path / "rows", workers=1)
 
 
 def test_other_content_and_another_process_are_refused_before_encoding(tmp_path: Path) -> None:
@@ -115,6 +121,15 @@ def test_folder_without_distinct_videos_is_refused(tmp_path: Path, names: list[s
         (tmp_path / name).touch()
     with pytest.raises(DataError, match=said):
         find_videos(tmp_path)
+
+
+def test_linked_folders_are_read(tmp_path: Path) -> None:
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk/a.mp4").touch()
+    (tmp_path / "videos/day 1").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk/up").symlink_to(tmp_path / "videos")
+    assert find_videos(tmp_path / "videos") == {"day 1/a": tmp_path / "videos/day 1/a.mp4"}
 
 
 def test_folder_of_unreadable_files_leaves_no_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -39,6 +39,7 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
     """
     checkpoint = chosen_checkpoint(cfg.checkpoint)
     grounder = Grounder.from_checkpoint(checkpoint, word_vectors=cfg.word_vectors, backbone_weights=cfg.weights)
+    grounder.look_up(sentences)  # wrong word vectors fail before files are encoded
     if cfg.videos:
         files = find_videos(Path(cfg.videos))
     else:

@@ -95,7 +95,10 @@ def resplit(cfg: DictConfig) -> None:
     places = {split: f"{folder if cfg.folder else f'${{data_dir}}/{name}'}/{split}.jsonl" for split in splits}
     command = f"python -m cpnet.prepare dataset={cfg.dataset.name} action=resplit by={cfg.by} seed={cfg.seed}"
     yaml = corpus_yaml(cfg.dataset, name=name, files=places, published=f"written by {command}")
-    splitting.write(folder, splits, name=name, yaml=yaml)
+    try:
+        splitting.write(folder, splits, name=name, yaml=yaml)
+    except OSError as error:
+        raise ConfigError(f"{folder} cannot be written ({error.strerror}); set folder=PATH to another place") from error
     lines = [
         [split, str(len({each.video for each in moments})), str(len(moments))]
         + [f"{splitting.measure(moments, key).mean():.3f}" for key in splitting.MEASURES]

@@ -15,7 +15,7 @@ from cpnet.data.readers.references import read_references
 from cpnet.data.times import times
 from cpnet.errors import ConfigError
 from cpnet.evaluation.annotators import References, match_references
-from cpnet.evaluation.matching import match
+from cpnet.evaluation.matching import match, video_and_query
 from cpnet.evaluation.published import published_rows
 from cpnet.evaluation.trivial import trivial_rows
 from cpnet.files import write_json
@@ -88,10 +88,10 @@ def _score_files(cfg: DictConfig, moments: list[Moment], options: MetricsOptions
     names = [path.stem for path in files]
     if len({*names, scored.DIFFERENCE}) <= len(names):
         names = [*map(str, files)]
-    videos = {moment.qid: moment.video for moment in moments}
+    pairs = {moment.qid: video_and_query(moment) for moment in moments}
     systems, remarks = [], []
     for name, path in zip(names, files, strict=True):
-        submission = read_submission(path, videos)
+        submission = read_submission(path, pairs)
         matched = match(moments, submission.ranked, round_sec=cfg.round_sec)
         with config_errors("metrics"):
             systems.append(scored.score(name, matched, moments, options))

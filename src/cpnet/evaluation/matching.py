@@ -40,7 +40,7 @@ def match(moments: Sequence[Moment], ranked: Ranked, *, round_sec: float | None 
     Args:
         moments: the pairs of a split
         ranked: predictions by key, best first, in seconds
-        round_sec: rounds each time to a multiple of it, after what is impossible is counted
+        round_sec: rounds each time to a multiple of it; reversed and outside spans are counted before
     """
     keys = [moment.qid if moment.qid in ranked else video_and_query(moment) for moment in moments]
     found = [ranked.get(key, ()) for key in keys]

@@ -70,6 +70,9 @@ def ground(folder: Path, rows: Any, duration_sec: float, sentences: Sequence[str
         raise ValueError("the features have values that are NaN, infinite or too large")
     if not 0 < duration_sec < float("inf"):
         raise ValueError(f"the duration must be positive and finite; it is {duration_sec}")
+    if about["longest_sec"] and duration_sec > about["longest_sec"]:
+        limit = f"the {about['longest_sec']:.0f} s of the longest video of training"
+        print(f"warning: the video is longer than {limit}; cut it into parts", file=sys.stderr)
     video, real = sample(rows, about["sampling"], about["clips"])
     queries = [encode(sentence, about["words"], about["max_words"]) for sentence in sentences]
     longest = max(map(len, queries))

@@ -46,6 +46,7 @@ prints the best span of each sentence in seconds. It needs NumPy and onnxruntime
   video_index (pairs) int64, the video of each pair. Masks are bool, true = real; padding comes last.
 - It returns ranked (pairs, N, 2): start and end in fractions of the video, best first.
 - Any number of videos and pairs, 1 to {clips} clips, 1 to {max_words} words.
+- The longest video of training had {longest_sec} s. cpnet cuts longer ones into windows; cut them before example.py.
 - Exported by cpnet {cpnet} from a checkpoint with SHA-256 {checkpoint}.
 """
 
@@ -108,6 +109,7 @@ def export(checkpoint: Checkpoint, target: Path, kind: str) -> None:
         "sampling": policy.__name__,
         "clips": clips,
         "max_words": words,
+        "longest_sec": checkpoint.longest_sec,
         "words": grounder.vocabulary.words,
     }
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -161,8 +161,8 @@ def check_target(key: str, path: Path, *inputs: str | None) -> None:
     Raises:
         ConfigError: it cannot be written, or is an input
     """
-    if path.is_dir() or not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{key}={path} is a folder, or in no folder that can be written to; choose another file")
+    if (path.exists() and not path.is_file()) or not os.access(path.parent, os.W_OK):
+        raise ConfigError(f"{key}={path} is no file, or in no folder that can be written to; choose another file")
     if path.exists() and any(each and Path(each).exists() and path.samefile(each) for each in inputs):
         raise ConfigError(f"{key}={path} would overwrite an input of the command; choose another file")
 

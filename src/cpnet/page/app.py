@@ -47,13 +47,15 @@ HEADERS = {
     "x-content-type-options": "nosniff",
 }
 
+ENCODING_SEC = 24 * 3600.0  # of a file, for slow backbones
+
 
 class Page:
     """Answers the requests of the page with the ``top`` moments of a model, about files within limits."""
 
     def __init__(self, grounder: Grounder, top: int, max_bytes: int, max_sec: float) -> None:
         self.grounder, self.top = grounder, top
-        self.limits, self.uploads = Limits(max_sec=max_sec), Uploads(max_bytes)
+        self.limits, self.uploads = Limits(max_sec=max_sec, wall_sec=ENCODING_SEC), Uploads(max_bytes)
         self.encoding, self.answering = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
 
     async def upload(self, request: Request) -> Response:

@@ -83,7 +83,7 @@ def write_jsonl(path: Path, objects: Iterable[object]) -> int:
     count = 0
     with replacing(path) as stream:
         for each in objects:
-            stream.write(_encode(each).encode() + b"\n")
+            stream.write(_encode(each).encode(errors="backslashreplace") + b"\n")  # of a file name that is not UTF-8
             count += 1
     return count
 

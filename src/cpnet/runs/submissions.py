@@ -6,8 +6,9 @@ import csv
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,26 +45,27 @@ class Submission:
         return [f"{name}: {len(keys)} {what}: {quote(key_names(keys), 3)}" for what, keys in described.items() if keys]
 
 
-def read_submission(path: Path, videos: Mapping[str, str]) -> Submission:
+def read_submission(path: Path, pairs: Mapping[str, tuple[str, str]]) -> Submission:
     """Read a file of predictions. The suffix tells CSV and JSON from JSON lines, and the keys of a row its form.
 
     Args:
         path: the file
-        videos: video of each pair by qid. A row is found by its qid only if a pair of its video has this qid, because
-            systems number pairs in their own ways; else by its video and query, if it names them.
+        pairs: video and query of each pair by qid. A row is found by its qid only if that pair is of its video and the
+            row has not the query of another pair, because systems number pairs in their own ways; else by its video
+            and query, if it names them.
 
     Raises:
         DataError: the file cannot be read, or a line has another form; the message names file and line
     """
-    found = Submission()
+    found, key_of = Submission(), partial(_key, pairs=pairs, known={*pairs.values()})
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = _csv(stream, videos) if path.suffix.lower() == ".csv" else _json(stream, path.suffix.lower())
+            rows = _csv(stream, key_of) if path.suffix.lower() == ".csv" else _json(stream, path.suffix.lower())
             for where, row in rows:
                 try:
                     if not isinstance(row, dict):
                         raise ValueError(f"no object: {shown(row)}")
-                    key, spans = _key(row, videos), _spans(row)
+                    key, spans = key_of(row), _spans(row)
                 except (ValueError, TypeError, LookupError) as error:
                     raise DataError(f"{path}, {where}: {cut(str(error), 300)}\n  {path.name} needs {FORMATS}") from None
                 if key in found.ranked:
@@ -94,14 +96,14 @@ def _json(stream: Iterable[str], suffix: str) -> Iterator[tuple[str, Any]]:
                 raise ValueError(f"line {number}: {error}") from None
 
 
-def _csv(stream: Iterable[str], videos: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+def _csv(stream: Iterable[str], key_of: Callable[[Mapping[str, Any]], Key]) -> Iterator[tuple[str, Any]]:
     """Yield an object for each pair of a CSV, whose rows are single spans."""
     grouped: dict[Key, tuple[str, dict[str, Any]]] = {}
     reader = csv.DictReader(stream)
     for row in reader:
         where = f"line {reader.line_num}"
         try:
-            _, first = grouped.setdefault(_key(row, videos), (where, {**row, "pred_relevant_windows": []}))
+            _, first = grouped.setdefault(key_of(row), (where, {**row, "pred_relevant_windows": []}))
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         windows = first["pred_relevant_windows"]
@@ -109,17 +111,18 @@ def _csv(stream: Iterable[str], videos: Mapping[str, str]) -> Iterator[tuple[str
     yield from grouped.values()
 
 
-def _key(row: Mapping[str, Any], videos: Mapping[str, str]) -> Key:
+def _key(row: Mapping[str, Any], pairs: Mapping[str, tuple[str, str]], known: Collection[tuple[str, str]]) -> Key:
     qid = "" if row.get("qid") is None else str(row["qid"])
     video, query = row.get("vid") or row.get("video"), row.get("query") or row.get("sentence")
     named = normalise_id(video) if isinstance(video, str) else None
-    if qid in videos and named in (None, normalise_id(videos[qid])):
+    stated = (named, query.strip()) if named is not None and isinstance(query, str) else None
+    if qid in pairs and named in (None, pairs[qid][0]) and (stated == pairs[qid] or stated not in known):
         return qid
-    if named is not None and isinstance(query, str):
-        return named, query.strip()
+    if stated is not None:
+        return stated
     if not qid:
         raise ValueError(f"no qid, nor vid and query, in {shown(dict(row))}")
-    return f"{qid} of {named}" if qid in videos else qid  # of another video: no pair has this key
+    return f"{qid} of {named}" if qid in pairs else qid  # of another video: no pair has this key
 
 
 def _spans(row: Mapping[str, Any]) -> tuple[Span, ...]:

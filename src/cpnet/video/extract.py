@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 
 from cpnet.data.extractor import Extractor
 from cpnet.data.features.feature_pack import open_features
+from cpnet.data.features.folder import entries
 from cpnet.data.features.joined import UnitedFeatures
 from cpnet.data.features.pack import Precision, pack, restore
 from cpnet.data.features.packed import PackedFeatures
@@ -95,10 +96,14 @@ def extract(
             if any(rows.rglob("*.npy")):
                 source = UnitedFeatures([*([store] if store else []), open_features(path=rows, layout="npy")])
                 source.extractor = kind
-                fresh = [name for name in source.ids() if name in files and name not in known]
+                kept = [
+                    name for name in source.ids() if name in files or name in known
+                ]  # of files that were not removed
+                fresh = [name for name in kept if name not in known]
                 found = {name: _describe(files[name], source.length(name), kind) for name in fresh}
                 source.files = {**store.files, **found} if store else found
-                pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
+                if kept:
+                    pack(source, target, videos=kept, dtype=dtype, progress=progress)
             shutil.rmtree(rows)
             with suppress(OSError):  # it has rows of another extraction, which was interrupted
                 folder.rmdir()
@@ -121,6 +126,10 @@ def _open_store(target: Path, files: dict[str, Path], kind: Extractor) -> Packed
             f"{target} has rows of another kind, {store.extractor or 'of unknown origin'}, not of {kind}; choose "
             "another path, or remove it"
         )
+    alike = {normalise_id(name): name for name in files}
+    for name in store.ids():
+        if (other := alike.get(normalise_id(name), name)) != name:
+            raise DataError(f"{target} has {name!r}, to annotations the same id as {files[other]}; rename this file")
     for name, file in store.files.items():
         if name in files and Path(file.path) != files[name].absolute() and Path(file.path).exists():
             raise DataError(f"{target} has {file.path} as {name!r}, so not {files[name]} too; rename one of them")
@@ -141,14 +150,17 @@ def find_videos(folder: Path, *, key: str = "videos") -> dict[str, Path]:
     """Return the video files of a folder and its subfolders by id, in alphabetical order; hidden files are ignored.
 
     Raises:
-        DataError: there is no video, or two files have one id
+        DataError: there is no video, a folder cannot be read, or two files have one id
     """
     found: dict[str, Path] = {}
     alike: dict[str, Path] = {}  # by ids as annotations may spell them
-    for path in sorted(folder.rglob("[!.]*")):
-        inside = path.relative_to(folder)
-        hidden = any(part.startswith(".") for part in inside.parts)
-        if path.suffix.lower() in SUFFIXES and not hidden and not path.is_dir():
+    try:
+        names = sorted(name for name, entry in entries(folder) if not entry.is_dir()) if folder.is_dir() else []
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read ({error.strerror}); grant access, or move it") from error
+    for inside in map(Path, names):
+        path = folder / inside
+        if path.suffix.lower() in SUFFIXES:
             name = inside.with_suffix("").as_posix()
             if (other := alike.setdefault(normalise_id(name), path)) != path:
                 raise DataError(f"{other} and {path} have the same id {name!r}; rename one of them")

@@ -106,7 +106,7 @@ def _results(path: Path, task: dict[str, Any], limits: Limits) -> Generator[tupl
     raise DataError(
         f"{path}: reading stopped after second {second:.1f}: it crashed, or needed more than "
         f"{limits.memory_bytes >> 20} MB, {limits.cpu_sec} seconds of processor time or {limits.wall_sec:.0f} seconds; "
-        "convert the file to mp4"
+        "cut the file into shorter ones, or convert it to a smaller mp4"
     )
 
 

@@ -153,13 +153,13 @@ class WindowFeatures(FeatureSource):
 
 
 def _files(path: Path, suffix: str) -> dict[str, os.DirEntry[str]]:
-    files = {name: entry for name, entry in _entries(path) if name.endswith(suffix)}
+    files = {name: entry for name, entry in entries(path) if name.endswith(suffix)}
     if not files:
         raise DataError(f"{path} holds no {suffix} file ({describe_folder(path)}); set dataset.features.path")
     return files
 
 
-def _entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
     """Yield what a folder and its subfolders hold by the path below it, except hidden files and packed stores."""
     folders, seen, prefix = [os.fspath(path)], {os.path.realpath(path)}, f"{path}{os.sep}"
     for folder in folders:
@@ -190,7 +190,7 @@ def detect_folder(path: Path) -> str:
     Raises:
         DataError: no layout matches, or several do.
     """
-    names = [name for name, _ in _entries(path)]
+    names = [name for name, _ in entries(path)]
     for among in ([name for name in names if "/" not in name], names):  # files of the folder itself come first
         if found := [suffix for suffix in SUFFIXES if any(name.endswith(suffix) for name in among)]:
             break
