@@ -41,7 +41,7 @@ def replacing(target: Path, *, durable: bool = False) -> Iterator[IO[bytes]]:
                 os.fsync(stream.fileno())
         temporary.replace(target)
     except OSError as error:
-        if error.errno is None or error.filename is not None:
+        if error.errno is None or error.filename not in (None, str(temporary)):
             raise
         raise OSError(error.errno, error.strerror, str(target)) from error
     finally:

@@ -16,9 +16,9 @@ NEVER = -1e6  # height of clips that no further stretch may use, below any sum o
 class ZeroShot(nn.Module):
     """Rank the best stretches of the curve of cosine similarities between a sentence and the clips of a video.
 
-    The curve is normalised to mean 0 and deviation 1 over the video. The best stretch has the largest sum of heights
-    above half of the peak, the next one the largest among the other clips: unlike a run of clips above half of the
-    peak, no single low clip cuts it. Its score is its mean similarity, or that of the stretch before if lower. The
+    The curve is normalised to mean 0 and deviation 1 over the video. Heights count from half of the peak. The best
+    stretch has the largest sum of heights, the next one the largest among the remaining clips; a single low clip does
+    not end a stretch. Its score is its mean similarity, or that of the stretch before if lower. The
     attention is the softmax of the curve.
 
     Args:

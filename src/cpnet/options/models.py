@@ -267,7 +267,7 @@ class CPNetPlusOptions(ContextualOptions):
     pyramid_levels: int = 4
     cam: CAMOptions = field(default_factory=lambda: CAMOptions(scale=True))
     patch: int = 2  # consecutive clips that are projected together to one step
-    radius: float = 1.5  # sizes of a step, from a moment's centre, within which the step learns its span
+    radius: float = 1.5  # a step learns its span if the moment's centre is at most this many sizes of a step away
     quality_weight: float = 4.0
     without: list[str] = field(default_factory=list)  # names of PLUS_PARTS to leave out
 

@@ -73,7 +73,7 @@ def _copy(source: Any, stream: Any, out: Any, start_sec: float, end_sec: float) 
 
 
 def stills(path: Path, seconds: list[float], *, side: int = 120) -> list[Frame]:
-    """Return the frames at some seconds of a video, ``side`` pixels at their shorter side; none if it has no index."""
+    """Return the frames at some seconds of a video, ``side`` pixels at their shorter side; none if one is not found."""
     from av.error import FFmpegError
 
     found: list[Frame] = []

@@ -138,8 +138,8 @@ class FeatureSource(ABC):
     def find(self, video: str) -> str | None:
         """Return the id of a video as spelled on disk, or None.
 
-        If no id matches, the id matches that differs in case, or whose last part, such as the file of a path, matches
-        in any case, if there is only one.
+        Otherwise the id that differs in case alone, or whose last part (the file name of a path) is the same in any
+        case; None if there are several.
         """
         if (name := self._names.get(normalise_id(video))) is not None:
             return name

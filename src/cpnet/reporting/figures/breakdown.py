@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from cpnet.evaluation.breakdown import Group
 from cpnet.files import replacing
 from cpnet.reporting.breakdown import Broken
-from cpnet.reporting.figures.lines import line_style, wrapped
+from cpnet.reporting.figures.style import line_style, row_label
 from cpnet.terminal import printable
 
 FEWEST = 10  # minimum number of pairs of a drawn group
@@ -50,7 +50,7 @@ def _figure(broken: Broken) -> Figure:
     panels = made.subplots(lines, COLUMNS, sharey=True, squeeze=False, gridspec_kw=room).ravel()
     for axes, (attribute, groups) in zip(panels, attributes.items(), strict=False):
         for name, each in constant.items():
-            _draw(axes, each[attribute], 0.0, color="0.6", linewidth=1.2, linestyle="--", label=wrapped(name))
+            _draw(axes, each[attribute], 0.0, color="0.6", linewidth=1.2, linestyle="--", label=row_label(name))
         for place, (name, each) in enumerate(rows.items()):
             shift = 0.5 * (place + 0.5) / len(rows) - 0.25
             _draw(axes, each[attribute], shift, marker="o", markersize=3.5, linewidth=1.2, **line_style(place, name))

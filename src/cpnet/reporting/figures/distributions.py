@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from cpnet.data.moment import Moment
 from cpnet.data.resplit import BINS, MEASURES, measure
 from cpnet.files import replacing
-from cpnet.reporting.figures.lines import COLOURS, DASHES
+from cpnet.reporting.figures.style import COLOURS, DASHES
 from cpnet.terminal import printable
 
 

@@ -1,4 +1,4 @@
-"""Colours and sizes of figures for a printed column, and files of a figure: PNG, SVG, and its numbers as CSV."""
+"""Colours, lines and sizes of figures, and files of a figure: PNG, SVG, and its numbers as CSV."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from cpnet.terminal import printable
 # Okabe and Ito's colours, which the colour-blind distinguish
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
 PALE_ORANGE = "#F5D899"
+COLOURS = (BLUE, ORANGE, GREEN, PINK, SKY, VERMILION, "#000000")  # of lines; no yellow, which is too pale on white
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1)))
 COLUMN = 3.35  # inches, the width of a column of a paper
 FONT = 7.0  # points
 DPI = 300
@@ -63,6 +65,16 @@ def plain(text: str) -> str:
 def wrapped(text: str, width: int, lines: int) -> list[str]:
     """Return untrusted text as at most ``lines`` lines of ``width`` characters."""
     return textwrap.wrap(plain(text), width, max_lines=lines, placeholder=" ...")
+
+
+def row_label(name: str) -> str:
+    """Return the name of a row in lines of at most 48 characters, at most three."""
+    return "\n".join(wrapped(name, 48, 3))
+
+
+def line_style(place: int, name: str) -> dict[str, Any]:
+    """Return the style of the line of a row: colours, then the same colours with other dashes."""
+    return {"color": COLOURS[place % 7], "linestyle": DASHES[place // 7 % 5], "label": row_label(name)}
 
 
 def write(drawn: Drawn, folder: Path, *, prefix: str = "") -> list[str]:

@@ -20,7 +20,7 @@ from cpnet.evaluation.functional import iou, meets
 from cpnet.evaluation.protocol import Selection
 from cpnet.files import replacing
 from cpnet.reporting.figures import breakdown
-from cpnet.reporting.figures.lines import COLOURS, DASHES, line_style, wrapped
+from cpnet.reporting.figures.style import COLOURS, DASHES, line_style, row_label
 from cpnet.reporting.statistics import over_seeds
 from cpnet.reporting.tables import Row, Table
 from cpnet.terminal import printable
@@ -73,7 +73,7 @@ def recall(table: Table) -> Figure:
             color="0.6",
             linestyle=dash,
             linewidth=1,
-            label=wrapped(name),
+            label=row_label(name),
         )
     label = f"IoU threshold m ({'>' if strict else '>='} m)"
     axes.set(xlabel=label, ylabel="R@1 (per cent)", xlim=(0, 1), ylim=(0, 100))
@@ -128,7 +128,7 @@ def differences(table: Table) -> Figure:
     # The axis fits the intervals over pairs, because those over two or three seeds may be very wide.
     room = 1.5 * (max(ends) - min(ends)) or 1.0
     axes.set_xlim(min(ends) - room, max(ends) + room)
-    axes.set_yticks(range(len(rows)), [wrapped(row.name) for row in rows])
+    axes.set_yticks(range(len(rows)), [row_label(row.name) for row in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     label = f"mIoU minus that of {printable(table.baseline)}; 95 % intervals: thick over test pairs, thin over seeds"
     figure.supxlabel(textwrap.fill(f"{label} (hollow: 0 lies within)", 100), fontsize="small")
@@ -146,8 +146,8 @@ def cost(table: Table) -> Figure:
                 low, high = over_seeds(estimate.values) or (estimate.mean, estimate.mean)
                 axes.plot([price, price], [low, high], color=style["color"], linewidth=1)
                 axes.plot(price, estimate.mean, marker, color=style["color"])
-                label = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": "small", "color": style["color"]}
-                axes.annotate(wrapped(row.name), (price, estimate.mean), **label)
+                beside = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": "small", "color": style["color"]}
+                axes.annotate(row_label(row.name), (price, estimate.mean), **beside)
         axes.set(xscale="log", xlabel=f"{head}; bars: 95 % intervals over seeds", ylabel="mIoU (per cent)")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_major_formatter("{x:g}")
