@@ -141,7 +141,7 @@ ROOMS = {
         ("torch", "numpy", "omegaconf"),
     ),
     "exporting.example": Room((), ("numpy", "onnxruntime", "torch")),
-    "demo": Room(("errors", "launch", "grounder", "page", "runs"), ("omegaconf", "uvicorn")),
+    "demo": Room(("errors", "launch", "actions.answers", "page"), ("omegaconf", "uvicorn")),
     "page": Room(("errors", "data.corpora", "grounder", "page", "video"), ("numpy", "starlette")),
     "prepare": Room(("errors", "launch", "training.build_data", "actions.preparation"), ("omegaconf",)),
     "actions": STDLIB,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 import cpnet
 from clips import make_clip
+from commands import call
 from cpnet import grounder as module
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.extractor import Extractor
@@ -22,6 +24,7 @@ from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.models import CPNet
+from cpnet.video import backbones
 from cpnet.video.backbones import JointBackbone
 from cpnet.video.encode import EncodedVideo
 
@@ -274,7 +277,7 @@ class Colours(JointBackbone):
         return np.array([[word in each for word in ("red", "green", "blue")] for each in sentences], np.float32)
 
 
-def test_colours_are_found_without_training(tmp_path: Path) -> None:
+def test_colours_are_found_without_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = ["grey", "red", "red", "grey", "blue", "grey", "red", "grey"]
     colours = {"grey": (120, 120, 120), "red": (220, 20, 20), "blue": (20, 20, 220)}
     frames = [np.full((32, 32, 3), colours[name], np.uint8) for name in seconds for _ in range(25)]
@@ -284,6 +287,15 @@ def test_colours_are_found_without_training(tmp_path: Path) -> None:
     found = [[time for each in answer.moments for time in (each.start_sec, each.end_sec)] for answer in (red, blue)]
     assert found == [pytest.approx([1, 3, 6, 7], abs=0.1), pytest.approx([4, 5], abs=0.1)]
     assert (red.unknown_words, len(red.attention)) == ((), 40)
+    monkeypatch.setitem(backbones.BACKBONES, "colours", lambda **_: Colours())
+    asked = ("zero_shot=colours", "video=a.mp4", 'query=["a red ball","it turns blue"]', "top=5", "json=a.jsonl")
+    ended = call("predict", *asked, folder=tmp_path)
+    assert (ended.code, ended.err) == (0, "")
+    for line, answer in zip((tmp_path / "a.jsonl").read_text().splitlines(), (red, blue), strict=True):
+        moments = [[each.start_sec, each.end_sec, each.score] for each in answer.moments]
+        assert json.loads(line)["pred_relevant_windows"] == moments
+    ended = call("predict", *asked, "checkpoint=best.ckpt", folder=tmp_path)
+    assert "zero_shot=BACKBONE answers without training; remove checkpoint and word_vectors" in ended.err
 
 
 def test_package_has_the_grounder_and_no_other_name() -> None:

@@ -1,5 +1,7 @@
 """``python -m cpnet.demo [checkpoint=PATH] [port=8000]``: a page on which a model answers about your videos.
 
+``zero_shot=BACKBONE weights=PATH`` answers without training.
+
 Serves 127.0.0.1 alone. No request leaves the machine.
 """
 
@@ -25,7 +27,7 @@ def main(cfg: DictConfig) -> None:
 
     Raises:
         ConfigError: a value is invalid, the port is in use, or a package is missing
-        DataError: the checkpoint is damaged, or its model cannot encode video files
+        DataError: there is no checkpoint, it is damaged, or its model cannot encode video files
     """
     if not all(map(find_spec, ("starlette", "uvicorn"))):
         raise ConfigError("the page needs pip install 'cpnet-grounding[demo]'")
@@ -41,13 +43,12 @@ def main(cfg: DictConfig) -> None:
         raise ConfigError(f"port={cfg.port}: {reason}; choose another one, or port=0 for any free one") from error
     from uvicorn import Config, Server
 
-    from cpnet.grounder import Grounder
+    from cpnet.actions.answers import choose_model
     from cpnet.page.app import create_app
-    from cpnet.runs.folder import chosen_checkpoint
 
-    path = chosen_checkpoint(cfg.checkpoint)
+    grounder = choose_model(cfg)
     limits = {"top": cfg.top, "max_bytes": round(cfg.max_mb * 1e6), "max_sec": 60 * cfg.max_minutes}
-    app = create_app(Grounder.from_checkpoint(path, backbone_weights=cfg.weights), str(path), **limits)
+    app = create_app(grounder, cfg.zero_shot or str(grounder.path), **limits)
     log.info("open http://127.0.0.1:%d in a browser; Ctrl+C stops the server", listener.getsockname()[1])
     server = Server(Config(app, log_config=None, log_level="warning", server_header=False, timeout_graceful_shutdown=3))
     with suppress(KeyboardInterrupt):

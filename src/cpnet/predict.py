@@ -1,6 +1,7 @@
 """``python -m cpnet.predict video=FILE query="..." [checkpoint=PATH] [top=3]``: find moments that sentences describe.
 
 ``videos=FOLDER`` asks about many files, ``queries=FILE.txt`` many sentences, ``dataset=NAME video=ID`` about features.
+``zero_shot=BACKBONE weights=PATH`` answers without training.
 """
 
 from __future__ import annotations
@@ -15,7 +16,19 @@ from cpnet.errors import ConfigError, cut
 from cpnet.launch import command
 
 SUFFIXES = {"picture": ".png", "clip": ".mp4"}
-TEXTS = ("video", "videos", "query", "queries", "checkpoint", "weights", "word_vectors", "json", "cache", *SUFFIXES)
+TEXTS = (
+    "video",
+    "videos",
+    "query",
+    "queries",
+    "checkpoint",
+    "zero_shot",
+    "weights",
+    "word_vectors",
+    "json",
+    "cache",
+    *SUFFIXES,
+)
 
 
 def main(cfg: DictConfig) -> None:

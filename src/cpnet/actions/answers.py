@@ -1,4 +1,4 @@
-"""Answer the sentences of ``cpnet.predict``, and print, draw and write the answers."""
+"""Choose the model that answers; answer the sentences of ``cpnet.predict``; print, draw and write the answers."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cpnet.grounding.answer import Answer
 from cpnet.runs.folder import chosen_checkpoint
 from cpnet.runs.predictions import SUBMISSION, submission, write_jsonl
 from cpnet.terminal import clock, print_moments, printable, seconds_bar
+from cpnet.video.backbones import load_backbone
 from cpnet.video.cut import cut, stills
 from cpnet.video.decode import stated_duration
 from cpnet.video.encode import EncodedVideo
@@ -30,6 +31,21 @@ SPAN = attrgetter("start_sec", "end_sec", "score")
 log = logging.getLogger(__name__)
 
 
+def choose_model(cfg: DictConfig, *, word_vectors: str | None = None) -> Grounder:
+    """Load ``cfg.zero_shot``, a backbone that answers without training, or else the model of ``cfg.checkpoint``.
+
+    Raises:
+        ConfigError: both are set, or the backbone encodes no sentences or lacks its weights
+        DataError: there is no checkpoint, or it is damaged
+    """
+    if cfg.zero_shot and (cfg.checkpoint or word_vectors):
+        raise ConfigError("zero_shot=BACKBONE answers without training; remove checkpoint and word_vectors")
+    if cfg.zero_shot:
+        return Grounder.zero_shot(load_backbone(cfg.zero_shot, weights=cfg.weights))
+    path = chosen_checkpoint(cfg.checkpoint)
+    return Grounder.from_checkpoint(path, word_vectors=word_vectors, backbone_weights=cfg.weights)
+
+
 def predict(cfg: DictConfig, sentences: list[str]) -> None:
     """Answer sentences about a video, or about all files of a folder; a file that fails does not stop the others.
 
@@ -37,8 +53,7 @@ def predict(cfg: DictConfig, sentences: list[str]) -> None:
         ConfigError: the model cannot answer about files, a package is missing, or a target cannot be written
         DataError: there is no model, or videos failed
     """
-    checkpoint = chosen_checkpoint(cfg.checkpoint)
-    grounder = Grounder.from_checkpoint(checkpoint, word_vectors=cfg.word_vectors, backbone_weights=cfg.weights)
+    grounder = choose_model(cfg, word_vectors=cfg.word_vectors)
     grounder.look_up(sentences)  # wrong word vectors fail before files are encoded
     if cfg.videos:
         files = find_videos(Path(cfg.videos))

@@ -211,6 +211,7 @@ class DemoConfig:
     """Root keys of ``python -m cpnet.demo``."""
 
     checkpoint: str | None = None
+    zero_shot: str | None = None  # backbone that answers without training
     weights: str | None = None
     port: int = MISSING
     top: int = MISSING
@@ -228,6 +229,7 @@ class PredictConfig:
     queries: str | None = None
     top: int = MISSING
     checkpoint: str | None = None
+    zero_shot: str | None = None  # backbone that answers without training
     dataset: Any = None
     duration: float | None = None
     weights: str | None = None
