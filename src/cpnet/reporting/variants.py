@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import PurePosixPath, PureWindowsPath
@@ -19,6 +19,7 @@ FILES = (
 # Among correlated keys, one of the first group in this order names the row.
 GROUPS = ("dataset", "sampling", "loss", "batch_size", "epochs", "optimizer", "scheduler", "model")
 MOST_KEYS = 3  # up to this many differing keys, names show all; beyond, only keys that differ from most runs
+PRESET = "the model's preset"
 ABSENT = "absent"  # text of a missing key; a value with this text is quoted
 
 
@@ -38,15 +39,10 @@ def name_runs(models: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> tu
     """
     methods = [method(config) for config in configs]
     values = {key: [run.get(key, ABSENT) for run in methods] for key in sorted({*chain(*methods)}, key=_preference)}
-    determined: dict[str, list[str]] = {"": []}  # keys by the named key that determines them; "" is the preset
-    for key, of_runs in values.items():
-        if len(set(of_runs)) > 1:
-            sources = {source: values.get(source, models) for source in determined}
-            found = [source for source, texts in sources.items() if _determines(texts, of_runs)]
-            determined.setdefault(found[0] if found else key, []).extend([key] if found else [])
-    beyond = [key for key in determined.pop("") if not key.startswith("model.")]
-    notes = [f"the model's preset also changes {_list(beyond)}"] if beyond else []
-    keys = sorted(determined)
+    named, determined = _split(values, models)
+    beyond = [key for key in determined[PRESET] if not key.startswith("model.")]
+    notes = [f"{PRESET} also changes {_list(beyond)}"] if beyond else []
+    keys = sorted(named)
     # With few keys, the name has all values except those of missing keys.
     usual = {key: Counter(values[key]).most_common(1)[0][0] if len(keys) > MOST_KEYS else ABSENT for key in keys}
     names = []
@@ -55,7 +51,21 @@ def name_runs(models: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> tu
         names.append(", ".join([model, *parts] if len(set(models)) > 1 or not parts else parts))
     if len(keys) > MOST_KEYS:
         notes.append(f"unless the name differs: {', '.join(_assignment(key, text) for key, text in usual.items())}")
-    return names, notes + [f"{_spelled(key)} also changes {_list(rest)}" for key, rest in determined.items() if rest]
+    return names, notes + [f"{_spelled(key)} also changes {_list(determined[key])}" for key in named if determined[key]]
+
+
+def _split(values: Mapping[str, Sequence[str]], models: Sequence[str]) -> tuple[list[str], defaultdict[str, list[str]]]:
+    """Return the keys that name the runs, and the other keys that differ by what determines them.
+
+    That is the preset, or a key that names the runs. ``values`` has the text of each run by key, preferred keys first.
+    """
+    named, determined = list[str](), defaultdict[str, list[str]](list)
+    for key, texts in values.items():
+        if len(set(texts)) > 1:
+            sources = {PRESET: models} | {each: values[each] for each in named}
+            source = next((each for each, of_runs in sources.items() if _determines(of_runs, texts)), None)
+            (named if source is None else determined[source]).append(key)
+    return named, determined
 
 
 def method(config: Mapping[str, Any]) -> dict[str, str]:
