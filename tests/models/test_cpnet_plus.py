@@ -189,6 +189,15 @@ def test_loss_weighs_its_terms_and_reaches_every_parameter() -> None:
     assert set(lost) <= {"words.unknown"}  # no unknown word
 
 
+@pytest.mark.parametrize("without", [[], ["refinement"]], ids=str)
+def test_every_output_of_the_head_learns(without: list[str]) -> None:
+    model, pairs = small_plus(without=without), batch(PAIRS)
+    model.loss(model(pairs), pairs)["loss"].backward()
+    gradient = model.head.out.weight.grad
+    assert gradient is not None
+    assert gradient.abs().sum(dim=1).min() > 0  # of the two distances and of the score
+
+
 @pytest.mark.parametrize("part", PLUS_PARTS[:-1])  # the last, consensus, is tested above
 def test_each_part_can_be_left_out(part: str) -> None:
     pairs, whole, without = batch(PAIRS), small_plus(), small_plus(without=[part])

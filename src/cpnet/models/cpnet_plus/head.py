@@ -91,7 +91,8 @@ class DenseHead(nn.Module):
         weights = readings(first.spans.detach() / steps.size[:, 0, None, None], steps.mask[:, : finest.shape[1]])
         values = self.reading(finest).chunk(3, dim=2)
         read = sum((w.to(finest.dtype) @ value for w, value in zip(weights, values, strict=True)), hidden)
-        return first, answer(out.detach() + self.correction(F.relu(read)), steps)
+        base = torch.cat((out[..., :2].detach(), out[..., 2:]), dim=2)  # the first spans have a loss of their own
+        return first, answer(base + self.correction(F.relu(read)), steps)
 
 
 def answer(out: Tensor, steps: Steps) -> Answers:
