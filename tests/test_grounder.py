@@ -269,6 +269,9 @@ class Colours(JointBackbone):
     name, width, window, stride, size, preprocessing = "colours", 3, 1, 1, None, "none"
     fps, fingerprint = 5.0, "0"
 
+    def __init__(self, **_: object) -> None:
+        """Ignore the options of a command."""
+
     def encode(self, windows: NDArray[np.uint8]) -> NDArray[np.float32]:
         colours: NDArray[np.float32] = windows[:, 0].mean(axis=(1, 2)).astype(np.float32) / 255
         return colours
@@ -287,15 +290,17 @@ def test_colours_are_found_without_training(tmp_path: Path, monkeypatch: pytest.
     found = [[time for each in answer.moments for time in (each.start_sec, each.end_sec)] for answer in (red, blue)]
     assert found == [pytest.approx([1, 3, 6, 7], abs=0.1), pytest.approx([4, 5], abs=0.1)]
     assert (red.unknown_words, len(red.attention)) == ((), 40)
-    monkeypatch.setitem(backbones.BACKBONES, "colours", lambda **_: Colours())
+    monkeypatch.setitem(backbones.BACKBONES, "colours", Colours)
     asked = ("zero_shot=colours", "video=a.mp4", 'query=["a red ball","it turns blue"]', "top=5", "json=a.jsonl")
     ended = call("predict", *asked, folder=tmp_path)
     assert (ended.code, ended.err) == (0, "")
     for line, answer in zip((tmp_path / "a.jsonl").read_text().splitlines(), (red, blue), strict=True):
         moments = [[each.start_sec, each.end_sec, each.score] for each in answer.moments]
         assert json.loads(line)["pred_relevant_windows"] == moments
+    ended = call("predict", "zero_shot=clip", *asked[1:], folder=tmp_path)
+    assert "zero_shot must encode sentences too, as clip_vit_b32, colours does; got clip" in ended.err
     ended = call("predict", *asked, "checkpoint=best.ckpt", folder=tmp_path)
-    assert "zero_shot=BACKBONE answers without training; remove checkpoint and word_vectors" in ended.err
+    assert "zero_shot=colours answers without training; remove checkpoint" in ended.err
 
 
 def test_package_has_the_grounder_and_no_other_name() -> None:

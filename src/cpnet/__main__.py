@@ -8,7 +8,7 @@ import sys
 COMMANDS = {
     "train": "train a model, choose its best epoch, and evaluate it on the test split",
     "evaluate": "evaluate a checkpoint again",
-    "demo": "open a page in the browser: a video, a sentence, the moment",
+    "demo": "serve a page for the browser: a video, a sentence, the moment",
     "predict": "find the moments of a video that sentences describe",
     "export": "write a model that runs without cpnet, in ONNX or for torch",
     "prepare": "inspect, pack, generate or extract video features",

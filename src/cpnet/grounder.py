@@ -291,7 +291,13 @@ class Grounder:
         return rows.detach().cpu().numpy()
 
     def look_up(self, sentences: Sequence[str]) -> None:
-        """Encode the sentences without training; else extend the vocabulary by words of the file of vectors."""
+        """Encode the sentences (without training), or look up their unknown words in the file of word vectors.
+
+        ``answer`` does so itself.
+
+        Raises:
+            DataError: the file of word vectors cannot be read or does not fit
+        """
         if self._joint and self._encoded != [*sentences]:  # the same are often asked about many videos
             self.model.sentences = encode_sentences(self._joint, sentences).to(self.device)
             self._encoded = [*sentences]

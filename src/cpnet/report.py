@@ -56,7 +56,7 @@ def report(cfg: DictConfig) -> None:
 def figures(cfg: DictConfig) -> None:
     """Check the files of the corpus, and draw the figures of a checkpoint."""
     if not cfg.figures:
-        raise ConfigError("figures=false compares runs, without checkpoint=PATH; remove one of them")
+        raise ConfigError("figures=false draws nothing; to compare runs, leave out figures and checkpoint")
     command.check_corpus(cfg, words_known=True)
     from cpnet.inspection.draw import draw_figures
 

@@ -179,7 +179,7 @@ def test_impossible_values_are_refused(served: Served, tmp_path: Path) -> None:
         (f"port={served.port}", f"port={served.port}: Address already in use; choose"),
         ("port=65536", "port must be 0 to 65535; got 65536"),
         ("max_mb=inf", "max_mb must be above 0 and finite; got inf"),
-        ("zero_shot=colours", "zero_shot=BACKBONE answers without training; remove checkpoint and word_vectors"),
+        ("zero_shot=colours", "zero_shot=colours answers without training; remove checkpoint"),
     ):
         ended = call("demo", "checkpoint=best.ckpt", "port=0", argument, folder=tmp_path)
         assert (ended.code, f"cpnet: {message}" in ended.err) == (1, True)

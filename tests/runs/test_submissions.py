@@ -39,6 +39,7 @@ def test_formats_have_the_same_content(name: str, tmp_path: Path) -> None:
         ({"qid": 1, "vid": "v", "query": "he runs"}, ("v", "he runs")),  # numbered in another way
         ({"qid": "q1", "vid": "w", "query": "he runs"}, ("w", "he runs")),
         ({"qid": "q1", "vid": "v", "query": "he waits"}, ("v", "he waits")),  # of pair q2
+        ({"qid": "q1", "query": "he waits"}, ("v", "he waits")),
         ({"qid": "q1", "vid": "v", "query": "A man runs."}, "q1"),
         ({"qid": "q1", "vid": "w"}, "q1 of w"),
         ({"qid": "q9"}, "q9"),

@@ -83,7 +83,7 @@ def test_split_gets_all_figures_beside_another_model(place: Path) -> None:
 def test_errors_are_short_messages(place: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ((BEST, "qid=a", "worst=2"), "qid and worst choose pairs in different ways"),
-        ((BEST, "figures=false"), "figures=false compares runs, without checkpoint=PATH"),
+        ((BEST, "figures=false"), "figures=false draws nothing; to compare runs, leave out figures and checkpoint"),
         ((BEST, "video_dir=nowhere"), "video_dir=nowhere is no folder with video files"),
     ):
         ended = call("report", *arguments, "hydra.run.dir=wrong", folder=place)

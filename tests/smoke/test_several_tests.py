@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,14 @@ def test_training_measures_both_tests_of_charades_cd(cd: tuple[Path, Ended]) -> 
     assert ended.code == 0, ended.err
     for text in ("charades_cd (per cent)", "test_iid, 6 pairs", "test_ood, 12 pairs", "dR@1", "best constant, mIoU"):
         assert text in ended.out
+    with (cd[0] / "outputs/run/metrics.csv").open(newline="") as file:
+        *_, ood, iid = csv.DictReader(file)
+    assert [bool(row[f"{name}/mIoU"]) for row in (ood, iid) for name in ("test_ood", "test")] == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.slow

@@ -91,10 +91,13 @@ def test_interrupt_keeps_finished_videos_and_ends_the_processes(tmp_path: Path) 
     (tmp_path / "rows").rename(tmp_path / "other rows")
     done = extract(folder, tmp_path / "rows", workers=1)
     assert (done.encoded, sorted(done.store.ids())) == (["b"], ["a", "b"])
-    (folder / "a.mp4").rename(folder / "c.mp4")
-    assert sorted(extract(folder, tmp_path / "renamed", workers=1).store.ids()) == ["b", "c"]
+    (folder / "a.mp4").rename(folder / "a.mp4.mkv")
+    assert sorted(extract(folder, tmp_path / "renamed", workers=1).store.ids()) == ["a.mp4", "b"]
+    (folder / "a.mp4.mkv").rename(folder / "a.mp4")
     (folder / "b.mp4").rename(folder / "b.mp4.mkv")
-    with pytest.raises(DataError, match=r"rows has 'b', to annotations the same id as .*b\.mp4\.mkv; rename this file"):
+    with pytest.raises(
+        DataError, match=r"rows has 'b', and annotations cannot tell it from .*b\.mp4\.mkv; rename this file"
+    ):
         extract(folder, tmp_path / "rows", workers=1)
 
 
@@ -129,7 +132,11 @@ def test_linked_folders_are_read(tmp_path: Path) -> None:
     (tmp_path / "disk/a.mp4").touch()
     (tmp_path / "videos/day 1").symlink_to(tmp_path / "disk")
     (tmp_path / "disk/up").symlink_to(tmp_path / "videos")
-    assert find_videos(tmp_path / "videos") == {"day 1/a": tmp_path / "videos/day 1/a.mp4"}
+    (tmp_path / "videos/z/day 2").mkdir(parents=True)
+    (tmp_path / "videos/z/day 2/b.mp4").touch()
+    (tmp_path / "videos/a").symlink_to(tmp_path / "videos/z/day 2")  # its files keep their own name
+    paths = {"day 1/a": "day 1/a.mp4", "z/day 2/b": "z/day 2/b.mp4"}
+    assert find_videos(tmp_path / "videos") == {name: tmp_path / "videos" / path for name, path in paths.items()}
 
 
 def test_folder_of_unreadable_files_leaves_no_store(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,7 +19,7 @@ from cpnet.grounding.answer import Answer
 from cpnet.runs.folder import chosen_checkpoint
 from cpnet.runs.predictions import SUBMISSION, submission, write_jsonl
 from cpnet.terminal import clock, print_moments, printable, seconds_bar
-from cpnet.video.backbones import load_backbone
+from cpnet.video.backbones import BACKBONES, is_joint, load_backbone
 from cpnet.video.cut import cut, stills
 from cpnet.video.decode import stated_duration
 from cpnet.video.encode import EncodedVideo
@@ -36,11 +36,15 @@ def choose_model(cfg: DictConfig, *, word_vectors: str | None = None) -> Grounde
 
     Raises:
         ConfigError: both are set, or the backbone encodes no sentences or lacks its weights
-        DataError: there is no checkpoint, or it is damaged
+        DataError: there is no checkpoint, or it or the weights are damaged
     """
-    if cfg.zero_shot and (cfg.checkpoint or word_vectors):
-        raise ConfigError("zero_shot=BACKBONE answers without training; remove checkpoint and word_vectors")
+    given = {"checkpoint": cfg.checkpoint, "word_vectors": word_vectors}
+    if cfg.zero_shot and (surplus := [key for key, value in given.items() if value]):
+        raise ConfigError(f"zero_shot={cfg.zero_shot} answers without training; remove {' and '.join(surplus)}")
     if cfg.zero_shot:
+        if cfg.zero_shot not in (able := [*filter(is_joint, BACKBONES)]):
+            raise ConfigError(f"zero_shot must encode sentences too, as {', '.join(able)} does; got {cfg.zero_shot}")
+        log.info("model: none, %s answers without training", cfg.zero_shot)
         return Grounder.zero_shot(load_backbone(cfg.zero_shot, weights=cfg.weights))
     path = chosen_checkpoint(cfg.checkpoint)
     return Grounder.from_checkpoint(path, word_vectors=word_vectors, backbone_weights=cfg.weights)
@@ -93,7 +97,8 @@ def read(cfg: DictConfig, grounder: Grounder, file: Path) -> tuple[Video, float]
         from cpnet.training.build_data import read_video  # slow to import
 
         cfg.dataset.features.normalise = grounder.normalise  # as in training
-        return read_video(cfg.dataset, cfg.video, cfg.duration, trained=grounder.extractor)
+        trained = None if cfg.zero_shot else grounder.extractor  # similarities do not depend on the rate of the rows
+        return read_video(cfg.dataset, cfg.video, cfg.duration, trained=trained)
     video = encode(grounder, file, cfg.cache)
     if video.defects:
         log.warning("%s is damaged: %s", file, video.defects)

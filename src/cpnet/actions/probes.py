@@ -63,14 +63,16 @@ def probe(
         encode: encodes sentences, for a model that does not read words
 
     Raises:
-        ConfigError: the split has no true windows, or a part of it was tested
+        ConfigError: the split has no true windows, or only a part of it was tested
     """
     split, options = datamodule.test_split, MetricsOptions(**containers(cfg.metrics))
     dataset, missed = datamodule.dataset(split), datamodule.missed()
     if not trivial:
         raise ConfigError(f"split={split}: its annotations have no true windows, so probes have nothing to score")
     if len(_ranked(module)) != len(dataset):
-        raise ConfigError("probe needs the predictions of all pairs; remove trainer.limit_test_batches")
+        raise ConfigError(
+            "probe needs the predictions of all pairs; remove trainer.limit_test_batches or trainer=debug"
+        )
     moments = [*dataset.moments, *missed]
 
     def score() -> dict[str, Floats]:

@@ -17,7 +17,7 @@ def config_errors(key: str) -> Iterator[None]:
     """Convert a constructor's errors into errors of a configuration group.
 
     Raises:
-        ConfigError: the constructor rejected a value; the message begins with the key
+        ConfigError: the constructor rejected a value, or lacks an optional package; the message begins with the key
     """
     try:
         yield
@@ -25,7 +25,7 @@ def config_errors(key: str) -> Iterator[None]:
         raise
     except Exception as error:
         # By its name, because Lightning takes seconds to import, and a trained model does not need it.
-        rejected = isinstance(error, ValueError | TypeError | ModuleNotFoundError)  # the last: of an optional package
+        rejected = isinstance(error, ValueError | TypeError | ModuleNotFoundError)  # an optional package is missing
         if not rejected and type(error).__name__ != "MisconfigurationException":
             raise
         text = str(error)

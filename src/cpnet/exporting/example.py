@@ -60,7 +60,10 @@ def load(folder: Path) -> Callable[[dict[str, Any]], Any]:
 
 
 def ground(folder: Path, rows: Any, duration_sec: float, sentences: Sequence[str]) -> Any:
-    """Return the best (start, end) of each sentence in seconds. The video is encoded once for all sentences."""
+    """Return the best (start, end) of each sentence in seconds. The video is encoded once for all sentences.
+
+    Warns on stderr if the video is longer than those of training.
+    """
     about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     if rows.ndim != 2 or not len(rows) or rows.shape[1] != about["dim"]:
         raise ValueError(f"the features have shape {rows.shape}, not (rows, {about['dim']}) as in training")

@@ -46,7 +46,7 @@ prints the best span of each sentence in seconds. It needs NumPy and onnxruntime
   video_index (pairs) int64, the video of each pair. Masks are bool, true = real; padding comes last.
 - It returns ranked (pairs, N, 2): start and end in fractions of the video, best first.
 - Any number of videos and pairs, 1 to {clips} clips, 1 to {max_words} words.
-- The longest video of training had {longest_sec} s. cpnet cuts longer ones into windows; cut them before example.py.
+- {longest}
 - Exported by cpnet {cpnet} from a checkpoint with SHA-256 {checkpoint}.
 """
 
@@ -123,9 +123,18 @@ def export(checkpoint: Checkpoint, target: Path, kind: str) -> None:
         log.info("%s: %.1f MB, spans within %.0e of the checkpoint's", path.name, path.stat().st_size / 1e6, largest)
         shutil.copyfile(example.__file__, folder / "example.py")
         (folder / "model.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
-        (folder / "README.md").write_text(README.format(**about), encoding="utf-8")
+        (folder / "README.md").write_text(
+            README.format(**about, longest=longest(checkpoint.longest_sec)), encoding="utf-8"
+        )
         folder.rename(target)
     log.info("outputs: %s", target)
+
+
+def longest(seconds: float | None) -> str:
+    """Return the line of the README on long videos."""
+    if seconds is None:
+        return "The length of the longest video of training is unknown."
+    return f"The longest video of training had {seconds:.1f} s. Cut longer ones into parts, as cpnet does."
 
 
 def save(program: Program, kind: str, folder: Path, *, clips: int, words: int) -> Path:

@@ -131,8 +131,9 @@ class OptunaSweeper(Sweeper):
             try:
                 trials = [study.ask(space) for _ in range(min(left, self.parallel))]
             except ValueError as error:  # the kind of a key's range may not change
+                why = str(error).rstrip(".")
                 raise ConfigError(
-                    f"a resumed search keeps its choices ({error}); set hydra.sweep.dir=FOLDER to another folder"
+                    f"a resumed search keeps its choices ({why}); set hydra.sweep.dir=FOLDER to another folder"
                 ) from error
             # An untrusted journal may hold any override: use only the keys that have a range.
             batch = [[*(f"{key}={trial.params[key]}" for key in space), *fixed] for trial in trials]

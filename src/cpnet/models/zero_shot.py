@@ -16,10 +16,10 @@ NEVER = -1e6  # height of clips that no further stretch may use, below any sum o
 class ZeroShot(nn.Module):
     """Rank the best stretches of the curve of cosine similarities between a sentence and the clips of a video.
 
-    The curve is normalised to mean 0 and deviation 1 over the video. Heights count from half of the peak. The best
-    stretch has the largest sum of heights, the next one the largest among the remaining clips; a single low clip does
-    not end a stretch. Its score is its mean similarity, or that of the stretch before if lower. The
-    attention is the softmax of the curve.
+    The curve is normalised to mean 0 and deviation 1 over the video. The height of a clip is its value minus half of
+    the peak. The best stretch has the largest sum of heights, the next one the largest among the remaining clips; a
+    single low clip does not end a stretch. Its score is its mean similarity, or that of the stretch before if lower.
+    The attention is the softmax of the curve.
 
     Args:
         word_vectors: (sentences, V) vectors of whole sentences; they may be replaced as ``sentences``

@@ -230,7 +230,7 @@ class Table:
         lines = [
             *([WARNING] if self.protocol.selection is Selection.TEST else []),
             *describe(self.results),
-            *(f"no model sees the {each}" for each in blind if len(blind) == 1 and each != "none"),
+            *([f"no model sees the {blind.pop()}"] if len(blind) == 1 and "none" not in blind else []),
             "mean ± standard deviation over seeds (n - 1); [95 % bootstrap interval over test pairs]",
         ]
         if len(self.rows) > 1:

@@ -55,9 +55,9 @@ def name_runs(models: Sequence[str], configs: Sequence[Mapping[str, Any]]) -> tu
 
 
 def _split(values: Mapping[str, Sequence[str]], models: Sequence[str]) -> tuple[list[str], defaultdict[str, list[str]]]:
-    """Return the keys that name the runs, and the other keys that differ by what determines them.
+    """Return the keys that name the runs, and the other differing keys by what determines them: preset or naming key.
 
-    That is the preset, or a key that names the runs. ``values`` has the text of each run by key, preferred keys first.
+    ``values`` has the text of each run by key, preferred keys first.
     """
     named, determined = list[str](), defaultdict[str, list[str]](list)
     for key, texts in values.items():

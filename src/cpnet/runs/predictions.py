@@ -58,8 +58,8 @@ def write_predictions(path: Path, rows: Iterable[PredictionRow]) -> int:
 def write_submission(path: Path, rows: Iterable[PredictionRow], *, numbered: Collection[str]) -> None:
     """Write predictions atomically in the form of evaluation servers (QVHighlights).
 
-    The score of a prediction is 1 / rank. A model with fewer moments than the metrics ask for repeats the first; they
-    are written once. Qids in ``numbered`` are written as numbers.
+    The score of a prediction is 1 / rank. Equal predictions are written once, because a model with fewer moments than
+    the metrics ask for repeats its first. Qids in ``numbered`` are written as numbers.
     """
     lines = (
         submission(

@@ -50,9 +50,8 @@ def read_submission(path: Path, pairs: Mapping[str, tuple[str, str]]) -> Submiss
 
     Args:
         path: the file
-        pairs: video and query of each pair by qid. A row is found by its qid only if that pair is of its video and the
-            row has not the query of another pair, because systems number pairs in their own ways; else by its video
-            and query, if it names them.
+        pairs: video and query of each pair by qid. Systems number pairs in their own ways, so a qid counts only if the
+            row names no other video and no query of another pair; else video and query find the pair.
 
     Raises:
         DataError: the file cannot be read, or a line has another form; the message names file and line
@@ -115,8 +114,9 @@ def _key(row: Mapping[str, Any], pairs: Mapping[str, tuple[str, str]], known: Co
     qid = "" if row.get("qid") is None else str(row["qid"])
     video, query = row.get("vid") or row.get("video"), row.get("query") or row.get("sentence")
     named = normalise_id(video) if isinstance(video, str) else None
-    stated = (named, query.strip()) if named is not None and isinstance(query, str) else None
-    if qid in pairs and named in (None, pairs[qid][0]) and (stated == pairs[qid] or stated not in known):
+    of = pairs[qid][0] if named is None and qid in pairs else named
+    stated = (of, query.strip()) if of is not None and isinstance(query, str) else None
+    if qid in pairs and of == pairs[qid][0] and (stated == pairs[qid] or stated not in known):
         return qid
     if stated is not None:
         return stated

@@ -87,8 +87,10 @@ def extract(
             store = _open_store(target, files, kind)
             known = set(store.ids()) if store else set()
             rows.mkdir(parents=True, exist_ok=True)
-            for name in known:  # of a process that was killed after packing
-                (rows / f"{name}.npy").unlink(missing_ok=True)
+            for path in [*rows.rglob("*.npy")]:  # of a removed file, or of a process that was killed after packing
+                name = path.relative_to(rows).as_posix().removesuffix(".npy")
+                if name in known or name not in files:
+                    path.unlink()
             done = {name for name in files if name in known or (rows / f"{name}.npy").is_file()}
             failed = _encode({name: files[name] for name in files if name not in done}, rows, options, workers)
             for name, reason in sorted(failed.items()):
@@ -96,14 +98,10 @@ def extract(
             if any(rows.rglob("*.npy")):
                 source = UnitedFeatures([*([store] if store else []), open_features(path=rows, layout="npy")])
                 source.extractor = kind
-                kept = [
-                    name for name in source.ids() if name in files or name in known
-                ]  # of files that were not removed
-                fresh = [name for name in kept if name not in known]
+                fresh = [name for name in source.ids() if name not in known]
                 found = {name: _describe(files[name], source.length(name), kind) for name in fresh}
                 source.files = {**store.files, **found} if store else found
-                if kept:
-                    pack(source, target, videos=kept, dtype=dtype, progress=progress)
+                pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
             shutil.rmtree(rows)
             with suppress(OSError):  # it has rows of another extraction, which was interrupted
                 folder.rmdir()
@@ -129,7 +127,9 @@ def _open_store(target: Path, files: dict[str, Path], kind: Extractor) -> Packed
     alike = {normalise_id(name): name for name in files}
     for name in store.ids():
         if (other := alike.get(normalise_id(name), name)) != name:
-            raise DataError(f"{target} has {name!r}, to annotations the same id as {files[other]}; rename this file")
+            raise DataError(
+                f"{target} has {name!r}, and annotations cannot tell it from {files[other]}; rename this file"
+            )
     for name, file in store.files.items():
         if name in files and Path(file.path) != files[name].absolute() and Path(file.path).exists():
             raise DataError(f"{target} has {file.path} as {name!r}, so not {files[name]} too; rename one of them")
@@ -157,7 +157,9 @@ def find_videos(folder: Path, *, key: str = "videos") -> dict[str, Path]:
     try:
         names = sorted(name for name, entry in entries(folder) if not entry.is_dir()) if folder.is_dir() else []
     except OSError as error:
-        raise DataError(f"{error.filename} cannot be read ({error.strerror}); grant access, or move it") from error
+        raise DataError(
+            f"{error.filename} cannot be read ({error.strerror}); grant access, or set {key} to a folder without it"
+        ) from error
     for inside in map(Path, names):
         path = folder / inside
         if path.suffix.lower() in SUFFIXES:

@@ -160,17 +160,22 @@ def _files(path: Path, suffix: str) -> dict[str, os.DirEntry[str]]:
 
 
 def entries(path: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    """Yield what a folder and its subfolders hold by the path below it, except hidden files and packed stores."""
-    folders, seen, prefix = [os.fspath(path)], {os.path.realpath(path)}, f"{path}{os.sep}"
-    for folder in folders:
+    """Yield what a folder and its subfolders hold by the path below it, except hidden files and packed stores.
+
+    Links to folders are followed last, so that a folder that also lies below ``path`` keeps its own name.
+    """
+    folders, links, seen, prefix = [os.fspath(path)], list[str](), set[str](), f"{path}{os.sep}"
+    while folders or links:
+        folder = (folders or links).pop(0)
+        if (real := os.path.realpath(folder)) in seen:  # a link may lead to a folder above it
+            continue
+        seen.add(real)
         for entry in os.scandir(folder):
             if entry.name.startswith("."):
                 continue
             yield entry.path.removeprefix(prefix), entry
-            # A link may lead to a folder above it.
-            if entry.is_dir() and not is_packed(Path(entry)) and (real := os.path.realpath(entry)) not in seen:
-                seen.add(real)
-                folders.append(entry.path)
+            if entry.is_dir() and not is_packed(Path(entry)):
+                (links if entry.is_symlink() else folders).append(entry.path)
 
 
 def describe_folder(path: Path) -> str:

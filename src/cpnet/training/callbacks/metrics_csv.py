@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 class MetricsCSV(Checkpoint):
-    """Writes one row per epoch with training means and validation metrics, and one row with test metrics.
+    """Writes one row per epoch with training means and validation metrics, and one row for each test split.
 
     Further validations within an epoch have rows of their own. A resumed run removes the rows after its checkpoint. If
     the file cannot be written, training continues, and the next write includes the rows.
@@ -62,7 +62,7 @@ class MetricsCSV(Checkpoint):
             OSError: the file cannot be written
         """
         self._row = {}
-        self._add(trainer, "test/")
+        self._add(trainer, "test")  # of a further split: test_ood/
         self._write(trainer)
 
     def _add(self, trainer: Trainer, prefix: str) -> None:
