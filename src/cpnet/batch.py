@@ -66,7 +66,11 @@ class GroundingBatch:
     @property
     def clip_mask(self) -> Tensor:
         """Return the ``video_mask`` of each pair. Shape: (B, T) bool"""
-        return self.video_mask if self.video_index is None else self.video_mask[self.video_index]
+        return self.of_pairs(self.video_mask)
+
+    def of_pairs(self, x: Tensor) -> Tensor:
+        """Return the row of each pair's video, of what a model computes once per video. Shape: (V, ...) -> (B, ...)"""
+        return x if self.video_index is None else x[self.video_index]
 
     def none(self) -> GroundingBatch:
         """Return an empty batch with the same dtypes and widths."""
@@ -76,8 +80,7 @@ class GroundingBatch:
         """Return the batch with one row of ``video`` per pair, for models without ``shares_videos``."""
         if self.video_index is None:
             return self
-        video, video_mask = self.video[self.video_index], self.video_mask[self.video_index]
-        return replace(self, video=video, video_mask=video_mask, video_index=None)
+        return replace(self, video=self.of_pairs(self.video), video_mask=self.clip_mask, video_index=None)
 
     def to(self, device: torch.device | str) -> GroundingBatch:
         """Copy tensors to ``device``, asynchronously from page-locked memory; features become float32.

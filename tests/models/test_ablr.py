@@ -45,20 +45,16 @@ def bins_of(a: Array) -> Array:
     return np.array([sum(pieces[m * len(a) : (m + 1) * len(a)]) for m in range(BINS)])
 
 
-@pytest.mark.parametrize("regress_from", ["weights", "features"])
-def test_model_is_the_loop(regress_from: str) -> None:
-    model = small(regress_from=regress_from)
+def test_model_is_the_loop() -> None:
+    model = small()
     output, w = model(batch(PAIRS, more_clips=2, more_words=1)), oracles.weights(model)
     for b, one in enumerate(PAIRS):
         v = encode(oracles.array(one.video), part(w, "video_encoder"))
         s = encode(oracles.words(one.query, w), part(w, "query_encoder"))
         clips, _ = attend(v, s.mean(axis=0), part(w, "video_attention"))
         words, _ = attend(s, clips, part(w, "query_attention"))
-        clips, a = attend(v, words, part(w, "video_attention"))
-        evidence = bins_of(a)
-        if regress_from == "features":
-            evidence = np.maximum(linear(np.concatenate([clips, words])[None], part(w, "regression.join"))[0], 0)
-        hidden = linear(evidence[None], part(w, "regression.layers.0"))
+        _, a = attend(v, words, part(w, "video_attention"))
+        hidden = linear(bins_of(a)[None], part(w, "regression.layers.0"))
         span = linear(hidden, part(w, "regression.layers.1"))[0]
         np.testing.assert_allclose(oracles.array(output.log_attention[b, : len(v)].exp()), a, atol=1e-12)
         np.testing.assert_allclose(oracles.array(output.span[b]), span, atol=1e-6)  # bins are cut in float32
@@ -88,7 +84,6 @@ def test_loss_is_the_weighted_sum_of_both_terms() -> None:
     [
         ("hidden_dim", 1),
         ("dropout", 1.0),
-        ("regress_from", "clips"),
         ("bins", 0),
         ("regression_dim", 0),
         ("attention_weight", -1.0),

@@ -9,7 +9,11 @@ Departs from the paper:
 - Its code applies a ReLU to the span in training too, where an output below 0 has no gradient; here decoding clips it.
 - The regression reads the attention of ``bins`` equal parts of the video, so that a video may have any number of clips;
   with ``bins`` clips these are the clips.
-- Both losses are means over the pairs. Its code adds up the regression loss of the pairs instead.
+- Both losses are means over the pairs. Its code adds up the regression loss of a batch; the preset weighs it by the
+  batch size.
+- Its code passes C3D's 4,096 values through a linear layer to 500 first, starts the biases of forget gates at 1, rounds
+  predictions down to whole clips, and leaves reversed ones as they are.
+- It regresses from the attention weights, the better of the paper's two variants.
 """
 
 from __future__ import annotations
@@ -54,16 +58,14 @@ class ABLR(nn.Module):
     def forward(self, batch: GroundingBatch) -> GroundingOutput:
         """Predict a span for every pair."""
         video_mask, query_mask = batch.clip_mask, batch.query_mask
-        video = self.video_encoder(batch.video, batch.video_mask)  # once per video
-        if batch.video_index is not None:
-            video = video[batch.video_index]
+        video = batch.of_pairs(self.video_encoder(batch.video, batch.video_mask))
         query = self.query_encoder(self.words(batch.query), query_mask)
 
         clips, _ = self.video_attention(video, video_mask, masked_mean(query, query_mask))
         words, _ = self.query_attention(query, query_mask, clips)
-        clips, log_attention = self.video_attention(video, video_mask, words)
+        _, log_attention = self.video_attention(video, video_mask, words)
 
-        span = self.regression(log_attention, video_mask, torch.cat((clips, words), dim=1)).to(log_attention.dtype)
+        span = self.regression(log_attention, video_mask).to(log_attention.dtype)
         decoded = span.clamp(0, 1).sort(dim=1).values
         return GroundingOutput(span=span, ranked=decoded.unsqueeze(1), log_attention=log_attention)
 
@@ -116,26 +118,21 @@ class GuidedAttention(nn.Module):
 
 
 class LocationRegression(nn.Module):
-    """Regress the span from the attention, or from what it attends to ("Attention Based Coordinates Prediction").
+    """Regress the span from the attention ("Attention Based Coordinates Prediction").
 
     As in the paper's code, its two layers have no activation between them.
 
-    Shape: log_attention (B, T), mask (B, T) bool, True = real, attended clips and words (B, 2D) -> (B, 2)
+    Shape: log_attention (B, T), mask (B, T) bool, True = real -> (B, 2)
     """
 
     def __init__(self, options: ABLROptions) -> None:
         super().__init__()
-        width, hidden, self.bins = options.hidden_dim, options.regression_dim, options.bins
-        self.join = nn.Linear(2 * width, width) if options.regress_from == "features" else None
-        self.layers = nn.Sequential(nn.Linear(width if self.join else self.bins, hidden), nn.Linear(hidden, 2))
+        self.bins = options.bins
+        self.layers = nn.Sequential(nn.Linear(self.bins, options.regression_dim), nn.Linear(options.regression_dim, 2))
 
-    def forward(self, log_attention: Tensor, mask: Tensor, attended: Tensor) -> Tensor:
+    def forward(self, log_attention: Tensor, mask: Tensor) -> Tensor:
         """Return the raw span."""
-        if self.join is None:
-            evidence = attention_of_bins(log_attention.exp(), mask, self.bins)
-        else:
-            evidence = self.join(attended).relu()
-        span: Tensor = self.layers(evidence)
+        span: Tensor = self.layers(attention_of_bins(log_attention.exp(), mask, self.bins))
         return span
 
 

@@ -67,9 +67,7 @@ class LGI(nn.Module):
         """Predict a span for every pair."""
         words, sentence = self.query_encoder(self.words(batch.query), batch.query_mask)
         phrases, phrase_attention = self.phrases(sentence, words, batch.query_mask)
-        video = self.video_encoder(batch.video, batch.video_mask)
-        if batch.video_index is not None:
-            video = video[batch.video_index]
+        video = batch.of_pairs(self.video_encoder(batch.video, batch.video_mask))
         clips = self.interactions(video, batch.clip_mask, phrases)
         span, log_attention = self.regression(clips, batch.clip_mask)
         ranked = span.clamp(0, 1).sort(dim=-1).values.unsqueeze(1)

@@ -9,7 +9,8 @@ Departs from the paper:
     - beyond the training length the sinusoids continue, where its code stretches them;
     - weight decay applies to biases and norms too;
     - a batch has single pairs instead of videos with up to four queries each (Sec. 3.3);
-    - spans with low scores stay, so that every pair has N predictions if it has N points.
+    - spans with low scores stay, so that every pair has N predictions if it has N points;
+    - rows beyond T are skipped, where its code averages interpolated ones.
 """
 
 from __future__ import annotations
@@ -79,9 +80,7 @@ class SnAG(nn.Module):
 
     def forward(self, batch: GroundingBatch) -> SnAGOutput:
         """Predict a score and a span at every point, and rank the spans."""
-        x, mask = self.video(batch.video, batch.video_mask)  # once per video
-        if batch.video_index is not None:
-            x, mask = x[batch.video_index], mask[batch.video_index]
+        x, mask = map(batch.of_pairs, self.video(batch.video, batch.video_mask))
         query, query_mask = self.text(self.words(batch.query), batch.query_mask)
         for layer in self.fusion:
             x = layer(x, mask, query, query_mask)
@@ -93,7 +92,7 @@ class SnAG(nn.Module):
         offsets = distances.to(logits) * logits.new_tensor([-1.0, 1.0])
         clips = batch.clip_mask.sum(dim=1)[:, None, None]
         spans = (position[:, None] + offsets * 2.0 ** level[:, None] + 0.5) / clips  # (B, S, 2)
-        best, ranked, scores = self.decode(spans.detach(), logits.detach(), mask, clips)
+        best, ranked, scores = self.decode(spans, logits, mask, clips)
         return SnAGOutput(span=best, ranked=ranked, scores=scores, logits=logits, offsets=offsets, mask=mask)
 
     def decode(self, spans: Tensor, logits: Tensor, mask: Tensor, clips: Tensor) -> tuple[Tensor, Tensor, Tensor]:

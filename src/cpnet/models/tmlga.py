@@ -10,7 +10,8 @@ Departs from the paper:
     - The product with the filter is divided by the root of the number of words, as in the public code.
     - The true clips are those of ``spans.clip_target``; of several true windows, the one with the least loss counts.
     - Unknown words share a learned vector; the public code draws a random one for each.
-    - Biases have the learning rate of the weights; in the public code it is doubled.
+    - Biases have the learning rate and weight decay of the weights; in the public code the rate is doubled, the decay 0.
+    - A video has at most T clips; the public code reads all rows.
 """
 
 from __future__ import annotations
@@ -65,9 +66,7 @@ class TMLGA(nn.Module):
     def forward(self, batch: GroundingBatch) -> TMLGAOutput:
         """Predict a span for every pair."""
         mask, words = batch.clip_mask, batch.query_mask.sum(dim=1, keepdim=True)  # (B, T), (B, 1)
-        video = self.video_projection(batch.video)
-        if batch.video_index is not None:
-            video = video[batch.video_index]
+        video = batch.of_pairs(self.video_projection(batch.video))
         query, _ = self.query_encoder(self.words(batch.query), batch.query_mask)
         query = self.filter(masked_mean(query, batch.query_mask)).tanh()  # (B, D)
         guidance = (video @ query.unsqueeze(2)).squeeze(2) * words.rsqrt()

@@ -80,9 +80,7 @@ class TwoDTAN(nn.Module):
         """Score and rank the moments of each pair."""
         clips = self.video_projection(self.dropout(batch.video)).relu()
         moments = self.features(pool(clips, batch.video_mask, rows=self.options.rows))
-        moments = self.moment_projection(moments)  # (B, M, D), once per video
-        if batch.video_index is not None:
-            moments = moments[batch.video_index]
+        moments = batch.of_pairs(self.moment_projection(moments))  # (B, M, D)
         query = self.query(batch.query, batch.query_mask)
         logits = self.logits(F.normalize(query[:, None] * moments, dim=2))
         options, moments = self.options, self.moments.to(logits.dtype).expand(logits.shape[0], -1, -1)

@@ -6,7 +6,8 @@ the last of the moment. A score of each clip, trained to highlight the moment an
 Departs from the paper, and from its PyTorch code, whose equations these are:
 
 - Words have no characters. The GloVe vectors are frozen, except that of unknown words, as in the code.
-- Dropout follows the layers of the encoder and of the fusion, and does not precede them or act on attention weights.
+- Dropout follows the layers of the encoder. In the code it also precedes the encoder's attention and last layer, and
+  acts on attention weights and on the inputs of the fusion's similarity.
 - Linear layers and positions start from other random distributions (those of CPNet's).
 - Weight decay acts on biases and norms too.
 - Padding has no influence; in the code it leaks through the convolutions.
@@ -75,9 +76,7 @@ class VSLNet(nn.Module):
     def forward(self, batch: GroundingBatch) -> VSLNetOutput:
         """Predict the spans of every pair."""
         video_mask, query_mask = batch.clip_mask, batch.query_mask
-        video = self.encoder(self.video_projection(batch.video), batch.video_mask)  # once per video
-        if batch.video_index is not None:
-            video = video[batch.video_index]
+        video = batch.of_pairs(self.encoder(self.video_projection(batch.video), batch.video_mask))
         query = self.encoder(self.query_projection(self.words(batch.query)), query_mask)
         fused, _, _ = self.coattention(video, video_mask, query, query_mask)  # Eq. (2-3)
         sentence, _ = attentive_pool(query, self.word_weight(query).squeeze(-1), query_mask)
@@ -99,7 +98,9 @@ class VSLNet(nn.Module):
         mask = batch.clip_mask
         first, last = nearest_clips(batch.windows, mask)
         log_start, log_end = output.start.log_softmax(dim=1), output.end.log_softmax(dim=1)
-        boundary = -(log_start.gather(1, first) + log_end.gather(1, last)).amax(dim=1).mean()  # Eq. (6)
+        boundary = (
+            -(log_start.gather(1, first) + log_end.gather(1, last)).amax(dim=1).mean()
+        )  # Eq. (6), without its 1/2, as in the code
         target = extended(first, last, mask, self.options.extension).to(output.highlight.dtype)
         errors = F.binary_cross_entropy_with_logits(output.highlight, target, reduction="none")
         highlight = (errors * (1 + target) * mask).sum() / mask.sum()  # as in the code, true clips count twice
@@ -130,6 +131,7 @@ class ConditionedPredictor(nn.Module):
         return mask_logits(start, mask), mask_logits(end, mask)
 
 
+@torch.no_grad()
 def decode(start: Tensor, end: Tensor, mask: Tensor, *, number: int, nms_iou: float) -> tuple[Tensor, Tensor]:
     """Rank spans by the probability of their first clip times that of their last (Eq. 7).
 

@@ -244,7 +244,6 @@ class ABLROptions(NetworkOptions):
 
     hidden_dim: int = 256
     dropout: float = 0.5  # of the states of the LSTMs
-    regress_from: str = "weights"  # weights of the attention, the paper's better variant | features, attended
     bins: int = 128  # parts of the video whose weights the regression reads
     regression_dim: int = 64  # width between the two layers of the regression
     attention_weight: float = 5.0  # of the calibration loss
@@ -252,7 +251,6 @@ class ABLROptions(NetworkOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("model.regress_from", self.regress_from, ("weights", "features"))
         check_positive("model.bins", self.bins)
         check_positive("model.regression_dim", self.regression_dim)
         check_weight("model.attention_weight", self.attention_weight)

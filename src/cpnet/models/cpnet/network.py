@@ -66,9 +66,7 @@ class CPNet(nn.Module):
         """Predict a span for every pair; ``return_maps`` adds S_q, S_v and each level's M to the output."""
         video_mask, query_mask = batch.clip_mask, batch.query_mask
         video = centre(batch.video, batch.video_mask) if self.centre else batch.video  # the paper: always the rows
-        video = self.encoder(self.video_projection(video), batch.video_mask)  # once per video
-        if batch.video_index is not None:
-            video = video[batch.video_index]
+        video = batch.of_pairs(self.encoder(self.video_projection(video), batch.video_mask))
         query = self.encoder(self.query_projection(self.words(batch.query)), query_mask)
         fused, s_q, s_v = self.coattention(video, video_mask, query, query_mask)
         z = self.fusion_encoder(fused, video_mask)

@@ -93,13 +93,12 @@ class CPNetPlus(nn.Module):
 
     def forward(self, batch: GroundingBatch, *, return_maps: bool = False) -> CPNetPlusOutput:
         """Predict and rank spans for every pair; ``return_maps`` adds S_q, S_v and each level's M to the output."""
-        index, patch = batch.video_index, self.options.patch
+        patch = self.options.patch
         video = centre(batch.video, batch.video_mask) if self.options.centre else batch.video
         rows, mask = patches(video, batch.video_mask, size=patch)
-        video = self.encoder(self.video_projection(rows), mask)  # once per video
+        video = self.encoder(self.video_projection(rows), mask)
         query = self.encoder(self.query_projection(self.words(batch.query)), batch.query_mask)
-        if index is not None:
-            rows, video, mask = rows[index], video[index], mask[index]
+        rows, video, mask = map(batch.of_pairs, (rows, video, mask))
         z, s_q, s_v = self.coattention(video, mask, query, batch.query_mask)
         if self.gate is not None:
             z = z + self.gate(rows, query, batch.query_mask)
