@@ -10,7 +10,7 @@ Departs from the paper:
     - The product with the filter is divided by the root of the number of words, as in the public code.
     - The true clips are those of ``spans.clip_target``; of several true windows, the one with the least loss counts.
     - Unknown words share a learned vector; the public code draws a random one for each.
-    - Biases have the learning rate and weight decay of the weights; in the public code the rate is doubled, the decay 0.
+    - Biases have the learning rate and weight decay of the weights; the public code doubles their rate, without decay.
     - A video has at most T clips; the public code reads all rows.
 """
 

@@ -98,9 +98,8 @@ class VSLNet(nn.Module):
         mask = batch.clip_mask
         first, last = nearest_clips(batch.windows, mask)
         log_start, log_end = output.start.log_softmax(dim=1), output.end.log_softmax(dim=1)
-        boundary = (
-            -(log_start.gather(1, first) + log_end.gather(1, last)).amax(dim=1).mean()
-        )  # Eq. (6), without its 1/2, as in the code
+        # Eq. (6), without its 1/2, as in the code
+        boundary = -(log_start.gather(1, first) + log_end.gather(1, last)).amax(dim=1).mean()
         target = extended(first, last, mask, self.options.extension).to(output.highlight.dtype)
         errors = F.binary_cross_entropy_with_logits(output.highlight, target, reduction="none")
         highlight = (errors * (1 + target) * mask).sum() / mask.sum()  # as in the code, true clips count twice
