@@ -1,4 +1,4 @@
-"""Processes of a pool: the CPUs and the quota that they may use, and an end with their parent, however it ends."""
+"""What a process may use: CPUs, their quota, memory; and processes of a pool, which end with their parent."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing import parent_process
 from pathlib import Path, PurePosixPath
+
+import psutil
 
 
 def cpus() -> set[int]:
@@ -31,6 +33,18 @@ def quota(root: Path) -> float:
             used, period = map(int, text_of(cgroup / "cpu.max").split() or version_1)
             quotas += [used / period] if used > 0 else []
     return min(quotas)
+
+
+def free_memory(root: Path = Path("/")) -> int:
+    """Return the free memory in bytes, within the limits of this process's cgroup and its parents (version 2)."""
+    free = psutil.virtual_memory().available
+    for cgroup in cgroups(root):
+        with suppress(ValueError, KeyError):  # "max", or no file
+            used = dict(line.split() for line in text_of(cgroup / "memory.stat").splitlines())
+            cached = int(used["inactive_file"]) + int(used["active_file"])
+            left = int(text_of(cgroup / "memory.max")) - int(text_of(cgroup / "memory.current")) + cached
+            free = min(free, max(0, left))
+    return int(free)
 
 
 def cgroups(root: Path) -> Iterator[Path]:

@@ -65,6 +65,15 @@ def test_subset_of_words_and_packed_store_replace_the_whole_files(
     check_files("tiny", needed_files(dataset))
 
 
+def test_folder_without_a_name_has_its_store_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pack/rgb").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "pack/rgb")
+    assert default_store({"path": "."}) == tmp_path / "pack/rgb.packed"
+    assert default_store({"path": ".."}) == tmp_path / "pack.packed"
+    with pytest.raises(DataError, match="path=/ is the root folder"):
+        default_store({"path": "/"})
+
+
 def test_each_path_of_a_list_is_needed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     dataset = tiny(tmp_path)

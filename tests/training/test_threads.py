@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from cpnet.training import threads
-from cpnet.workers import cores, quota
+from cpnet.workers import cores, free_memory, quota
 
 V1 = "33 31 0:30 {} {} rw - cgroup cgroup rw,cpu,cpuacct"
 V2 = "41 31 0:38 {} {} rw,nosuid shared:9 - cgroup2 cgroup2 rw"
@@ -51,6 +53,26 @@ def test_quota_is_the_least_on_the_path(
     assert quota(tmp_path) == math.inf  # no /proc
     write(tmp_path, {"proc/self/cgroup": cgroup, "proc/self/mountinfo": mounts, **files})
     assert quota(tmp_path) == expected
+
+
+def test_free_memory_is_the_least_on_the_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=900))
+    assert free_memory(tmp_path) == 900  # no /proc
+    stat = "anon 5\ninactive_file 30\nactive_file 10\n"
+    files = {
+        "proc/self/cgroup": "0::/a/b",
+        "proc/self/mountinfo": V2.format("/", "/cg"),
+        "cg/a/b/memory.max": "max",
+        "cg/a/b/memory.current": "7",
+        "cg/a/b/memory.stat": stat,
+        "cg/a/memory.max": "500",
+        "cg/a/memory.current": "200",
+        "cg/a/memory.stat": stat,
+    }
+    write(tmp_path, files)
+    assert free_memory(tmp_path) == 500 - 200 + 40  # the kernel gives back what it caches of files
+    write(tmp_path, {"cg/a/memory.current": "600"})
+    assert free_memory(tmp_path) == 0
 
 
 SLURM = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "train", "SLURM_CPUS_ON_NODE": "8"}

@@ -39,12 +39,12 @@ def is_test(split: str) -> bool:
 def normalise_id(video: str) -> str:
     """Normalise a video's id, so that ids of annotations and features match.
 
-    Removes media extensions, ActivityNet's ``v_`` and TACoS's ``-cam-002``.
+    Removes spaces around it, media extensions, ActivityNet's ``v_`` and TACoS's ``-cam-002``.
 
     >>> [normalise_id(video) for video in ("v_QOlSCBRmfWY", "s30-d52-cam-002", "s30-d52.avi", "00607")]
     ['QOlSCBRmfWY', 's30-d52', 's30-d52', '00607']
     """
-    name = _MEDIA_EXTENSION.sub("", video)
+    name = _MEDIA_EXTENSION.sub("", video.strip(" "))
     for spelling in (_ACTIVITYNET, _TACOS_CAMERA):
         if match := spelling.fullmatch(name):
             name = match[1]

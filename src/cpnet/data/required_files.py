@@ -19,6 +19,10 @@ def default_store(features: Mapping[str, Any]) -> Path:
     ('i3d.hdf5.packed', 'i3d.hdf5.36689c67.packed')
     """
     path, *others = paths_of(features["path"])
+    if path.name in ("", ".."):  # "." has no name
+        path = path.resolve()
+    if not path.name:
+        raise DataError(f"dataset.features.path={path} is the root folder; set it to that of the features")
     default = SourceOptions()
     changed = {
         key: features[key]

@@ -78,7 +78,7 @@ class Page:
         _, video = self._encoded(request)
         chunks = limited(request.stream(), MAX_QUESTION, "the sentences are too long")
         body = b"".join([chunk async for chunk in chunks])
-        sentences = [line.strip() for line in body.decode(errors="replace").splitlines() if line.strip()]
+        sentences = [line.strip() for line in body.decode(errors="replace").split("\n") if line.strip()]
         if not 1 <= len(sentences) <= MAX_SENTENCES:
             raise HTTPException(400, f"write 1 to {MAX_SENTENCES} sentences, a line each; got {len(sentences)}")
         answers = await self._run(lambda: self.grounder.answer(video, sentences, top=self.top))

@@ -6,17 +6,21 @@ import io
 import json
 import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from cpnet.data.features import PackedFeatures, open_features
 from cpnet.data.features.packed import is_packed
+from cpnet.data.features.placement import TableFeatures
 from cpnet.errors import DataError
 from packs import Payload, npy_header
 
@@ -69,6 +73,24 @@ def test_store_returns_what_was_written(path: Path) -> None:
     for ask in (store.start, store.rows, store.length):
         with pytest.raises(DataError, match="has no features of video '607'"):
             ask("607")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have sparse files, but other rules on memory")
+def test_store_larger_than_memory_is_mapped(tmp_path: Path) -> None:
+    memory = psutil.virtual_memory().total + psutil.swap_memory().total
+    rows = 1 + 2 * memory // (1 << 20)  # twice the memory, of 1 MB each
+    folder = tmp_path / "store"
+    folder.mkdir()
+    header = {"descr": "<f2", "fortran_order": False, "shape": (rows, 1 << 19)}
+    with (folder / "rows.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + rows * (1 << 20))  # sparse: it takes no disk
+    fields = FIELDS | {"ids": ["a"], "counts": [rows - 1]}
+    (folder / "index.json").write_text(json.dumps(fields), encoding="utf-8")
+    store = PackedFeatures(path=folder)
+    assert not store.table[rows // 2, :10].any()
+    placed = TableFeatures(store.table, starts=torch.tensor([0]), counts=torch.tensor([rows - 1]))
+    assert placed.table.shape == (rows, 1 << 19)
 
 
 def test_float32_is_read_too(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class PackedFeatures(FeatureSource):
     """Features of a packed store, which stays mapped into memory.
 
     Attributes:
-        table: the mapped rows of all videos and a row of zeros, of shape (R, V); changes stay in this process
+        table: the mapped rows of all videos and a row of zeros, of shape (R, V), read-only
         fingerprint: fingerprint of the original pack
         source_stamp: stamp of the original pack when it was packed
         description: description of the original pack
@@ -50,8 +50,8 @@ class PackedFeatures(FeatureSource):
     def __init__(self, *, path: Path, dim: int | None = None) -> None:
         try:
             index, size = _read_index(path / INDEX), _size(path / ROWS)
-            # Copy-on-write, because torch warns about read-only arrays.
-            table: Any = np.lib.format.open_memmap(path / ROWS, mode="c")
+            # Read-only: Linux counts a writable map as memory, and refuses one larger than memory and swap.
+            table: Any = np.lib.format.open_memmap(path / ROWS, mode="r")
             ids, counts = _check(index, table, size)
             self.extractor = Extractor.from_dict(index.get("extractor"))
             files = index.get("files", {}).items()
@@ -89,7 +89,8 @@ class PackedFeatures(FeatureSource):
 
     def _read(self, name: str) -> NDArray[Any]:
         first, count = self._places[name]
-        return self.table[first : first + count]
+        rows: NDArray[Any] = self.table[first : first + count].copy()  # torch warns about read-only arrays
+        return rows
 
 
 def is_packed(path: Path) -> bool:
@@ -116,7 +117,7 @@ def _check(index: dict[str, Any], table: Any, size: int) -> tuple[list[str], lis
         ValueError: the index does not match the rows, or the file of the rows has the wrong size.
     """
     ids, counts = index["ids"], index["counts"]
-    if table.dtype.str not in DTYPES or table.ndim != 2 or not table.flags.carray:
+    if table.dtype.str not in DTYPES or table.ndim != 2 or not (table.flags.c_contiguous and table.flags.aligned):
         raise ValueError(f"{ROWS} holds {table.shape} of {table.dtype}, not rows of float16 or float32")
     if table.offset + table.nbytes != size:
         raise ValueError(f"{ROWS} is not one array")

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -22,6 +22,7 @@ from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
 from cpnet.errors import DataError, shown
 from cpnet.terminal import Progress, silent
+from cpnet.workers import free_memory
 
 Placement = Literal["auto", "disk", "memory", "device"]
 
@@ -82,7 +83,10 @@ class TableFeatures(PlacedFeatures):
     """
 
     def __init__(self, table: NDArray[Any], *, starts: Tensor, counts: Tensor, on_device: bool = False) -> None:
-        self.table, self.starts, self.counts = torch.from_numpy(table), starts, counts
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
+            self.table = torch.from_numpy(table)
+        self.starts, self.counts = starts, counts
         self.on_device = on_device
 
     def to(self, device: torch.device | str) -> None:
@@ -137,7 +141,7 @@ def place_features(
             return DeliveredFeatures(source, videos)
         starts = torch.tensor([source.start(video) for video in videos])
         return TableFeatures(source.table, starts=starts, counts=counts)
-    free = psutil.virtual_memory().available
+    free = free_memory()
     if size > free:
         raise DataError(
             f"{size / 1e9:.1f} GB of features do not fit in the {free / 1e9:.1f} GB of free memory; set "
@@ -157,7 +161,7 @@ def choose(size: int, *, packed: bool, gpu: bool) -> tuple[Placement, str]:
     if packed and not gpu:
         return "disk", "a packed store is mapped"
     processes = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("WORLD_SIZE") or 1)
-    free = psutil.virtual_memory().available // processes
+    free = free_memory() // processes
     reason = f"{size / 1e9:.1f} GB of rows, {free / 1e9:.1f} GB of memory free for each process"
     if gpu:
         free_on_gpu = torch.cuda.mem_get_info()[0]
@@ -177,11 +181,8 @@ def _load(
             raise DataError(
                 f"{source.path} changed while it was read: {shown(video)} has a new number of rows; start again"
             )
-        if rows.dtype.itemsize > dtype.itemsize:
-            raise DataError(
-                f"{source.path}: features of {shown(video)} are {rows.dtype}, others are {dtype}; pack them, or set "
-                "dataset.features.placement=disk"
-            )
+        if rows.dtype.itemsize > dtype.itemsize:  # float32 after videos of float16
+            table, dtype = table.astype(rows.dtype), rows.dtype
         table[end : end + len(rows)] = rows
         end += len(rows)
     return table

@@ -175,7 +175,7 @@ function article(answer) {
   title.textContent = answer.query;
   unknown.hidden = !answer.unknown_words.length;
   unknown.textContent = `Words that the model does not know: ${answer.unknown_words.join(", ")}`;
-  const parts = answer.attention, most = Math.max(...parts);
+  const parts = answer.attention, most = parts.reduce((one, other) => Math.max(one, other), 0);
   const steps = parts.map((part, index) => `V${100 - 92 * part / most}H${100 * (index + 1) / parts.length}`);
   if (most > 0) track.querySelector("path").setAttribute("d", `M0,100${steps.join("")}V100Z`);
   answer.moments.forEach((moment, index) => {

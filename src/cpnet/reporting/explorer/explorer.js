@@ -230,9 +230,13 @@ function askedTable() {
   return number in [...$("table").options] ? number : 0;
 }
 
+let opening = 0; // number of calls of open(): a later one wins
 async function open(number) {
+  const mine = ++opening;
   if (table?.number !== number) {
-    table = await openTable(number);
+    const opened = await openTable(number);
+    if (mine !== opening) return;
+    table = opened;
     build();
   }
   view = readAddress(table);
