@@ -64,46 +64,48 @@ def lay_out(masks: Sequence[Tensor], clips: Tensor, *, patch: int) -> Steps:
 class DenseHead(nn.Module):
     """Predict at each step the distances from its centre to start and end, in sizes of the step, and the IoU.
 
-    With ``refine``, each answer then reads the finest level at its start, at its end and in between, and corrects
-    itself: its score depends on the span that it judges.
+    With ``refine``, the first answers are spans alone. Each then reads the finest level at its start, at its end and in
+    between, corrects itself, and gets a score, which so depends on the span that it judges.
 
-    Shape: level p (B, T_p, D), finest first, and the steps of all levels -> :class:`Answers` in float32 or wider, the
-        first ones and the corrected ones, which are the first ones without ``refine``
+    Shape: level p (B, T_p, D), finest first, and the steps of all levels -> the first spans (B, M, 2), and
+        :class:`Answers`, in float32 or wider; without ``refine``, these are their spans
     """
 
     def __init__(self, width: int, *, levels: int, refine: bool) -> None:
         super().__init__()
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(levels))
         self.hidden = nn.Linear(width, width)
-        self.out = nn.Linear(width, 3)
+        self.out = nn.Linear(width, 2 if refine else 3)
         self.reading = nn.Linear(width, 3 * width) if refine else None  # of start, end and inside
         self.correction = nn.Linear(width, 3) if refine else None
 
-    def forward(self, levels: Sequence[Tensor], steps: Steps) -> tuple[Answers, Answers]:
+    def forward(self, levels: Sequence[Tensor], steps: Steps) -> tuple[Tensor, Answers]:
         """Answer at every step, and correct the answers."""
         normed = [norm(level) for norm, level in zip(self.norms, levels, strict=True)]
         hidden = self.hidden(torch.cat(normed, dim=1))
         out = self.out(F.relu(hidden))
-        first = answer(out, steps)
+        first = to_spans(out, steps)
         if self.reading is None or self.correction is None:
-            return first, first
+            return first, Answers(spans=first, logits=to_logits(out), steps=steps)
         finest = normed[0]
-        weights = readings(first.spans.detach() / steps.size[:, 0, None, None], steps.mask[:, : finest.shape[1]])
+        weights = readings(first.detach() / steps.size[:, 0, None, None], steps.mask[:, : finest.shape[1]])
         values = self.reading(finest).chunk(3, dim=2)
         read = sum((w.to(finest.dtype) @ value for w, value in zip(weights, values, strict=True)), hidden)
-        base = torch.cat((out[..., :2].detach(), out[..., 2:]), dim=2)  # the first spans have a loss of their own
-        return first, answer(base + self.correction(F.relu(read)), steps)
+        corrected = self.correction(F.relu(read))
+        spans = to_spans(out.detach() + corrected[..., :2], steps)  # the first spans have a loss of their own
+        return first, Answers(spans=spans, logits=to_logits(corrected), steps=steps)
 
 
-def answer(out: Tensor, steps: Steps) -> Answers:
-    """Decode what the head predicts: two distances and a score.
+def to_spans(out: Tensor, steps: Steps) -> Tensor:
+    """Return the spans of two distances from the centre, in sizes of the step. Shape: (B, M, 2 or 3) -> (B, M, 2)"""
+    out = out[..., :2].to(torch.promote_types(out.dtype, torch.float32))
+    distance = F.softplus(out) * steps.size[..., None]
+    return steps.centre[..., None] + distance * distance.new_tensor([-1.0, 1.0])
 
-    Shape: out (B, M, 3)
-    """
-    out = out.to(torch.promote_types(out.dtype, torch.float32))
-    distance = F.softplus(out[..., :2]) * steps.size[..., None]
-    spans = steps.centre[..., None] + distance * distance.new_tensor([-1.0, 1.0])
-    return Answers(spans=spans, logits=out[..., 2] + PRIOR, steps=steps)
+
+def to_logits(out: Tensor) -> Tensor:
+    """Return the logits of the IoU, the third number that the head predicts. Shape: (B, M, 3) -> (B, M)"""
+    return out[..., 2].to(torch.promote_types(out.dtype, torch.float32)) + PRIOR
 
 
 def readings(spans: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,10 +38,11 @@ class CPNetPlusOutput(GroundingOutput):
     """Output of CPNetPlus with what its loss needs.
 
     Shape:
-        - first, answers: those of every step of every level before and after their correction
+        - first: (B, M, 2) spans of every step of every level, before their correction
+        - answers: those of every step, corrected
     """
 
-    first: Answers
+    first: Tensor
     answers: Answers
 
 
@@ -127,7 +128,7 @@ class CPNetPlus(nn.Module):
             "quality": (options.quality_weight, quality_loss(answers, batch.windows)),
         }
         if "refinement" not in options.without:
-            terms["first_span"] = 1.0, span_loss(output.first.spans, matched, positive)
+            terms["first_span"] = 1.0, span_loss(output.first, matched, positive)
         total = torch.stack([weight * term for weight, term in terms.values()]).sum()
         return {"loss": total, **{name: term for name, (_, term) in terms.items()}}
 
