@@ -298,7 +298,7 @@ def test_colours_are_found_without_training(tmp_path: Path, monkeypatch: pytest.
         moments = [[each.start_sec, each.end_sec, each.score] for each in answer.moments]
         assert json.loads(line)["pred_relevant_windows"] == moments
     ended = call("predict", "zero_shot=clip", *asked[1:], folder=tmp_path)
-    assert "zero_shot must encode sentences too, as clip_vit_b32, colours does; got clip" in ended.err
+    assert "zero_shot must be a backbone that encodes sentences: clip_vit_b32, colours; got clip" in ended.err
     ended = call("predict", *asked, "checkpoint=best.ckpt", folder=tmp_path)
     assert "zero_shot=colours answers without training; remove checkpoint" in ended.err
 

@@ -281,6 +281,8 @@ class Grounder:
             yield batch, output
 
     def _rows(self, features: Any) -> NDArray[np.float32]:
+        if isinstance(features, np.ndarray) and not features.flags.writeable:
+            features = features.copy()  # torch warns about read-only arrays
         rows = torch.as_tensor(features, dtype=torch.float32)
         if rows.ndim != 2 or not len(rows) or rows.shape[1] != self.video_dim:
             raise DataError(
@@ -291,9 +293,9 @@ class Grounder:
         return rows.detach().cpu().numpy()
 
     def look_up(self, sentences: Sequence[str]) -> None:
-        """Encode the sentences (without training), or look up their unknown words in the file of word vectors.
+        """Prepare for sentences: encode them without training, else look their unknown words up in the word vectors.
 
-        ``answer`` does so itself.
+        ``answer`` calls it.
 
         Raises:
             DataError: the file of word vectors cannot be read or does not fit

@@ -54,7 +54,7 @@ class VideoIndex:
 
     Attributes:
         ids: the videos, in the order of their rows
-        rows: of all videos, memory-mapped, of shape (R, V)
+        rows: of all videos, memory-mapped and read-only, of shape (R, V)
         counts: rows of each video
         files: path, if known, and duration of each video
         extractor: what made the rows

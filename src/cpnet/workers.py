@@ -1,4 +1,4 @@
-"""What a process may use: CPUs, their quota, memory; and processes of a pool, which end with their parent."""
+"""What a process may use (CPUs, their quota, memory), and how the processes of a pool end with their parent."""
 
 from __future__ import annotations
 

@@ -25,6 +25,7 @@ from cpnet.data.moment import normalise_id
         ("v_v_123456789", "v_123456789"),
         ("v_123456789012", "v_123456789012"),
         (" s30-d52.avi ", "s30-d52"),
+        ("v_QOlSCBRmfWY .mp4", "QOlSCBRmfWY"),
         ("clip.1080p", "clip.1080p"),
         (".avi", ".avi"),
         ("", ""),

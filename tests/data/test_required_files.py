@@ -66,6 +66,7 @@ def test_subset_of_words_and_packed_store_replace_the_whole_files(
 
 
 def test_folder_without_a_name_has_its_store_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path = tmp_path.resolve()
     (tmp_path / "pack/rgb").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "pack/rgb")
     assert default_store({"path": "."}) == tmp_path / "pack/rgb.packed"

@@ -35,7 +35,8 @@ def choose_model(cfg: DictConfig, *, word_vectors: str | None = None) -> Grounde
     """Load ``cfg.zero_shot``, a backbone that answers without training, or else the model of ``cfg.checkpoint``.
 
     Raises:
-        ConfigError: both are set, or the backbone encodes no sentences or lacks its weights
+        ConfigError: zero_shot is set with checkpoint or word vectors, or its backbone encodes no sentences or lacks its
+            weights
         DataError: there is no checkpoint, or it or the weights are damaged
     """
     given = {"checkpoint": cfg.checkpoint, "word_vectors": word_vectors}
@@ -43,7 +44,8 @@ def choose_model(cfg: DictConfig, *, word_vectors: str | None = None) -> Grounde
         raise ConfigError(f"zero_shot={cfg.zero_shot} answers without training; remove {' and '.join(surplus)}")
     if cfg.zero_shot:
         if cfg.zero_shot not in (able := [*filter(is_joint, BACKBONES)]):
-            raise ConfigError(f"zero_shot must encode sentences too, as {', '.join(able)} does; got {cfg.zero_shot}")
+            names = ", ".join(able)
+            raise ConfigError(f"zero_shot must be a backbone that encodes sentences: {names}; got {cfg.zero_shot}")
         log.info("model: none, %s answers without training", cfg.zero_shot)
         return Grounder.zero_shot(load_backbone(cfg.zero_shot, weights=cfg.weights))
     path = chosen_checkpoint(cfg.checkpoint)
@@ -97,8 +99,8 @@ def read(cfg: DictConfig, grounder: Grounder, file: Path) -> tuple[Video, float]
         from cpnet.training.build_data import read_video  # slow to import
 
         cfg.dataset.features.normalise = grounder.normalise  # as in training
-        trained = None if cfg.zero_shot else grounder.extractor  # similarities do not depend on the rate of the rows
-        return read_video(cfg.dataset, cfg.video, cfg.duration, trained=trained)
+        any_rate = bool(cfg.zero_shot)
+        return read_video(cfg.dataset, cfg.video, cfg.duration, trained=grounder.extractor, any_rate=any_rate)
     video = encode(grounder, file, cfg.cache)
     if video.defects:
         log.warning("%s is damaged: %s", file, video.defects)

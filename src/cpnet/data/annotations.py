@@ -89,7 +89,7 @@ class Annotations:
         moments: dict[str, list[Moment]] = {}
         reports = []
         if "val" in self.splits and self.validation == "holdout" and "val" not in without:
-            log.warning("val: its file is not read, as dataset.validation=holdout; file reads it")
+            log.warning("val: its file is not read (dataset.validation=holdout); dataset.validation=file reads it")
         for split in ("train", "val", *self.tests):
             if split in without or (split == "val" and self.validation != "file"):
                 continue

@@ -44,7 +44,7 @@ def normalise_id(video: str) -> str:
     >>> [normalise_id(video) for video in ("v_QOlSCBRmfWY", "s30-d52-cam-002", "s30-d52.avi", "00607")]
     ['QOlSCBRmfWY', 's30-d52', 's30-d52', '00607']
     """
-    name = _MEDIA_EXTENSION.sub("", video.strip(" "))
+    name = _MEDIA_EXTENSION.sub("", video.strip(" ")).strip(" ")
     for spelling in (_ACTIVITYNET, _TACOS_CAMERA):
         if match := spelling.fullmatch(name):
             name = match[1]

@@ -17,6 +17,9 @@ def default_store(features: Mapping[str, Any]) -> Path:
 
     >>> default_store({"path": "data/i3d.hdf5"}).name, default_store({"path": "data/i3d.hdf5", "normalise": True}).name
     ('i3d.hdf5.packed', 'i3d.hdf5.36689c67.packed')
+
+    Raises:
+        DataError: the path is the root folder, which has no place beside it
     """
     path, *others = paths_of(features["path"])
     if path.name in ("", ".."):  # "." has no name

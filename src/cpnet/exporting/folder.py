@@ -124,17 +124,17 @@ def export(checkpoint: Checkpoint, target: Path, kind: str) -> None:
         shutil.copyfile(example.__file__, folder / "example.py")
         (folder / "model.json").write_text(json.dumps(about, indent=1, ensure_ascii=False), encoding="utf-8")
         (folder / "README.md").write_text(
-            README.format(**about, longest=longest(checkpoint.longest_sec)), encoding="utf-8"
+            README.format(**about, longest=long_videos(checkpoint.longest_sec)), encoding="utf-8"
         )
         folder.rename(target)
     log.info("outputs: %s", target)
 
 
-def longest(seconds: float | None) -> str:
+def long_videos(seconds: float | None) -> str:
     """Return the line of the README on long videos."""
     if seconds is None:
         return "The length of the longest video of training is unknown."
-    return f"The longest video of training had {seconds:.1f} s. Cut longer ones into parts, as cpnet does."
+    return f"The longest video of training lasts {seconds:.1f} s. Cut longer ones into parts, as cpnet does."
 
 
 def save(program: Program, kind: str, folder: Path, *, clips: int, words: int) -> Path:

@@ -10,7 +10,7 @@ Departs from the paper:
     - weight decay applies to biases and norms too;
     - a batch has single pairs instead of videos with up to four queries each (Sec. 3.3);
     - spans with low scores stay, so that every pair has N predictions if it has N points;
-    - rows beyond T are skipped, where its code averages interpolated ones.
+    - of a video with more than T rows, sampling=linear skips rows between clips; its code averages interpolated ones.
 """
 
 from __future__ import annotations

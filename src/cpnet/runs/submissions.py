@@ -51,7 +51,7 @@ def read_submission(path: Path, pairs: Mapping[str, tuple[str, str]]) -> Submiss
     Args:
         path: the file
         pairs: video and query of each pair by qid. Systems number pairs in their own ways, so a qid counts only if the
-            row names no other video and no query of another pair; else video and query find the pair.
+            row names no other video, nor the query of another pair of this video; else video and query find the pair.
 
     Raises:
         DataError: the file cannot be read, or a line has another form; the message names file and line

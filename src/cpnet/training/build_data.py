@@ -65,18 +65,21 @@ def build_generator(dataset: DictConfig) -> Callable[[], None] | None:
 
 
 def read_video(
-    dataset: DictConfig, video: str, duration_sec: float | None, *, trained: Extractor | None
+    dataset: DictConfig, video: str, duration_sec: float | None, *, trained: Extractor | None, any_rate: bool = False
 ) -> tuple[NDArray[np.floating], float]:
     """Return the features of one video of a corpus, and its duration, from the annotations unless it is given.
 
     Raises:
         ConfigError: a value is invalid
-        DataError: the features are missing or not of the kind ``trained``, or the duration is unknown
+        DataError: the features are missing or not of the kind ``trained`` (with ``any_rate``, but for the rate), or the
+            duration is unknown
     """
     if generate := build_generator(dataset):
         generate()
     pack, annotations = build_features(dataset.features), build_annotations(dataset)
     source = replace(pack, options=replace(pack.options, pack=False)).open([video])
+    if any_rate and trained and source.extractor:  # as similarities take
+        trained = replace(trained, fps=source.extractor.fps)
     check_extractor(trained, source.extractor, dataset.features.path)
     rows = source.rows(video)
     for name, arguments in annotations.splits.items() if duration_sec is None else ():

@@ -87,7 +87,8 @@ def extract(
             store = _open_store(target, files, kind)
             known = set(store.ids()) if store else set()
             rows.mkdir(parents=True, exist_ok=True)
-            for path in [*rows.rglob("*.npy")]:  # of a removed file, or of a process that was killed after packing
+            # Remove rows of files that are gone, and of a process that was killed after packing.
+            for path in [each for each in rows.rglob("*.npy") if each.is_file()]:
                 name = path.relative_to(rows).as_posix().removesuffix(".npy")
                 if name in known or name not in files:
                     path.unlink()

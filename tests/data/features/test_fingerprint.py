@@ -76,3 +76,12 @@ def test_id_of_any_bytes_has_a_fingerprint(tmp_path: Path) -> None:
     np.save(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.npy"), HALVES["00607"])
     seen = b"caf\xe9\0" + b"8\0" + b"4\n" + HALVES["00607"][[0, 4, 7]].tobytes()
     assert fingerprint(open_features(path=tmp_path)) == hashlib.sha256(seen).hexdigest()[:16]
+
+
+def test_damaged_video_is_left_out(tmp_path: Path) -> None:
+    whole, damaged = tmp_path / "whole", tmp_path / "damaged"
+    for folder in (whole, damaged):
+        folder.mkdir()
+        write_npy(folder, {"a": np.ones((3, 2), "f4")})
+    (damaged / "b.npy").write_bytes(b"x")
+    assert fingerprint(open_features(path=damaged)) == fingerprint(open_features(path=whole))

@@ -141,12 +141,7 @@ def place_features(
             return DeliveredFeatures(source, videos)
         starts = torch.tensor([source.start(video) for video in videos])
         return TableFeatures(source.table, starts=starts, counts=counts)
-    free = free_memory()
-    if size > free:
-        raise DataError(
-            f"{size / 1e9:.1f} GB of features do not fit in the {free / 1e9:.1f} GB of free memory; set "
-            "dataset.features.placement=disk"
-        )
+    _check_memory(size)
     table = _load(source, dict(zip(videos, counts.tolist(), strict=True)), dtype, progress)
     return TableFeatures(table, starts=counts.cumsum(0) - counts, counts=counts, on_device=placement == "device")
 
@@ -171,6 +166,15 @@ def choose(size: int, *, packed: bool, gpu: bool) -> tuple[Placement, str]:
     return "disk" if packed or size > SHARE * free else "memory", reason
 
 
+def _check_memory(size: int) -> None:
+    """Raise a DataError if ``size`` bytes do not fit in the free memory."""
+    if size > (free := free_memory()):
+        raise DataError(
+            f"{size / 1e9:.1f} GB of features do not fit in the {free / 1e9:.1f} GB of free memory; set "
+            "dataset.features.placement=disk"
+        )
+
+
 def _load(
     source: FeatureSource, counts: Mapping[str, int], dtype: np.dtype[Any], progress: Progress
 ) -> NDArray[np.floating]:
@@ -182,6 +186,7 @@ def _load(
                 f"{source.path} changed while it was read: {shown(video)} has a new number of rows; start again"
             )
         if rows.dtype.itemsize > dtype.itemsize:  # float32 after videos of float16
+            _check_memory(2 * table.nbytes)  # the wider table, beside this one
             table, dtype = table.astype(rows.dtype), rows.dtype
         table[end : end + len(rows)] = rows
         end += len(rows)

@@ -65,10 +65,10 @@ class DenseHead(nn.Module):
     """Predict at each step the distances from its centre to start and end, in sizes of the step, and the IoU.
 
     With ``refine``, the first answers are spans alone. Each then reads the finest level at its start, at its end and in
-    between, corrects itself, and gets a score, which so depends on the span that it judges.
+    between, corrects itself, and is scored, so that the score depends on the span that it judges.
 
     Shape: level p (B, T_p, D), finest first, and the steps of all levels -> the first spans (B, M, 2), and
-        :class:`Answers`, in float32 or wider; without ``refine``, these are their spans
+        :class:`Answers`, in float32 or wider; without ``refine``, their spans are the first spans
     """
 
     def __init__(self, width: int, *, levels: int, refine: bool) -> None:
@@ -80,7 +80,7 @@ class DenseHead(nn.Module):
         self.correction = nn.Linear(width, 3) if refine else None
 
     def forward(self, levels: Sequence[Tensor], steps: Steps) -> tuple[Tensor, Answers]:
-        """Answer at every step, and correct the answers."""
+        """Answer at every step; with ``refine``, correct the answers."""
         normed = [norm(level) for norm, level in zip(self.norms, levels, strict=True)]
         hidden = self.hidden(torch.cat(normed, dim=1))
         out = self.out(F.relu(hidden))

@@ -39,7 +39,7 @@ class CPNetPlusOutput(GroundingOutput):
 
     Shape:
         - first: (B, M, 2) spans of every step of every level, before their correction
-        - answers: those of every step, corrected
+        - answers: spans and scores of every step; without ``refinement``, their spans are ``first``
     """
 
     first: Tensor

@@ -233,8 +233,9 @@ function askedTable() {
 let opening = 0; // number of calls of open(): a later one wins
 async function open(number) {
   const mine = ++opening;
+  $("table").value = number;
   if (table?.number !== number) {
-    const opened = await openTable(number);
+    const opened = await openTable(number).catch((error) => { if (mine === opening) throw error; });
     if (mine !== opening) return;
     table = opened;
     build();

@@ -56,7 +56,7 @@ class MetricsCSV(Checkpoint):
         self._write_or_warn(trainer)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Write the row of the test, and any rows not yet written.
+        """Write the row of a test split, and any rows not yet written.
 
         Raises:
             OSError: the file cannot be written
