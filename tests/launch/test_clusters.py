@@ -29,9 +29,9 @@ def slurm(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(f"SLURM_{name}", value)
 
 
-def folder() -> str:
+def folder(*, resume: bool = False) -> str:
     register_schemas()
-    return str(OmegaConf.create({"folder": f"${{run_folder:{NOW}}}"}).folder)
+    return str(OmegaConf.create({"folder": f"${{run_folder:{NOW},{str(resume).lower()}}}"}).folder)
 
 
 @pytest.mark.usefixtures("slurm")
@@ -55,6 +55,9 @@ def test_slurm_processes_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
     monkeypatch.setenv("SLURM_NTASKS", "1")  # a script may start several trainings
     assert folder() == NOW
+    assert folder(resume=True) == "slurm_123456.2"  # the job may be requeued
+    monkeypatch.setenv("SLURM_JOB_NAME", "bash")
+    assert folder(resume=True) == NOW
 
 
 def test_torchrun_processes_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,10 @@ def test_data_dir_is_set_by_override_or_environment(tmp_path: Path) -> None:
     ("override", "message"),
     [
         ("dataset=tacoss", r"dataset=tacoss: there is no such dataset\. Did you mean tacos\b"),
-        ("model=cpnet_tiny", r"model is one of: ablr, ablr_small, cpnet, cpnet_frames, cpnet_plus, .*, vslnet_small\n"),
+        (
+            "model=cpnet_tiny",
+            r"model is one of: ablr, ablr_small, ablr_tacos, cpnet, cpnet_frames, cpnet_plus, .*, vslnet_small\n",
+        ),
         ("logger=null", r"a group needs a name, not null"),
         ("datset=tacos", r"datset: there is no such key\. Did you mean dataset\b"),
         ("model.pyramid_level=3", r"model\.pyramid_level: there is no such key\. Did you mean model\.pyramid_levels\b"),
@@ -197,6 +200,11 @@ def test_wrapped_user_error_is_found(error: Exception) -> None:
 
 def test_damaged_cache_of_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "cache/compiled")
+    full = messages.message_for(OSError(28, "No space left on device", "run/results.json"), "train")
+    assert full == (
+        "run/results.json: No space left on device; free some space; resume_from=FOLDER continues a training, "
+        "sweep.resume=true a sweep"
+    )
     message = messages.message_for(InductorError(ImportError("x.so: file too short"), None), "train")
     assert "x.so: file too short)\n" in str(message)
     assert "delete cache/compiled, or set trainer.compile=false" in str(message)

@@ -55,12 +55,15 @@ def wait_for(look: Callable[[], object]) -> None:
     raise TimeoutError
 
 
-def test_each_rank_has_its_environment(tmp_path: Path) -> None:
-    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT")
+def test_each_rank_has_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASTER_ADDR", "node07")
+    monkeypatch.setenv("NODE_RANK", "1")
+    names = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_PORT", "MASTER_ADDR", "NODE_RANK")
     run(f"open(f'{{rank}}', 'w').write(' '.join(os.environ[name] for name in {names}))", tmp_path)
     first, second = ((tmp_path / name).read_text().split() for name in ("0", "1"))
     assert (first[:3], second[:3]) == (["0", "0", "2"], ["1", "1", "2"])
-    assert first[3] == second[3]
+    assert first[3:] == second[3:]
+    assert first[4:] == ["127.0.0.1", "0"]  # not those of a cluster
 
 
 BUG = "processes.report_failure('OSError: broken disk', 'Traceback\\nOSError: broken disk\\n'); sys.exit(1)"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from cpnet.config import quoted
-from cpnet.launch.sweep import Job, job_names, summary, write_jobs
+from cpnet.launch.sweep import Job, command_line, job_names, summary, write_jobs
 
 WRITABLE = st.text(st.characters(exclude_categories=("Cs", "Cc")))
 
@@ -42,6 +44,20 @@ def test_hydra_parses_quoted_text(text: str) -> None:
 )
 def test_job_is_named_by_differing_overrides(overrides: list[list[str]], names: list[str]) -> None:
     assert job_names(overrides) == names
+
+
+def test_command_line_has_the_configuration_of_its_parent() -> None:
+    source = {"provider": "command-line", "path": "/my"}
+    node: dict[str, Any] = {
+        "job": {"config_name": "mine"},
+        "runtime": {"config_sources": [source]},
+        "overrides": {"hydra": ["hydra.verbose=true", "hydra.mode=MULTIRUN"]},
+    }
+    line = command_line(OmegaConf.create(node), "train", ["seed=1"], Path("/a"))  # type: ignore[arg-type]
+    given = ["--config-dir", "/my", "--config-name", "mine", "seed=1"]
+    assert line[3:] == [*given, "hydra.mode=RUN", "hydra.run.dir='/a'", "hydra.verbose=true"]
+    node["job"]["config_name"] = "train"
+    assert "--config-name" not in command_line(OmegaConf.create(node), "train", [], Path("/a"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

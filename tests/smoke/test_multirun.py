@@ -123,6 +123,14 @@ def test_resume_without_a_sweep_is_refused(tmp_path: Path) -> None:
     assert "sweep.resume=true: there is no sweep in outputs/multirun/synthetic" in ended.err
 
 
+def test_jobs_of_another_sweep_are_not_resumed(tmp_path: Path) -> None:
+    (tmp_path / "sweep/0/.hydra").mkdir(parents=True)
+    (tmp_path / "sweep/0/.hydra/overrides.yaml").write_text("[seed=2]")
+    ended = sweep(tmp_path, "seed=1", "sweep.resume=true")
+    assert "sweep has jobs of another sweep; set hydra.sweep.dir=FOLDER" in ended.err
+    assert [path.name for path in (tmp_path / "sweep/0").iterdir()] == [".hydra"]
+
+
 @pytest.mark.slow
 def test_rerun_without_resume_keeps_the_earlier_jobs(tmp_path: Path) -> None:
     assert sweep(tmp_path, "seed=1").code == 0

@@ -92,6 +92,7 @@ def test_effective_batch_sets_accumulation(devices: int, batch_size: int, effect
             r"effective_batch_size=16 .*accumulate_grad_batches; remove .*accumulate_grad_batches=2",
         ),
         (["trainer.compile=often"], r"compile must be true, false or auto; got 'often'"),
+        (["trainer.limit_test_batches=0"], r"limit_test_batches=0 leaves nothing to measure at the end"),
         (["+trainer.surprise=1"], r".*unexpected keyword argument 'surprise'"),
     ],
 )

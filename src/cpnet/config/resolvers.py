@@ -55,12 +55,13 @@ def presets(size: str, *models: str) -> str:
     return ",".join(models if size == "full" else (f"{FOR_A_CORPUS.sub('', model)}_small" for model in models))
 
 
-def run_folder(now: str) -> str:
+def run_folder(now: str, resume: bool = False) -> str:
     """Return the name of a run's folder, the same in all processes that SLURM or torchrun starts or restarts.
 
-    Without SLURM and torchrun it is the current time.
+    Without SLURM and torchrun it is the current time. A SLURM job of one process has a folder of its own with
+    ``resume``, because it may be requeued.
     """
-    if under_slurm():
+    if under_slurm() or (resume and os.environ.get("SLURM_JOB_ID") and not is_interactive()):
         step = os.environ.get("SLURM_STEP_ID", "0")
         return f"slurm_{os.environ['SLURM_JOB_ID']}{'' if step == '0' else f'.{step}'}"
     if "TORCHELASTIC_RUN_ID" not in os.environ:
@@ -73,8 +74,12 @@ def run_folder(now: str) -> str:
 
 def under_slurm() -> bool:
     """Return whether ``srun`` started several processes, by the same rule as Lightning."""
-    interactive = os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
-    return int(os.environ.get("SLURM_NTASKS", 1)) > 1 and not interactive
+    return int(os.environ.get("SLURM_NTASKS", 1)) > 1 and not is_interactive()
+
+
+def is_interactive() -> bool:
+    """Return whether a shell within a SLURM job started this process."""
+    return os.environ.get("SLURM_JOB_NAME") in ("bash", "interactive")
 
 
 def sweep_folder(root: str, now: str, resume: bool) -> str:

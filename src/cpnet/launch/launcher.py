@@ -55,7 +55,8 @@ class ProcessLauncher(Launcher):
         """Run all jobs, even if some fail.
 
         Raises:
-            ConfigError: another sweep is writing to the folder, or ``hydra.run.dir`` is set
+            ConfigError: another sweep is writing to the folder, the sweep to resume is another one, or
+                ``hydra.run.dir`` is set
         """
         if any(each.startswith("hydra.run.dir=") for each in self.config.hydra.overrides.hydra):
             raise ConfigError("hydra.run.dir is for a single run; set hydra.sweep.dir=FOLDER for a sweep")
@@ -68,6 +69,9 @@ class ProcessLauncher(Launcher):
             )
         ]
         with locked(sweep, by="sweep", key="hydra.sweep.dir"):
+            found = [job for job in jobs if (job.folder / ".hydra").is_dir()]
+            if self.config.sweep.resume and found and not any(job.owns_folder() for job in found):
+                raise ConfigError(f"sweep.resume=true: {sweep} has jobs of another sweep; set hydra.sweep.dir=FOLDER")
             choices = self.config.hydra.runtime.choices
             write_jobs(sweep, jobs, experiment_name(choices.experiment, choices.size))
             waiting = [job for job in jobs if not self._is_done(job)]
@@ -118,7 +122,7 @@ class ProcessLauncher(Launcher):
             environment = os.environ | {ERROR_FILE: str(report), JOBS: str(self.n_jobs)}
             overrides = [*job.overrides, f"run_name={quoted(job.name)}"]
             overrides += ["resume=true"] if self.config.sweep.resume else []
-            line = command_line(self.config.hydra, self.config.hydra.job.name, overrides, job.folder)
+            line = command_line(self.config.hydra, "train", overrides, job.folder)
             output = log_file if self.n_jobs > 1 else None
             process = subprocess.Popen(line, stdout=output, stderr=output, env=environment)
             self._running.add(process)

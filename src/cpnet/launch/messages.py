@@ -68,6 +68,8 @@ def _output_folder_error(error: OSError) -> str | None:
     if error.errno not in NOT_WRITABLE or (not error.filename and error.errno not in DISK_FULL):
         return None
     hint = "resume_from needs to write there" if resumed else f"choose another folder: {key}=FOLDER"
+    if error.errno in DISK_FULL:
+        hint = "free some space; resume_from=FOLDER continues a training, sweep.resume=true a sweep"
     return f"{error.filename or folder}: {error.strerror}; {hint}"
 
 

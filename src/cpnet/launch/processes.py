@@ -96,6 +96,7 @@ def run_ranks(line: Sequence[str], count: int) -> None:
     # The job name tells Lightning that SLURM did not start these processes.
     shared = {PARENT: str(os.getpid()), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     shared |= {"SLURM_JOB_NAME": "interactive", "MASTER_PORT": str(get_free_port())}  # type: ignore[no-untyped-call]
+    shared |= {"MASTER_ADDR": "127.0.0.1", "NODE_RANK": "0"}  # those of the environment are of another cluster
     handlers = {number: signal.getsignal(number) for number in FORWARDED}  # torch replaces them
     with tempfile.TemporaryDirectory() as errors:
         try:

@@ -98,6 +98,9 @@ def _distinguishing(overrides: Iterable[str]) -> list[str]:
     return list(filter_overrides([each for each in overrides if not each.lstrip("+~").startswith(NOT_PART_OF_JOB)]))
 
 
+PASSED_ON = ("hydra.searchpath", "hydra.verbose", "hydra/job_logging")
+
+
 def command_line(hydra: HydraConf, command: str, overrides: Iterable[str], folder: Path) -> list[str]:
     """Return the command line of a single run.
 
@@ -111,9 +114,10 @@ def command_line(hydra: HydraConf, command: str, overrides: Iterable[str], folde
     return [
         *(sys.executable, "-m", f"cpnet.{command}"),
         *(argument for each in folders for argument in ("--config-dir", each)),
+        *(("--config-name", hydra.job.config_name) if hydra.job.config_name not in (None, command) else ()),
         *(each for each in overrides if not each.startswith("sweep.")),
         *("hydra.mode=RUN", f"hydra.run.dir={quoted(str(folder))}"),
-        *(each for each in hydra.overrides.hydra if each.startswith("hydra.searchpath")),
+        *(each for each in hydra.overrides.hydra if each.startswith(PASSED_ON)),
     ]
 
 

@@ -152,5 +152,7 @@ def _check(node: DictConfig) -> None:
     for key, name in (("max_epochs", "epochs"), ("accumulate_grad_batches", "trainer.accumulate_grad_batches")):
         if node[key] < 1:
             raise ConfigError(f"{name} must be 1 or more; got {node[key]}")
+    if node.get("limit_test_batches") == 0:
+        raise ConfigError("trainer.limit_test_batches=0 leaves nothing to measure at the end; remove it")
     if node.strategy not in STRATEGIES:
         raise ConfigError(f"trainer.strategy must be one of {', '.join(STRATEGIES)}; got {node.strategy}")

@@ -72,7 +72,8 @@ class ExactResume(Checkpoint):
         # A run that had stopped early stays stopped, unless these callbacks changed: they may have more patience.
         trainer.should_stop = checkpoint["should_stop"] and _stopping(before) == _stopping(now)
         if trainer.should_stop:
-            log.info("the run stopped early and stays so; callbacks.early_stopping=null or more patience resumes it")
+            hint = "callbacks.early_stopping=null, more patience or a later trainer.max_time resumes it"
+            log.info("the run stopped early and stays so; %s", hint)
         _apply_options(trainer, checkpoint["plan"], self._plan)
         processes = checkpoint["processes"]
         sizes = [(len(processes), before.get("batch_size")), (trainer.world_size, now.get("batch_size"))]
@@ -98,9 +99,10 @@ class ExactResume(Checkpoint):
 
 
 def _stopping(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the callbacks that may stop a run early."""
+    """Return what may stop a run early: its callbacks, and the limit of time."""
     others = ("checkpoint", "recovery", "non_finite")
-    return {name: node for name, node in (config.get("callbacks") or {}).items() if name not in others}
+    stopping = {name: node for name, node in (config.get("callbacks") or {}).items() if name not in others}
+    return stopping | {"max_time": (config.get("trainer") or {}).get("max_time")}
 
 
 def _apply_options(trainer: Trainer, old: dict[str, Any], new: dict[str, Any]) -> None:
