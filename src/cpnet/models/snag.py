@@ -92,7 +92,7 @@ class SnAG(nn.Module):
         offsets = distances.to(logits) * logits.new_tensor([-1.0, 1.0])
         clips = batch.clip_mask.sum(dim=1)[:, None, None]
         spans = (position[:, None] + offsets * 2.0 ** level[:, None] + 0.5) / clips  # (B, S, 2)
-        best, ranked, scores = self.decode(spans, logits, mask, clips)
+        best, ranked, scores = self.decode(spans.detach(), logits.detach(), mask, clips)
         return SnAGOutput(span=best, ranked=ranked, scores=scores, logits=logits, offsets=offsets, mask=mask)
 
     def decode(self, spans: Tensor, logits: Tensor, mask: Tensor, clips: Tensor) -> tuple[Tensor, Tensor, Tensor]:

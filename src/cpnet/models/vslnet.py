@@ -130,7 +130,6 @@ class ConditionedPredictor(nn.Module):
         return mask_logits(start, mask), mask_logits(end, mask)
 
 
-@torch.no_grad()
 def decode(start: Tensor, end: Tensor, mask: Tensor, *, number: int, nms_iou: float) -> tuple[Tensor, Tensor]:
     """Rank spans by the probability of their first clip times that of their last (Eq. 7).
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from cpnet import spans as algebra
 
 
-@torch.no_grad()
 def rank(spans: Tensor, scores: Tensor, *, number: int, decay: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """Choose the best span again and again; each lowers the scores of the others by a function of their IoU.
 
@@ -41,7 +40,6 @@ def rank(spans: Tensor, scores: Tensor, *, number: int, decay: Callable[[Tensor]
     return torch.cat(ranked, dim=1), torch.cat(found, dim=1)
 
 
-@torch.no_grad()
 def vote(ranked: Tensor, spans: Tensor, scores: Tensor, *, least: float) -> Tensor:
     """Average each ranked span with all whose IoU with it is ``least`` or more, weighted by their scores.
 
