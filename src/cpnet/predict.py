@@ -17,16 +17,7 @@ from cpnet.launch import command
 
 SUFFIXES = {"picture": ".png", "clip": ".mp4"}
 TEXTS = (
-    "video",
-    "videos",
-    "query",
-    "queries",
-    "checkpoint",
-    "zero_shot",
-    "weights",
-    "word_vectors",
-    "json",
-    "cache",
+    *("video", "videos", "query", "queries", "checkpoint", "zero_shot", "weights", "word_vectors", "json", "cache"),
     *SUFFIXES,
 )
 

@@ -25,7 +25,7 @@ def default_store(features: Mapping[str, Any]) -> Path:
     if path.name in ("", ".."):  # "." has no name
         path = path.resolve()
     if not path.name:
-        raise DataError(f"dataset.features.path={path} is the root folder; set it to that of the features")
+        raise DataError(f"dataset.features.path={path} is the root folder; set the folder of the features")
     default = SourceOptions()
     changed = {
         key: features[key]

@@ -20,6 +20,7 @@ from cpnet.errors import ConfigError
 from cpnet.files import replacing
 
 JOBS = "jobs.json"
+PASSED_ON = ("hydra.searchpath", "hydra.verbose", "hydra/job_logging")  # Hydra's own overrides that a job gets
 NOT_PART_OF_JOB = ("run_name=", "sweep.", "resume=")  # overrides that do not distinguish jobs
 
 
@@ -96,9 +97,6 @@ def job_names(job_overrides: Sequence[Sequence[str]]) -> list[str]:
 
 def _distinguishing(overrides: Iterable[str]) -> list[str]:
     return list(filter_overrides([each for each in overrides if not each.lstrip("+~").startswith(NOT_PART_OF_JOB)]))
-
-
-PASSED_ON = ("hydra.searchpath", "hydra.verbose", "hydra/job_logging")
 
 
 def command_line(hydra: HydraConf, command: str, overrides: Iterable[str], folder: Path) -> list[str]:

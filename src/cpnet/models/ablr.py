@@ -13,7 +13,7 @@ Departs from the paper:
   batch size.
 - Its code passes C3D's 4,096 values through a linear layer to 500 first, starts the biases of forget gates at 1, rounds
   predictions down to whole clips, and leaves reversed ones as they are.
-- It regresses from the attention weights, the better of the paper's two variants.
+- Of the paper's two variants only the better one is here: the regression from the attention weights.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ NOT_PART_OF_METHOD = (
     *("dataset.word_vectors.subset", "dataset.word_vectors.published"),
     *("dataset.generate.folder", "dataset.splits", "dataset.published", "dataset.paper", "optimizer.fused"),
 )
-# Exceptions: keys that set the training data, its length, the pairs per step, gradient clipping, and the chosen weights
+# Exceptions: keys that set training data, length of training, pairs per step, gradient clipping, and chosen weights
 PART_OF_METHOD = (
     "dataset.splits.train",
     *("trainer.gradient_clip_val", "trainer.accumulate_grad_batches", "trainer.effective_batch_size"),
