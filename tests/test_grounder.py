@@ -105,7 +105,7 @@ def test_blind_models_stay_blind(blind: str, tmp_path: Path) -> None:
         (torch.rand(3), 10.0, ["door"], r"got \(3,\)"),
         (torch.rand(0, 3), 10.0, ["door"], r"got \(0, 3\)"),
         (torch.full((4, 3), float("nan")), 10.0, ["door"], "features must be finite"),
-        (torch.rand(4, 3) * 3e38, 10.0, ["door"], "the prediction is not finite; check the features"),
+        (torch.rand(4, 3) * 3e38, 10.0, ["door"], "a prediction is not finite; check the features"),
         (torch.rand(4, 3), 0.0, ["door"], "duration_sec must be positive and finite; got 0.0"),
         (torch.rand(4, 3), float("inf"), ["door"], "duration_sec must be positive"),
         (torch.rand(4, 3), 10.0, [], "sentences is empty"),
@@ -145,7 +145,7 @@ def test_features_of_another_backbone_are_refused(tmp_path: Path) -> None:
     video = EncodedVideo(rows=rows, duration_sec=20.0, extractor=kind)
     (moment,) = grounder.ground(video, "door")
     assert [moment.start_sec, moment.end_sec] == grounder.spans(rows, 20.0, ["door"])[0, 0].tolist()
-    with pytest.raises(DataError, match=r"(?s)video: the model was trained on rows of another kind.*backbone=net"):
+    with pytest.raises(DataError, match=r"(?s)video: the features come from another extractor.*backbone=net"):
         grounder.ground(replace(video, extractor=replace(kind, backbone="other")), "door")
 
 

@@ -122,7 +122,7 @@ def test_index_grows_and_forgets_removed_files(place: Path, add: Add, monkeypatc
     assert len(VideoIndex.open(place / "index").search("red", backbone=Colours())) == 4
     draw(place / "other", c="blue")
     (place / "moved").rename(place / "videos")
-    with pytest.raises(DataError, match=r"has .*videos/c\.mp4 as 'c', so not .*other/c\.mp4 too"):
+    with pytest.raises(DataError, match=r"has the id 'c' already, of .*videos/c\.mp4; rename .*other/c\.mp4"):
         add(place / "other", place / "index")
 
 
@@ -132,7 +132,7 @@ def test_damaged_index_and_impossible_search_are_refused(place: Path) -> None:
         (" ", {"backbone": Colours()}, "the sentence is empty"),
         ("red", {"backbone": Colours(), "top": 0}, "top must be 1 or more; got 0"),
         ("red", {"backbone": Colours(fps=3)}, "index=OTHER videos=FOLDER backbone=colours fps=3"),
-        ("red", {}, "backbone=colours knows no sentences; train a model on its rows"),
+        ("red", {}, "backbone=colours encodes frames only; pass a Grounder trained on its features"),
     ):
         with pytest.raises((ConfigError, DataError), match=message):
             index.search(sentence, **how)
@@ -171,7 +171,7 @@ def test_command_builds_searches_and_writes(place: Path) -> None:
     for line, message in (
         (["index=none", "query=red"], "there is no index at none"),
         (["index=new"], "set videos=FOLDER to build the index"),
-        (["index=new", "query=red", "json=none/a.json"], "json=none/a.json is no file, or in no folder"),
+        (["index=new", "query=red", "json=none/a.json"], "json=none/a.json cannot be written: it is a folder"),
         (["index=other", "videos=videos", "backbone=colours", "query= "], 'query="SENTENCE" to search it'),
         (["index=other", "videos=videos", "backbone=colours", "query=red", "top=0"], "top must be 1 or more; got 0"),
     ):

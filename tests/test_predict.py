@@ -31,7 +31,7 @@ FILE = {"video": "a.mp4", "query": "she waits"}
         (FILE | {"video": "b (1).mp4"}, "no file at video=b (1).mp4; to ask about features"),
         (FILE | {"word_vectors": "glove.txt"}, "no file at word_vectors=glove.txt"),
         (FILE | {"top": 0}, "top must be 1 or more; got 0"),
-        (FILE | {"json": "nowhere/a.json"}, "json=nowhere/a.json is no file, or in no folder"),
+        (FILE | {"json": "nowhere/a.json"}, "json=nowhere/a.json cannot be written: it is a folder"),
         (FILE | {"json": "pipe"}, "json=pipe is no file"),
         (FILE | {"json": "./a.mp4"}, "json=a.mp4 would overwrite an input"),
         (FILE | {"query": None, "queries": "some.txt", "json": "./some.txt"}, "json=some.txt would overwrite an input"),

@@ -76,8 +76,12 @@ class GroundingBatch:
         """Return an empty batch with the same dtypes and widths."""
         return self._each(lambda tensor: tensor[:0])
 
+    def for_model(self, model: object) -> GroundingBatch:
+        """Return the batch that a model takes: with one row of ``video`` per pair, unless it ``shares_videos``."""
+        return self if getattr(model, "shares_videos", False) else self.per_pair()
+
     def per_pair(self) -> GroundingBatch:
-        """Return the batch with one row of ``video`` per pair, for models without ``shares_videos``."""
+        """Return the batch with one row of ``video`` per pair."""
         if self.video_index is None:
             return self
         return replace(self, video=self.of_pairs(self.video), video_mask=self.clip_mask, video_index=None)

@@ -47,7 +47,7 @@ class Grounder:
         config: replaces the checkpoint's configuration; the weights must still fit
         vocabulary: replaces the checkpoint's vocabulary; must extend it
         word_vectors: a file of the word vectors of training, in which words outside the vocabulary are looked up
-        backbone_weights: weights of the backbone, for video files, if no package holds them
+        backbone_weights: weights of the backbone, for video files, unless it is ``efficientnet_lite0``
         device: where the model runs
 
     Raises:
@@ -202,8 +202,8 @@ class Grounder:
 
         Raises:
             ConfigError: the backbone's package is missing
-            DataError: the video, its duration or a sentence is malformed, the rows are of another kind than those of
-                training, the file of word vectors cannot be read, or a prediction is not finite
+            DataError: the video, its duration or a sentence is malformed, the rows are of another extractor, the file
+                of word vectors cannot be read, or a prediction is not finite
         """
         if top < 1:
             raise DataError(f"top must be 1 or more; got {top}")
@@ -270,15 +270,21 @@ class Grounder:
             blind=self.blind,
         )
         dataset.share_videos = True
-        shares = bool(getattr(self.model, "shares_videos", False))
         for first in range(0, len(pairs), PAIRS):
             batch = dataset[range(first, min(first + PAIRS, len(pairs)))].to(self.device)
-            output: GroundingOutput = self.model(batch if shares else batch.per_pair())
-            if not output.ranked.isfinite().all():
-                raise DataError(
-                    "the prediction is not finite; check the features for values far beyond those of training"
-                )
-            yield batch, output
+            yield batch, self.run(batch)
+
+    @torch.inference_mode()
+    def run(self, batch: GroundingBatch, **options: bool) -> GroundingOutput:
+        """Return the model's output for a batch on its device; ``options`` are arguments of its ``forward``.
+
+        Raises:
+            DataError: a prediction is not finite
+        """
+        output: GroundingOutput = self.model(batch.for_model(self.model), **options)
+        if not output.ranked.isfinite().all():
+            raise DataError("a prediction is not finite; check the features for values far beyond those of training")
+        return output
 
     def _rows(self, features: Any) -> NDArray[np.float32]:
         if isinstance(features, np.ndarray) and not features.flags.writeable:

@@ -19,7 +19,7 @@ from cpnet.grounder import Grounder
 from cpnet.grounding.answer import Hit
 from cpnet.runs.checkpoint import load_checkpoint
 from cpnet.runs.folder import chosen_checkpoint
-from cpnet.terminal import Progress, silent
+from cpnet.terminal import track
 from cpnet.video.backbones.backbone import JointBackbone
 from cpnet.video.encode import EncodedVideo
 
@@ -45,7 +45,9 @@ def row_kind(path: Path, backbone: str | None, fps: float | None, checkpoint: st
         return backbone, fps
     kind = kind or load_checkpoint(chosen_checkpoint(checkpoint)).extractor
     if kind is None:
-        raise ConfigError("it is unknown what extracted the features of the model's training; set backbone=NAME")
+        raise ConfigError(
+            "the checkpoint does not say which backbone extracted the features of its training; set backbone=NAME"
+        )
     return backbone or kind.backbone, fps or kind.fps
 
 
@@ -62,7 +64,7 @@ class VideoIndex:
 
     def __init__(self, store: PackedFeatures) -> None:
         if store.extractor is None:
-            raise DataError(f"{store.path} does not say what extracted its rows")
+            raise DataError(f"{store.path} does not say what extracted its rows; build the index with cpnet.search")
         self.path, self.extractor = store.path, store.extractor
         self.ids = sorted(store.ids(), key=store.start)
         self.rows: NDArray[np.floating] = store.table[:-1]
@@ -95,7 +97,6 @@ class VideoIndex:
         *,
         backbone: JointBackbone | None = None,
         top: int = 10,
-        progress: Progress = silent,
     ) -> list[Hit]:
         """Return the moments that a sentence describes, best first, at most one of each video.
 
@@ -105,11 +106,10 @@ class VideoIndex:
             backbone: the joint backbone of the rows, by whose similarity videos are chosen and scored; None: the
                 grounder is asked about every video, and its scores decide
             top: the number of moments
-            progress: wraps the ids of all videos that the grounder is asked about
 
         Raises:
             ConfigError: neither grounder nor backbone is given, or top is below 1
-            DataError: the sentence is empty, or the rows are of another kind than those of grounder or backbone
+            DataError: the sentence is empty, or the rows are of another extractor than those of grounder or backbone
         """
         if top < 1:
             raise ConfigError(f"top must be 1 or more; got {top}")
@@ -128,9 +128,11 @@ class VideoIndex:
             best = islice(filter(self._is_present, np.argsort(-scores, kind="stable").tolist()), top)
             return [replace(self._ask(model, sentence, at), score=float(scores[at])) for at in best]
         if grounder is None:
-            raise ConfigError(f"backbone={self.extractor.backbone} knows no sentences; train a model on its rows")
+            raise ConfigError(
+                f"backbone={self.extractor.backbone} encodes frames only; pass a Grounder trained on its features"
+            )
         places, hits, started = [*filter(self._is_present, range(len(self.ids)))], list[Hit](), time.perf_counter()
-        for at, _ in zip(places, progress([self.ids[at] for at in places], "searching"), strict=True):
+        for at in track(places, "searching"):
             hits.append(self._ask(grounder, sentence, at))
             seconds = (time.perf_counter() - started) / len(hits) * len(places)
             if len(hits) == TIMED and seconds > 2:

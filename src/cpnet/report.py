@@ -40,14 +40,13 @@ def report(cfg: DictConfig) -> None:
         ConfigError: no row has the name of the baseline
         DataError: there is no usable run
     """
-    from cpnet import terminal
     from cpnet.inspection.attention import explore
     from cpnet.reporting.comparison import compare
     from cpnet.reporting.gather import gather
     from cpnet.reporting.publishing import publish
 
     roots = [Path(str(root)) for root in (cfg.runs if isinstance(cfg.runs, ListConfig) else [cfg.runs])]
-    gathered = gather(roots, experiment=cfg.experiment_name, baseline_from=cfg.baseline_from, progress=terminal.track)
+    gathered = gather(roots, experiment=cfg.experiment_name, baseline_from=cfg.baseline_from)
     compared = compare(gathered, experiment=cfg.experiment_name, baseline=cfg.baseline, resamples=cfg.resamples)
     packs = explore(compared, cfg.attention) if cfg.html or cfg.attention else ()
     publish(compared, Path(cfg.output_dir), packs=packs, kept=Path(cfg.keep) if cfg.keep else None)

@@ -16,6 +16,7 @@ from cpnet.launch import command
 
 def main(cfg: DictConfig) -> None:
     """Score the predictions."""
+    command.check_corpus(cfg, annotations_only=True)
     from cpnet.actions.scoring import score  # after the number of threads is set
 
     score(cfg)
@@ -23,5 +24,5 @@ def main(cfg: DictConfig) -> None:
 
 if __name__ == "__main__":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the products are small, and idle threads of NumPy take cores
-    gc.disable()  # collections would take a quarter of the short time, and find nothing
+    gc.disable()  # collections would take a quarter of the short time, and free nothing
     command.run(main, config_name="score")

@@ -36,7 +36,6 @@ def main(cfg: DictConfig) -> None:
 
 def build(cfg: DictConfig) -> dict[str, str]:
     """Encode the videos that the index lacks; return why some of them could not be read, by id."""
-    from cpnet import terminal
     from cpnet.index import row_kind
     from cpnet.video.backbones import is_joint
     from cpnet.video.extract import extract
@@ -45,7 +44,7 @@ def build(cfg: DictConfig) -> dict[str, str]:
     backbone, fps = row_kind(index, cfg.backbone, cfg.fps, cfg.checkpoint)
     # Similarities of float16 take several times as long; other rows are read by the model alone.
     dtype: Literal["float16", "float32"] = "float32" if is_joint(backbone) else "float16"
-    done = extract(Path(cfg.videos), index, backbone=backbone, fps=fps, **how, dtype=dtype, progress=terminal.track)
+    done = extract(Path(cfg.videos), index, backbone=backbone, fps=fps, **how, dtype=dtype)
     log.info("%s: %d videos, %d encoded now; %s", index, len(done.store), len(done.encoded), done.store.extractor)
     return done.failed
 
@@ -67,7 +66,7 @@ def search(cfg: DictConfig) -> None:
         model = Grounder.from_checkpoint(chosen_checkpoint(cfg.checkpoint))
     else:
         log.info("model: none, the similarity of rows and sentence answers; checkpoint=PATH sets one")
-    hits = index.search(cfg.query, model, backbone=backbone, top=cfg.top, progress=terminal.track)
+    hits = index.search(cfg.query, model, backbone=backbone, top=cfg.top)
     terminal.print_moments(cfg.query, [(hit.video, hit.start_sec, hit.end_sec, hit.score) for hit in hits])
     if cfg.json is not None:
         files.write_json(Path(cfg.json), {"query": cfg.query, "moments": [asdict(hit) for hit in hits]})

@@ -6,11 +6,11 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
 from cpnet.errors import cut
 
-# Wraps a sequence of names and shows a bar labelled with the second argument.
-Progress = Callable[[Sequence[str], str], Iterable[str]]
+T = TypeVar("T")
 
 LONGEST = 2000  # characters of a line of a message
 SHOWN_FROM = 500  # items; shorter work finishes before a bar can be read
@@ -51,13 +51,8 @@ class PrintableRecord(logging.LogRecord):
         return printable(brief(super().getMessage()))
 
 
-def silent(names: Sequence[str], what: str) -> Iterable[str]:
-    """Show no progress."""
-    return names
-
-
-def track(items: Sequence[str], what: str) -> Iterable[str]:
-    """Yield the items and show a progress bar on stderr."""
+def track(items: Sequence[T], what: str) -> Iterable[T]:
+    """Yield the items; show a progress bar on stderr if they are many."""
     if len(items) < SHOWN_FROM:
         yield from items
         return

@@ -74,6 +74,9 @@ def test_selection_on_a_test_split_without_true_windows_is_refused() -> None:
     )
     with pytest.raises(DataError, match=r"no true windows; set dataset\.validation=holdout"):
         annotations.read()
+    splits = {"train": splits["train"], "test_ood": [moment("2", "v", (0, 5))]}
+    named = replace(annotations, reader=lambda name: splits[name], splits={k: {"name": k} for k in splits})
+    assert named.read()[0]["val"] == splits["test_ood"]
 
 
 @pytest.mark.parametrize(

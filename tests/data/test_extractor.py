@@ -57,7 +57,7 @@ def test_rows_of_two_backbones_are_not_united(tmp_path: Path) -> None:
 def test_checkpoint_keeps_the_extractor(tmp_path: Path) -> None:
     words = Vocabulary(("", "<unk>"), torch.zeros(2, 2))
     for name, extractor in (("known", KIND), ("unknown", None)):
-        ours = provenance(OmegaConf.create(), words, extractor)
+        ours = provenance(OmegaConf.create(), words, extractor=extractor)
         torch.save({"cpnet": ours, "state_dict": {}, "epoch": 0}, tmp_path / name)
         assert load_checkpoint(tmp_path / name).extractor == extractor
 
@@ -66,5 +66,5 @@ def test_rows_of_another_kind_are_refused() -> None:
     for trained, given in ((KIND, KIND), (KIND, None), (None, KIND)):
         check_extractor(trained, given, "it")
     for change in ({"backbone": "x"}, {"weights": "x"}, {"fps": 3.0}, {"window": 1}, {"preprocessing": "x"}):
-        with pytest.raises(DataError, match=r"(?s)^rows\.h5: .*another kind.*backbone=net fps=2$"):
+        with pytest.raises(DataError, match=r"(?s)^rows\.h5: .*another extractor.*backbone=net fps=2$"):
             check_extractor(KIND, replace(KIND, **change), "rows.h5")

@@ -101,13 +101,13 @@ def test_error_lists_only_missing_files(tmp_path: Path) -> None:
     assert lines[:9] == [
         "2 of the 6 files that dataset=tiny needs are missing:",
         f"{tmp_path}/lengths.csv",
-        "holds      durations of the train split",
+        "content    durations of the train split",
         "published  example.org/annotations",
-        "elsewhere  dataset.splits.train.durations=PATH",
+        "override   dataset.splits.train.durations=PATH",
         f"{tmp_path}/pack",
-        "holds      video features, 12 wide",
+        "content    video features, 12 wide",
         "published  example.org/features",
-        "elsewhere  dataset.features.path=PATH",
+        "override   dataset.features.path=PATH",
     ]
     for part in ("data_dir=PATH", "CPNET_DATA", "dataset=synthetic"):
         assert part in message

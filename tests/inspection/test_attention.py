@@ -20,11 +20,10 @@ from cpnet.inspection.attention import look
 from cpnet.inspection.observe import open_models
 from cpnet.reporting.explorer.pack import Attention, sorted_qids
 from cpnet.reporting.gather import Run, gather
-from cpnet.terminal import silent
 
 
 def read(folder: Path) -> Run:
-    (run,) = gather([folder], progress=silent).runs
+    (run,) = gather([folder]).runs
     return run
 
 
@@ -44,7 +43,7 @@ def test_attention_is_that_of_the_best_checkpoint(place: Path, monkeypatch: pyte
     assert [*found.pairs] == sorted(ranks.tolist())
     for place_, clips, words, weights in zip(found.pairs, found.clips, found.words, found.weights, strict=True):
         row = by_qid[qids[place_]]
-        observed = observer.observe([row], silent)[row]
+        observed = observer.observe([row])[row]
         assert observed.iou == pytest.approx(iou[place_], abs=1e-5)
         curve = np.asarray(observed.attention, float)
         assert np.abs(clips - 255 * curve / curve.max()).max() <= 0.51

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,10 +15,10 @@ from cpnet.data.moment import Moment
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import DataError
 from cpnet.evaluation.functional import iou
+from cpnet.grounder import Grounder
 from cpnet.inspection.observe import Observer
 from cpnet.models import CPNetPlus
 from cpnet.options import CPNetPlusOptions, EncoderOptions
-from cpnet.terminal import silent
 from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair
 
 KNOWN = Vocabulary(("", "<unk>", "she", "opens"), torch.zeros(4, 8))
@@ -36,6 +37,7 @@ class OnePair:
 
 def observer(model: torch.nn.Module) -> Observer:
     grounder: Any = SimpleNamespace(model=model, device="cpu", vocabulary=KNOWN, max_words=50)
+    grounder.run = partial(Grounder.run, grounder)
     dataset: Any = OnePair()
     return Observer("plus", grounder, dataset)
 
@@ -71,12 +73,12 @@ def test_prediction_is_in_seconds_with_its_iou_and_attention() -> None:
     model = plus()
     seen = observer(model)
     assert (seen.has_maps, seen.has_levels) == (True, True)
-    output, found = model(BATCH), seen.observe([0], silent)[0]
+    output, found = model(BATCH), seen.observe([0])[0]
     assert found.predicted_sec == pytest.approx((10 * output.ranked[0, 0]).tolist())
     assert found.iou == pytest.approx(float(iou(found.predicted_sec, (2.0, 7.0))), abs=1e-6)
     assert output.log_attention is not None
     np.testing.assert_allclose(found.attention, output.log_attention[0, :5].exp(), rtol=1e-5)
     with torch.no_grad():
         next(model.head.parameters()).fill_(torch.nan)
-    with pytest.raises(DataError, match="predictions of plus are not finite"):
-        observer(model).observe([0], silent)
+    with pytest.raises(DataError, match="a prediction is not finite"):
+        observer(model).observe([0])

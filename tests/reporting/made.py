@@ -17,7 +17,6 @@ from cpnet.reporting.gather import Gathered, gather
 from cpnet.reporting.tables import Report
 from cpnet.runs.results import Results
 from cpnet.runs.typed_json import parse
-from cpnet.terminal import silent
 from evaluation import reference
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -147,7 +146,7 @@ def measured(predicted: NDArray[np.float64], true: NDArray[np.float64], metrics:
 
 
 def read(*roots: Path, experiment: str | None = None, baseline_from: str | None = None) -> Gathered:
-    return gather(roots, experiment=experiment, baseline_from=baseline_from, progress=silent)
+    return gather(roots, experiment=experiment, baseline_from=baseline_from)
 
 
 def compared(folder: Path, *, experiment: str | None = None, baseline: str | None = None) -> Report:

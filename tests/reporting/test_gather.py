@@ -211,6 +211,8 @@ def test_missing_jobs_of_an_interrupted_sweep_are_left_out(
     left_out = read(tmp_path, experiment=experiment).left_out
     reason = "no run yet: seed=1; rerun the sweep with sweep.resume=true"
     assert left_out == {tmp_path / "sweep" / job: reason for job in missing}
+    write_run(tmp_path / "sweep/10", cfg=config(experiment_name="levels"))
+    assert read(tmp_path / "sweep/2").left_out == {}  # the other job has a run, of which nobody asked
     (tmp_path / "sweep/jobs.json").write_text("[]")
     assert read(tmp_path).left_out == {}
 

@@ -132,7 +132,9 @@ def configuration(**changes: Any) -> Any:
 def test_changed_options_of_a_resumed_run_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, last=2)
     caplog.set_level(logging.INFO)
-    assert checkpoint_to_resume(tmp_path, configuration()) == tmp_path / "checkpoints/last.ckpt"
+    found = checkpoint_to_resume(tmp_path, configuration())
+    assert found is not None
+    assert (found.path, found.best) == (tmp_path / "checkpoints/last.ckpt", None)
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "written in epoch 2 after step 2" in caplog.text
     checkpoint_to_resume(tmp_path, configuration(optimizer={"lr": 3}, data_dir="moved", epochs=7))
@@ -154,6 +156,20 @@ def test_options_that_a_resumed_run_cannot_change_are_refused(key: str, tmp_path
     message = rf"cannot change {key} \(.* in the run, other now\).*init_from={tmp_path}/checkpoints/last.ckpt"
     with pytest.raises(ConfigError, match=message):
         checkpoint_to_resume(tmp_path, cfg)
+
+
+def test_resuming_needs_the_best_checkpoint(tmp_path: Path) -> None:
+    write(tmp_path, last=2)
+    last, best = (tmp_path / f"checkpoints/{name}.ckpt" for name in ("last", "best"))
+    torch.save(content(2, callbacks={"ModelCheckpoint": {"best_model_path": "/elsewhere/best.ckpt"}}), last)
+    for damage in (lambda: None, lambda: best.write_bytes(b"damaged")):
+        damage()
+        with pytest.raises(DataError, match=rf"{best}(?s:.*)restore it, or train a new run: init_from={last}"):
+            checkpoint_to_resume(tmp_path, configuration())
+    write(tmp_path, best=1)
+    found = checkpoint_to_resume(tmp_path, configuration())
+    assert found is not None
+    assert found.best == best
 
 
 def test_clear_removes_files_of_an_earlier_run(tmp_path: Path) -> None:

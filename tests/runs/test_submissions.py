@@ -126,6 +126,7 @@ def test_times_are_read_out_of_text(answer: str, spans: list[tuple[float, float]
         ("a.csv", f"qid,start,end\n{'x' * 200_000},0,1\n", r"cannot be read \(field larger"),
         ("a.csv", "", "is empty"),
         ("absent.jsonl", None, r"cannot be read"),
+        ("a.json", "5", r"cannot be read \('int' object is not iterable\)"),
     ],
 )
 def test_error_names_file_and_line(name: str, text: str | None, message: str, tmp_path: Path) -> None:

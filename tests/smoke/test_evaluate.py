@@ -205,8 +205,8 @@ def test_zero_shot_gets_a_row_of_results_and_other_models_refuse_its_rows(
     content["cpnet"]["extractor"] = replace(source.extractor, backbone="net").to_dict()
     torch.save(content, place / "net.ckpt")
     for refused, message in (
-        (["checkpoint=net.ckpt", *line], "letters: the model was trained on rows of another kind"),
-        (["zero_shot=efficientnet_lite0", *line], "encodes frames alone: it knows objects, not sentences"),
+        (["checkpoint=net.ckpt", *line], "letters: the features come from another extractor"),
+        (["zero_shot=efficientnet_lite0", *line], "encodes frames only and cannot answer without training"),
         (["zero_shot=letters"], "zero_shot=letters needs dataset=NAME"),
     ):
         assert message in call("evaluate", *refused, folder=place).err

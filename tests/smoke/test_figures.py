@@ -84,7 +84,7 @@ def test_errors_are_short_messages(place: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ((BEST, "qid=a", "worst=2"), "qid and worst choose pairs in different ways"),
         ((BEST, "figures=false"), "figures=false draws nothing; to compare runs, leave out figures and checkpoint"),
-        ((BEST, "video_dir=nowhere"), "video_dir=nowhere is no folder with video files"),
+        ((BEST, "video_dir=nowhere"), "video_dir=nowhere contains no video files"),
     ):
         ended = call("report", *arguments, "hydra.run.dir=wrong", folder=place)
         assert (ended.code, message in ended.err) == (1, True), ended.err

@@ -48,7 +48,7 @@ def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeyp
     line = ("action=extract", "videos=videos", "features=rows", "fps=3", "workers=1", "hydra.run.dir=run")
     ended = call("prepare", *line, folder=tmp_path)
     assert ended.code == 1
-    assert "video song has no rows: videos/song.mkv has no video stream (audio only)" in ended.out + ended.err
+    assert "video song is skipped: videos/song.mkv has no video stream (audio only)" in ended.out + ended.err
     assert "File name too long" in ended.out + ended.err
     store = PackedFeatures(path=tmp_path / "rows")
     assert sorted(store.ids()) == ["a", "b", "day 2/c"]
@@ -60,8 +60,10 @@ def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeyp
     monkeypatch.setattr(extraction, "ProcessPoolExecutor", None)  # none is started: nothing is left to encode
     (folder / "song.mkv").unlink()
     long_name.unlink()
-    assert extract(folder, tmp_path / "rows", fps=3).encoded == []
-    with pytest.raises(DataError, match="rows has rows of another kind"):
+    (tmp_path / "link").symlink_to(folder)
+    for spelled in (folder, tmp_path / "link", folder / ".." / folder.name):
+        assert extract(spelled, tmp_path / "rows", fps=3).encoded == []
+    with pytest.raises(DataError, match="rows has features of another extractor"):
         extract(folder, tmp_path / "rows", fps=4)
 
 
@@ -115,7 +117,7 @@ def test_other_content_and_another_process_are_refused_before_encoding(tmp_path:
     [
         (["a.mp4", "a.mkv"], "have the same id 'a'"),
         (["a.mkv", "a.mp4.mkv"], "have the same id 'a.mp4'"),
-        ([".a.mp4", ".b/c.mp4", "notes.txt", "d.mp4/notes.txt"], "no folder with video files"),
+        ([".a.mp4", ".b/c.mp4", "notes.txt", "d.mp4/notes.txt"], "contains no video files"),
     ],
 )
 def test_folder_without_distinct_videos_is_refused(tmp_path: Path, names: list[str], said: str) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cpnet import terminal
 from cpnet.config.corpus import build_annotations, corpus_yaml
 from cpnet.data import resplit as splitting
 from cpnet.data.corpora.surrogate import write_action_scores
@@ -37,7 +36,6 @@ def inspect(cfg: DictConfig) -> None:
         annotations=reports,
         on_defect=cfg.dataset.on_defect,
         on_missing=cfg.dataset.on_missing,
-        progress=terminal.track,
     )
     features.publish(found, Path(cfg.output_dir))
     if found.problems():
@@ -47,16 +45,14 @@ def inspect(cfg: DictConfig) -> None:
 def pack(cfg: DictConfig) -> None:
     """Write the packed store of all videos of the corpus."""
     from cpnet.data import features
-    from cpnet.data.features import pack as packing
     from cpnet.training import build_data
 
     annotations = build_annotations(cfg.dataset)
     delivered = build_data.build_features(cfg.dataset.features)
-    source, store = features.open_features(**delivered.arguments()), delivered.store_path()
+    source = features.open_features(**delivered.arguments())
     splits, _ = features.split_by_features(source, annotations.read()[0], on_missing=annotations.on_missing)
     videos = [moment.video for moments in splits.values() for moment in moments]
-    packing.pack(source, store, videos=videos, dtype=cfg.dtype, progress=terminal.track)
-    log.info("packed into %s", features.PackedFeatures(path=store).describe())
+    log.info("packed into %s", delivered.pack(source, videos, dtype=cfg.dtype).describe())
 
 
 def surrogate(cfg: DictConfig) -> None:
@@ -73,7 +69,7 @@ def surrogate(cfg: DictConfig) -> None:
     if path.exists():
         raise ConfigError(f"{path} exists already; move it away, or set dataset.features.path to another place")
     tables = [dataset.splits[split].durations for split in ("train", "test")]
-    count = write_action_scores(path, tables, progress=terminal.track)
+    count = write_action_scores(path, tables)
     log.info("wrote scores of %d videos to %s", count, path)
 
 
@@ -123,10 +119,9 @@ def extract(cfg: DictConfig) -> None:
         Path(cfg.videos).expanduser(),
         Path(cfg.features).expanduser(),
         **{key: cfg[key] for key in ("backbone", "weights", "fps", "workers", "dtype")},
-        progress=terminal.track,
     )
     log.info("encoded %d videos; %s has %d", len(done.encoded), cfg.features, len(done.store))
     log.info("train on them with dataset.features.path=%s dataset.features.dim=%d", cfg.features, done.store.dim)
     if done.failed:
-        log.error("%d videos have no rows, see above; the same command tries them again", len(done.failed))
+        log.error("%d videos could not be encoded (reasons above); the same command tries them again", len(done.failed))
         raise SystemExit(1)

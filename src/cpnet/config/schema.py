@@ -176,7 +176,7 @@ class EvaluateConfig(CheckpointConfig):
 
     checkpoint: str | None = None
     zero_shot: str | None = None  # backbone that encodes frames and sentences; measured instead of a checkpoint
-    weights: str | None = None  # of that backbone, if no package holds them
+    weights: str | None = None  # of that backbone; efficientnet_lite0 is installed with its own
     evaluation_order: str = "video"
     probe: Any = None  # all, or a list of probes of docs/probes.md
 

@@ -113,7 +113,7 @@ class Annotations:
         elif self.validation == "test":
             if not reports[-1].windows:
                 raise DataError("val: the test split has no true windows; set dataset.validation=holdout or file")
-            moments["val"] = moments["test"]
+            moments["val"] = moments[self.tests[0]]
             log.warning("val: the test split (dataset.validation=test), so the checkpoint is selected on test")
         return moments, reports
 

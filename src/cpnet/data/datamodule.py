@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
+from itertools import chain
 from typing import get_args
 
 from pytorch_lightning import LightningDataModule
@@ -23,7 +25,6 @@ from cpnet.data.probes import Blind
 from cpnet.data.sampling import Sampling
 from cpnet.data.vocabulary import Words
 from cpnet.errors import ConfigError
-from cpnet.terminal import Progress, silent
 
 COMPARED = 100  # videos whose numbers of rows are compared before training
 
@@ -58,8 +59,7 @@ class Loading:
 class GroundingDataModule(LightningDataModule):
     """Reads a corpus, finds the pairs whose videos have features, places the features, and provides batches.
 
-    ``generate`` writes the files of a generated corpus unless they exist. ``progress`` wraps the ids of videos while
-    their features are read.
+    ``generate`` writes the files of a generated corpus unless they exist.
     ``test_split`` is the split of ``test_dataloader``, one of ``tested``; it may be set before each test.
     """
 
@@ -72,16 +72,16 @@ class GroundingDataModule(LightningDataModule):
         sampling: Sampling,
         loading: Loading,
         generate: Callable[[], object] | None = None,
-        progress: Progress = silent,
     ) -> None:
         super().__init__()
         self.annotations, self.features, self.words = annotations, features, words
         self.sampling, self.loading = sampling, loading
-        self.generate, self.progress = generate, progress
+        self.generate = generate
         self.tested = annotations.measured(loading.tested)  # splits to measure
         self.test_split = self.tested[0]
         self.extractor: Extractor | None = None  # what extracted the features; None if unknown
         self.longest_sec: float | None = None  # length of the longest video of training
+        self.pairs = ""  # hash of the pairs of train and val
         self.missing: dict[str, list[Moment]] = {}  # pairs of each split whose videos have no features
         self._datasets: dict[str, GroundingDataset] = {}
 
@@ -108,18 +108,22 @@ class GroundingDataModule(LightningDataModule):
         self.vocabulary = self.words.vocabulary(queries)
         log.info("words: %s", self.vocabulary.describe_coverage(queries, max_words=self.words.max_words))
         annotated = {moment.video: None for split in moments.values() for moment in split}
-        source = self.features.open(annotated, skip_missing=on_missing == "drop", progress=self.progress)
+        source = self.features.open(annotated, skip_missing=on_missing == "drop")
         moments, self.missing = split_by_features(source, moments, on_missing=on_missing)
         seconds = {moment.video: moment.duration_sec for split in moments.values() for moment in split}
         spellings = {normalise_id(video): video for video in seconds}
         videos = [*spellings.values()]
         self.extractor = source.extractor
         self.longest_sec = max((float(moment.duration_sec) for moment in moments["train"]), default=None)
+        digest = hashlib.sha256()
+        for moment in chain(moments["train"], moments["val"]):
+            digest.update(repr(moment).encode(errors="backslashreplace"))
+        self.pairs = digest.hexdigest()
         log.info("features: %s", source.describe())
         if doubt := equal_lengths({video: source.length(video) for video in videos[:COMPARED]}, seconds):
             log.warning("features: %s", doubt)
         placement, gpu = self.features.options.placement, self.features.gpu
-        placed = place_features(source, videos, placement=placement, gpu=gpu, progress=self.progress)
+        placed = place_features(source, videos, placement=placement, gpu=gpu)
         self._datasets = {
             split: GroundingDataset(
                 kept,

@@ -55,7 +55,7 @@ class Extractor:
 
 
 def check_extractor(trained: Extractor | None, given: Extractor | None, where: object) -> None:
-    """Check that a model is not asked about rows of another kind; rows of unknown origin are accepted.
+    """Check that a model is not asked about rows of another extractor; rows of unknown origin are accepted.
 
     Args:
         trained: what extracted the rows that the model was trained on; None if unknown
@@ -68,7 +68,8 @@ def check_extractor(trained: Extractor | None, given: Extractor | None, where: o
     if trained is None or given is None or trained == given:
         return
     raise DataError(
-        f"{where}: the model was trained on rows of another kind:\n  trained  {trained}\n  given    {given}\n"
+        f"{where}: the features come from another extractor than those of training:\n"
+        f"  trained  {trained}\n  given    {given}\n"
         f"Extract the videos again: python -m cpnet.prepare action=extract videos=FOLDER features=STORE "
         f"backbone={trained.backbone} fps={trained.fps:g}"
     )

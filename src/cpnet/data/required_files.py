@@ -79,7 +79,9 @@ class NeededFile:
         return exists(self.path) or (self.instead is not None and exists(self.instead))
 
 
-def needed_files(dataset: Mapping[str, Any], *, words_known: bool = False) -> list[NeededFile]:
+def needed_files(
+    dataset: Mapping[str, Any], *, words_known: bool = False, annotations_only: bool = False
+) -> list[NeededFile]:
     """List the files in a resolved ``dataset`` group; ``words_known`` omits the word vectors."""
     features, words = dataset["features"], dataset["word_vectors"]
     files = [
@@ -91,6 +93,8 @@ def needed_files(dataset: Mapping[str, Any], *, words_known: bool = False) -> li
         for argument, path in arguments.items()
         if argument != "split"  # the name of a split in a file of several
     ]
+    if annotations_only:
+        return files
     store = _path(features["packed"]) if features["packed"] else default_store(features)
     holds = features["holds"] or f"video features, {features['dim']} wide"
     packs = [("dataset.features", features["path"], holds, features["published"])]
@@ -116,7 +120,7 @@ def check_files(name: str, files: Sequence[NeededFile]) -> None:
     if not missing:
         return
     blocks = "\n".join(
-        f"  {file.path}\n    holds      {file.holds}\n    published  {file.published}\n    elsewhere  {file.key}=PATH"
+        f"  {file.path}\n    content    {file.holds}\n    published  {file.published}\n    override   {file.key}=PATH"
         for file in missing
     )
     raise DataError(

@@ -64,8 +64,7 @@ class Program(nn.Module):
         given = {"video": video, "video_mask": video_mask, "query": query, "query_mask": query_mask}
         unused = dict.fromkeys(("windows", "windows_sec", "duration_sec", "index"), index)
         batch = GroundingBatch(**given, **unused, video_index=index)
-        shares = bool(getattr(self.model, "shares_videos", False))
-        ranked: Tensor = self.model(batch if shares else batch.per_pair()).ranked
+        ranked: Tensor = self.model(batch.for_model(self.model)).ranked
         return ranked
 
     def random_inputs(self, videos: int, clips: int, pairs: int, words: int) -> dict[str, Tensor]:

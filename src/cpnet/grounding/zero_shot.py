@@ -25,8 +25,8 @@ def joint(backbone: Backbone) -> JointBackbone:
     if isinstance(backbone, JointBackbone):
         return backbone
     raise ConfigError(
-        f"backbone={backbone.name} encodes frames alone: it knows objects, not sentences, and answers nothing without "
-        "training. Train a model on its rows, or take a backbone of an image-text model such as CLIP"
+        f"backbone={backbone.name} encodes frames only and cannot answer without training; train a model on its "
+        "features, or use clip_vit_b32"
     )
 
 

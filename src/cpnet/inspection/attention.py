@@ -16,7 +16,6 @@ from cpnet.reporting.gather import Run
 from cpnet.reporting.tables import Report
 from cpnet.runs.folder import BEST, CHECKPOINTS
 from cpnet.runs.results import run_folder
-from cpnet.terminal import track
 
 TOLERANCE = 0.02  # mean difference of IoU from predictions.jsonl, which another precision may cause
 MOST_CLIPS = 64  # of a curve of 500 pixels; six runs of 17,031 pairs stay below 15 MB
@@ -76,7 +75,7 @@ def _attention(run: Run, qids: Sequence[str], chosen: Sequence[int]) -> Attentio
     _, (observer, *_) = open_models(OmegaConf.create({**run.config, **wanted}))
     rows = {moment.qid: row for row, moment in enumerate(observer.dataset.moments)}
     known = {place: rows[qids[place]] for place in chosen if qids[place] in rows}  # others have no features
-    observed = observer.observe([*known.values()], track, weigh_words=True)
+    observed = observer.observe([*known.values()], weigh_words=True)
     differences = [(observed[row].iou or 0) - run.scores["mIoU"][place] for place, row in known.items()]
     if known and np.mean(np.abs(differences)) > TOLERANCE:
         raise DataError(

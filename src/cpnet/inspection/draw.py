@@ -28,7 +28,7 @@ from cpnet.inspection.references import Failure, find_failures, references_of
 from cpnet.inspection.scene import Scene
 from cpnet.reporting.figures import corpus, maps
 from cpnet.reporting.figures.style import Drawn, write
-from cpnet.terminal import printable, track
+from cpnet.terminal import printable
 from cpnet.video.extract import find_videos
 
 USUAL = 6  # pairs that are drawn without a choice, from the lowest to the highest IoU
@@ -60,7 +60,7 @@ def draw_figures(cfg: DictConfig) -> None:
         log.warning("%d pairs of %s are not in the split and are ignored", surplus, cfg.references)
     rows = range(len(moments)) if named is None else [row for each in _films(moments, named).values() for row in each]
     log.info("%s predicts %d pairs", observers[0].name, len(rows))
-    observed = observers[0].observe(rows, track)
+    observed = observers[0].observe(rows)
     chosen = choice.by_iou(_ious(observed), len(moments), usual=USUAL) if named is None else named
     failures = find_failures(observed, references) if named is None else []
     films = _films(moments, chosen)
@@ -70,7 +70,7 @@ def draw_figures(cfg: DictConfig) -> None:
     scene = Scene(
         moments=moments,
         models=[each.name for each in observers],
-        observed=[observed, *(each.observe([*drawn], track) for each in observers[1:])],
+        observed=[observed, *(each.observe([*drawn]) for each in observers[1:])],
         references=references,
         files={normalise_id(name): path for name, path in files.items()},
     )

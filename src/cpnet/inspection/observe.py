@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 
@@ -19,12 +19,13 @@ from cpnet.data.dataset import GroundingDataset
 from cpnet.data.extractor import check_extractor
 from cpnet.data.moment import normalise_id
 from cpnet.data.vocabulary import words_of
-from cpnet.errors import ConfigError, DataError
+from cpnet.errors import ConfigError
 from cpnet.evaluation.functional import best_iou
 from cpnet.grounder import PAIRS, Grounder
 from cpnet.models.cpnet.pyramid import ContextAwareModule
 from cpnet.reporting.figures.maps import LevelMaps, WordMaps
 from cpnet.runs.checkpoint import Checkpoint, is_other_corpus, load_checkpoint
+from cpnet.terminal import track
 from cpnet.training.build_data import build_datamodule
 
 Floats = NDArray[np.floating]
@@ -94,9 +95,7 @@ class Observer:
         )
         return Observer(name, grounder, dataset)
 
-    def observe(
-        self, rows: Sequence[int], progress: Callable[[Sequence[str], str], Iterable[str]], *, weigh_words: bool = False
-    ) -> dict[int, Observed]:
+    def observe(self, rows: Sequence[int], *, weigh_words: bool = False) -> dict[int, Observed]:
         """Return the model's predictions for rows of the split.
 
         Raises:
@@ -105,9 +104,8 @@ class Observer:
         moments, found = self.dataset.moments, dict[int, Observed]()
         grouped = sorted(rows, key=lambda row: moments[row].video)
         options = {"return_maps": True} if weigh_words and self.has_maps else {}
-        firsts = [str(first) for first in range(0, len(grouped), PAIRS)]
-        for first in progress(firsts, f"predictions of {self.name}"):
-            picked = grouped[int(first) : int(first) + PAIRS]
+        for first in track(range(0, len(grouped), PAIRS), f"predictions of {self.name}"):
+            picked = grouped[first : first + PAIRS]
             batch, output = self._predict(picked, **options)
             durations = batch.duration_sec[:, None, None]
             ranked = output.ranked.cpu().double() * durations
@@ -160,18 +158,9 @@ class Observer:
         known = self.grounder.vocabulary.rows(words)
         return [f"{word} (?)" if at == UNKNOWN else word for word, at in zip(words, known, strict=True)]
 
-    @torch.inference_mode()
     def _predict(self, rows: Sequence[int], **options: bool) -> tuple[GroundingBatch, GroundingOutput]:
-        model = self.grounder.model
         batch = self.dataset[rows].to(self.grounder.device)
-        output: GroundingOutput = model(
-            batch if getattr(model, "shares_videos", False) else batch.per_pair(), **options
-        )
-        if not output.ranked.isfinite().all():
-            raise DataError(
-                f"predictions of {self.name} are not finite; check the features for values far beyond those of training"
-            )
-        return batch, output
+        return batch, self.grounder.run(batch, **options)
 
 
 def _word_weights(maps: AttentionMaps, place: int, attention: Floats) -> Floats:
@@ -186,7 +175,7 @@ def open_models(cfg: DictConfig) -> tuple[GroundingDataModule, list[Observer]]:
 
     Raises:
         ConfigError: a value is invalid
-        DataError: a checkpoint or the corpus is malformed, or the features are of another kind than those of training
+        DataError: a checkpoint or the corpus is malformed, or the features are of another extractor
     """
     checkpoint = load_checkpoint(cfg.checkpoint)
     other = load_checkpoint(cfg.against) if cfg.against else None

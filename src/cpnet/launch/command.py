@@ -142,17 +142,18 @@ def _run_hydra(main: Callable[[], object]) -> None:
     raise error  # outside of the except block, which would become its context
 
 
-def check_corpus(cfg: DictConfig, *, words_known: bool = False) -> None:
-    """Check that the files of the dataset exist, unless the dataset is generated.
+def check_corpus(cfg: DictConfig, *, words_known: bool = False, annotations_only: bool = False) -> None:
+    """Check that the files of the dataset exist, unless the dataset is generated; see ``needed_files``.
 
     Raises:
         DataError: files are missing
     """
     if not cfg.dataset.generate:
-        dataset = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=True)
+        dataset = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=not annotations_only)
         assert isinstance(dataset, dict)
         named = {str(key): value for key, value in dataset.items()}
-        check_files(cfg.dataset.name, needed_files(named, words_known=words_known))
+        files = needed_files(named, words_known=words_known, annotations_only=annotations_only)
+        check_files(cfg.dataset.name, files)
 
 
 def check_target(key: str, path: Path, *inputs: str | None) -> None:
@@ -162,7 +163,9 @@ def check_target(key: str, path: Path, *inputs: str | None) -> None:
         ConfigError: it cannot be written, or is an input
     """
     if (path.exists() and not path.is_file()) or not os.access(path.parent, os.W_OK):
-        raise ConfigError(f"{key}={path} is no file, or in no folder that can be written to; choose another file")
+        raise ConfigError(
+            f"{key}={path} cannot be written: it is a folder, or its folder is missing or read-only; choose another"
+        )
     if path.exists() and any(each and Path(each).exists() and path.samefile(each) for each in inputs):
         raise ConfigError(f"{key}={path} would overwrite an input of the command; choose another file")
 

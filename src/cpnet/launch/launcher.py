@@ -25,7 +25,7 @@ from cpnet.config.resolvers import experiment_name
 from cpnet.errors import ConfigError
 from cpnet.launch.processes import ERROR_FILE, exit_reason, reported_failure
 from cpnet.launch.sweep import Job, command_line, job_names, summary, write_jobs
-from cpnet.runs.locks import locked
+from cpnet.locks import locked
 from cpnet.training.threads import JOBS
 
 log = logging.getLogger(__name__)

@@ -88,7 +88,7 @@ def explain(error: BaseException, config_name: str) -> str:
             return _unknown_choice(str(cause.missing_cfg_file), list(cause.options))
     text = str(error)
     if match := re.match(r"Ambiguous value for argument '(.*?)'\n1\. ", text, re.DOTALL):
-        return f"{match[1]}: one value, or several? To run one job a value, add -m.{_as_text(match[1])}"
+        return f"{match[1]}: one value, or several? To run one job per value, add -m.{_as_text(match[1])}"
     match = re.search(r"Could not override '([^']+)'", text)
     return _unknown_key(match[1], config_name) if match else text
 

@@ -80,7 +80,7 @@ class TrainerOptions:
 
 @dataclass
 class MetricsOptions:
-    """Options of ``cpnet.evaluation.metrics.grounding_metrics``."""
+    """Options of ``cpnet.evaluation.metrics.GroundingMetrics``."""
 
     recall_at: list[int] = field(default_factory=lambda: [1])  # every n of R@n,IoU=m; no more than the model ranks
     thresholds: list[float] = field(default_factory=lambda: [0.3, 0.5, 0.7])  # every m, in (0, 1]

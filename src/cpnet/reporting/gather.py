@@ -25,7 +25,7 @@ from cpnet.options import MetricsOptions
 from cpnet.runs.pairs import read_pairs
 from cpnet.runs.predictions import FILE
 from cpnet.runs.results import Results, run_folder
-from cpnet.terminal import Progress
+from cpnet.terminal import track
 
 TOLERANCE = 0.005  # per cent, between results.json and the metrics recomputed from predictions.jsonl
 
@@ -35,7 +35,7 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: outputs of the run, or of a further test split in a folder of its name below
+        folder: RUN, or RUN/test_NAME for a further test split
         results: content of results.json
         config: content of config.yaml
         pairs: hash of the test pairs: identifiers, true windows and durations
@@ -62,16 +62,13 @@ class Gathered:
     baseline: Sequence[Run]
 
 
-def gather(
-    roots: Sequence[Path], *, experiment: str | None = None, baseline_from: str | None = None, progress: Progress
-) -> Gathered:
+def gather(roots: Sequence[Path], *, experiment: str | None = None, baseline_from: str | None = None) -> Gathered:
     """Read all runs below some folders.
 
     Args:
         roots: folders to search
         experiment: read only the runs of this experiment
         baseline_from: another experiment, whose runs are returned as ``Gathered.baseline``
-        progress: wraps the folders while they are read
 
     Raises:
         DataError: a folder is missing or has no usable run; the message lists what was found
@@ -81,8 +78,8 @@ def gather(
     left_out: dict[Path, str] = {}
     seen: Counter[str] = Counter()
     folders = find(roots)
-    for name in progress([str(folder) for folder in folders], "reading runs"):
-        folder, config = Path(name), {}
+    for folder in track(folders, "reading runs"):
+        config = {}
         try:
             run = run_folder(folder)
             config = _read_config(run)
@@ -97,7 +94,7 @@ def gather(
             elif experiment in (None, results.experiment):
                 runs.append(_read_run(folder, results, config, curves=run))
         except DataError as error:
-            if not config or experiment in (None, config.get("experiment_name")):
+            if not config or experiment is None or config.get("experiment_name") in (experiment, baseline_from):
                 named = f"{config['run_name']}: " if config.get("run_name") else ""
                 left_out[folder] = f"{named}{error}"
     for found, wanted in ((runs, experiment), (baseline, baseline_from)):
@@ -146,7 +143,7 @@ def _missing_jobs(folders: Sequence[Path], experiment: str | None) -> Iterator[t
             noted = json.loads((sweep / "jobs.json").read_bytes())
             if experiment in (None, noted["experiment"]):
                 for number, job in noted["jobs"].items():
-                    if number.isdecimal() and sweep / number not in folders:
+                    if number.isdecimal() and not (sweep / number / "config.yaml").is_file():
                         yield sweep / number, f"no run yet: {job}; rerun the sweep with sweep.resume=true"
 
 

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from cpnet.evaluation.functional import Floats
-from cpnet.reporting.scored import Mean, difference, metric_name, with_intervals
+from cpnet.evaluation.names import printed_name
+from cpnet.reporting.scored import Mean, difference, with_intervals
 
 MAIN = "mIoU"  # metric of the printed drop
 RESAMPLES = 1000
@@ -73,7 +74,7 @@ class Probed:
             drop = self.drops[name][MAIN].printed() if name in self.drops else ""
             changed = f"{100 * self.changed[name] / self.pairs:.1f}" if name in self.changed else ""
             lines.append([name, *(f"{of[key].mean:.2f}" if key in of else "-" for key in keys), drop, changed])
-        return ["", *map(metric_name, keys), f"drop of {MAIN}", "% of pairs changed"], lines
+        return ["", *map(printed_name, keys), f"drop of {MAIN}", "% of pairs changed"], lines
 
     def sentences(self) -> list[str]:
         """Return what follows from each probe: a part of the input is used if the drop's interval lies above 0."""

@@ -97,17 +97,12 @@ def table(
     keys = dict.fromkeys(key for each in measured.values() for key in each)
     lines = []
     for key in keys:
-        cells = [metric_name(key)]
+        cells = [printed_name(key)]
         for name, each in measured.items():
             sign, found = "+" if name == DIFFERENCE else "", each.get(key)
             cells.append(found.printed(sign) if found else "-")
         lines.append([*cells, *(_number(each.metrics.get(key)) for each in trivial.values())])
     return ["", *measured, *trivial], lines
-
-
-def metric_name(key: str) -> str:
-    """Return the name of a metric in tables of scores."""
-    return key if key.startswith("mAP") else printed_name(key)
 
 
 def _number(value: float | None) -> str:

@@ -48,16 +48,24 @@ class Checkpoint:
 
 
 def provenance(
-    cfg: DictConfig, vocabulary: Vocabulary, extractor: Extractor | None = None, longest_sec: float | None = None
+    cfg: DictConfig,
+    vocabulary: Vocabulary,
+    *,
+    extractor: Extractor | None = None,
+    longest_sec: float | None = None,
+    pairs: str | None = None,
 ) -> dict[str, Any]:
-    """Return the content of a checkpoint's key ``cpnet``: plain containers and tensors."""
+    """Return the content of a checkpoint's key ``cpnet``: plain containers and tensors.
+
+    ``pairs`` is a hash of the pairs of train and val; for the other arguments see ``Checkpoint``.
+    """
     config = OmegaConf.to_container(cfg, resolve=False)
     assert isinstance(config, dict)
     for key in ("model_name", "experiment_name", "run_name"):  # only Hydra can resolve them, during the run
         with suppress(InterpolationResolutionError, ConfigKeyError):
             config[key] = cfg[key]
     found: dict[str, Any] = {"extractor": extractor.to_dict()} if extractor else {}
-    found |= {"longest_sec": longest_sec} if longest_sec else {}
+    found |= {name: value for name, value in (("longest_sec", longest_sec), ("pairs", pairs)) if value}
     return {"format": FORMAT, "config": config, "vocabulary": vocabulary.state_dict(), **found}
 
 

@@ -14,10 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from cpnet.errors import ConfigError, DataError, cut
 from cpnet.files import replacing
+from cpnet.locks import locked
 from cpnet.runs import predictions, results
 from cpnet.runs.checkpoint import KEY, read_checkpoint
 from cpnet.runs.identity import OF_THE_START, flatten, is_below, may_change_on_resume
-from cpnet.runs.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ class ResumePoint:
     config: dict[str, Any]
     epoch: int
     step: int
+    best: Path | None  # the best checkpoint so far; None before the first validation
+    pairs: str | None  # hash of the pairs of train and val
 
 
 def is_first_process() -> bool:
@@ -78,7 +80,10 @@ def newest(folder: Path) -> ResumePoint | None:
             log.warning("%s; trying the previous checkpoint", error)
             errors.append(str(error))
         else:
-            return ResumePoint(path, content[KEY]["config"], content["epoch"], content["global_step"])
+            states = [state for state in content.get("callbacks", {}).values() if isinstance(state, dict)]
+            best = next((path.with_name(BEST) for state in states if state.get("best_model_path")), None)
+            ours = content[KEY]
+            return ResumePoint(path, ours["config"], content["epoch"], content["global_step"], best, ours.get("pairs"))
     if errors:
         raise DataError("\n  ".join(["no intact checkpoint; rerun without resume to start over", *errors]))
     return None
@@ -110,12 +115,12 @@ def chosen_checkpoint(checkpoint: str | None) -> Path:
     return path
 
 
-def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> Path | None:
+def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> ResumePoint | None:
     """Return the newest intact checkpoint of a run, None without any. Log the options that ``cfg`` changes.
 
     Raises:
         ConfigError: ``cfg`` changes an option that a resumed run cannot change
-        DataError: all of its checkpoints are damaged
+        DataError: all of its checkpoints are damaged, or the best one
     """
     found = newest(folder)
     if found is None:
@@ -133,8 +138,13 @@ def checkpoint_to_resume(folder: Path, cfg: DictConfig) -> Path | None:
     least = found.epoch + 1
     if (epochs := OmegaConf.select(cfg, "trainer.max_epochs", default=least)) < least:
         raise ConfigError(f"epochs={epochs}: the run is in epoch {least}; set epochs={least} or more")
+    if found.best:  # the run ends by testing it, unless a later epoch is better
+        try:
+            read_checkpoint(found.best)
+        except DataError as error:
+            raise DataError(f"{error}\n  restore it, or train a new run: init_from={found.path}") from error
     log.info("resuming from %s, written in epoch %d after step %d", found.path, found.epoch + 1, found.step)
-    return found.path
+    return found
 
 
 def clear(folder: Path, *, results_only: bool = False) -> None:

@@ -75,7 +75,7 @@ def read_submission(path: Path, pairs: Mapping[str, tuple[str, str]]) -> Submiss
                     found.unread.append(key)
     except DataError:
         raise
-    except (OSError, ValueError, csv.Error, RecursionError) as error:
+    except (OSError, TypeError, ValueError, csv.Error, RecursionError) as error:
         raise DataError(f"predictions={path} cannot be read ({cut(str(error))})") from error
     if not found.ranked:
         raise DataError(f"predictions={path} is empty; it needs {FORMATS}")

@@ -14,7 +14,6 @@ from pytorch_lightning.loggers import Logger
 from torch import nn
 
 from cpnet.config.instantiate import config_errors, containers, factory, instantiate, instantiate_all
-from cpnet.data.extractor import Extractor
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError
 from cpnet.launch.signals import Signals
@@ -36,10 +35,8 @@ STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused
 REFRESH_BATCHES = 10  # batches between updates of the progress bar, each of which waits for a GPU
 
 
-def training_module(
-    cfg: DictConfig, vocabulary: Vocabulary, extractor: Extractor | None = None, longest_sec: float | None = None
-) -> GroundingModule:
-    """Build model, loss, metrics, optimiser and schedule, and the content of the run's checkpoints.
+def training_module(cfg: DictConfig, vocabulary: Vocabulary, **origin: Any) -> GroundingModule:
+    """Build model, loss, metrics, optimiser and schedule, and the content of the run's checkpoints: see ``provenance``.
 
     Raises:
         ConfigError: a value is invalid
@@ -57,7 +54,7 @@ def training_module(
             optimizer=factory(optimizer),
             scheduler=factory(cfg.scheduler),
             metrics=MetricsOptions(**containers(cfg.metrics)),
-            provenance=provenance(cfg, vocabulary, extractor, longest_sec),
+            provenance=provenance(cfg, vocabulary, **origin),
         )
 
 

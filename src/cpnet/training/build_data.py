@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
@@ -20,8 +20,8 @@ from cpnet.data.features.feature_pack import FeaturePack
 from cpnet.data.moment import normalise_id
 from cpnet.data.vocabulary import Vocabulary, Words
 from cpnet.errors import ConfigError, DataError, shown
+from cpnet.locks import lock
 from cpnet.options import FeatureOptions, WordOptions
-from cpnet.terminal import track
 from cpnet.training.precision import device_type
 
 
@@ -50,16 +50,16 @@ def build_generator(dataset: DictConfig) -> Callable[[], None] | None:
         )
 
     def generate() -> None:
-        try:
-            lock = FileLock(folder.with_name(f".{folder.name}.first_use.lock")).acquire()
-        except OSError as error:
-            raise DataError(f"cannot write to {folder.parent} ({error}); choose another data_dir") from error
-        with lock:  # of concurrent processes, one renders and extracts
+        with ExitStack() as stack:  # of concurrent processes, one renders and extracts
+            try:
+                stack.enter_context(lock(folder.with_name(f".{folder.name}.first_use.lock")))
+            except OSError as error:
+                raise DataError(f"cannot write to {folder.parent} ({error}); choose another data_dir") from error
             corpus.prepare()
             if not store.exists():
                 from cpnet.video.extract import extract
 
-                extract(folder / "videos", store, backbone=backbone, fps=dataset.generate.fps, progress=track)
+                extract(folder / "videos", store, backbone=backbone, fps=dataset.generate.fps)
 
     return generate
 
@@ -116,7 +116,6 @@ def build_datamodule(
         sampling=instantiate(sampling),
         loading=loading,
         generate=build_generator(dataset),
-        progress=track,
     )
 
 

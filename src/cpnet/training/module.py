@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.errors import ConfigError, DataError, quote
 from cpnet.evaluation.functional import best_iou
-from cpnet.evaluation.metrics import grounding_metrics
+from cpnet.evaluation.metrics import GroundingMetrics
 from cpnet.options import MetricsOptions
 from cpnet.training.epoch_means import EpochMeans, gather
 
@@ -53,7 +53,7 @@ class GroundingModule(LightningModule):
         loss: maps output and batch to the scalar ``loss`` and its terms; None if the module is only tested
         optimizer: maps parameters to an optimiser; None if the module is only evaluated
         scheduler: maps the optimiser and ``total_steps`` to a schedule
-        metrics: options of ``grounding_metrics``
+        metrics: options of ``GroundingMetrics``
         provenance: plain containers to store in every checkpoint
     """
 
@@ -70,12 +70,10 @@ class GroundingModule(LightningModule):
         super().__init__()
         self.model = model
         self.loss: Loss | None = getattr(model, "loss", loss)
-        self.shares_videos = bool(getattr(model, "shares_videos", False))
         self.make_optimizer, self.make_scheduler = optimizer, scheduler
-        self.metrics = nn.ModuleDict(
-            {split: grounding_metrics(metrics or MetricsOptions()) for split in ("val", "test")}
-        )
-        self.recall_at = (metrics or MetricsOptions()).recall_at
+        metrics = metrics or MetricsOptions()
+        self.metrics = nn.ModuleDict({split: GroundingMetrics(metrics) for split in ("val", "test")})
+        self.recall_at = metrics.recall_at
         self.tested = "test"  # prefix of the logged metrics of a test; of a further split its name, test_ood
         self.scored = True  # the tested split has true windows
         self.means = {split: EpochMeans() for split in ("train", "val", "test")}
@@ -93,7 +91,7 @@ class GroundingModule(LightningModule):
         Raises:
             ConfigError: ``metrics.recall_at`` exceeds the number of ranked predictions
         """
-        output: GroundingOutput = self.model(batch if self.shares_videos else batch.per_pair())
+        output: GroundingOutput = self.model(batch.for_model(self.model))
         if (most := max(self.recall_at, default=0)) > (ranked := output.ranked.shape[1]):
             raise ConfigError(
                 f"metrics.recall_at has {most}, but the model ranks {ranked} predictions a query: remove larger values"
@@ -136,8 +134,7 @@ class GroundingModule(LightningModule):
         """As for validation; missed pairs score 0, and a split without true windows has no metrics."""
         self.prediction = self._measure("test")
         if self.trainer.is_global_zero and self.scored:
-            for metric in self.metrics["test"].values():  # type: ignore[operator]
-                metric.add_missed(self.missed)
+            self.metrics["test"].add_missed(self.missed)  # type: ignore[operator]
         self._log("test")
 
     def configure_optimizers(self) -> OptimizerLRScheduler:

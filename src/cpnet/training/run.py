@@ -46,7 +46,13 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
         files.clear(folder)
 
     datamodule = read_data(cfg)
-    module = training_module(cfg, datamodule.vocabulary, datamodule.extractor, datamodule.longest_sec)
+    if resumed and resumed.pairs not in (None, datamodule.pairs):
+        raise DataError(
+            "the pairs of train and val are others than when the run began; restore annotations and features, or train "
+            f"a new run with these weights: python -m cpnet.train init_from={resumed.path}"
+        )
+    origin = {name: getattr(datamodule, name) for name in ("extractor", "longest_sec", "pairs")}
+    module = training_module(cfg, datamodule.vocabulary, **origin)
     if source:
         initialise(module, source, datamodule.vocabulary)
     writer = PredictionWriter(folder / predictions.FILE)
@@ -60,7 +66,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
 
     with tracking.job(trainer.loggers, containers(cfg)), signals.outlasting():
         with _monitor_errors():
-            trainer.fit(module, datamodule=datamodule, ckpt_path=resumed, weights_only=True)
+            trainer.fit(module, datamodule=datamodule, ckpt_path=resumed.path if resumed else None, weights_only=True)
         if module.skipped and module.skipped == trainer.global_step:
             raise DataError(f"the gradients of all {module.skipped} steps were not finite\n  {NOT_FINITE}")
         validation = _load_best(module, best)

@@ -192,7 +192,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     except ImportError as error:
         raise ConfigError("reading video files needs PyAV: pip install 'cpnet-grounding[video]'") from error
     if not os.path.isfile(path):  # noqa: PTH113  # a pipe would block; False where a folder cannot be read
-        raise DataError(f"no video file at {path}")
+        raise DataError(f"no video file at {path}; check the path")
     if not path.stat().st_size:
         raise DataError(f"{path} is empty; copy it again")
     av.logging.set_level(None)  # damaged files would flood stderr
@@ -210,7 +210,7 @@ def opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream = next((each for each in container.streams.video if not each.disposition & covers), None)
         if stream is None:
             kinds = sorted({each.type for each in container.streams if each.type != "video"})
-            raise DataError(f"{path} has no video stream ({', '.join(kinds) or 'a picture'} only)")
+            raise DataError(f"{path} has no video stream ({', '.join(kinds) or 'a picture'} only); choose another file")
         if not hasattr(stream, "width"):  # PyAV has no decoder for it
             raise DataError(f"{path} has a video codec that is unknown here; convert it to mp4")
         if stream.width * stream.height > MAX_PIXELS:

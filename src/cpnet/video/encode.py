@@ -111,7 +111,9 @@ def encode_video(
             parts.append(backbone.encode(np.stack(batch)).astype(np.float16))
     rows = np.concatenate(parts)
     if not np.isfinite(rows).all():
-        raise DataError(f"{path}: backbone={backbone.name} gave values that are not finite or exceed float16")
+        raise DataError(
+            f"{path}: backbone={backbone.name} gave values that are not finite or exceed float16; check its weights"
+        )
     return EncodedVideo(
         rows=rows, duration_sec=frames.seen.duration_sec, extractor=backbone.extractor(), defects=frames.seen.defects()
     )

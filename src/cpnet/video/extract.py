@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from cpnet.data.extractor import Extractor
 from cpnet.data.features.feature_pack import open_features
@@ -30,7 +30,8 @@ from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import VideoFile
 from cpnet.data.moment import normalise_id
 from cpnet.errors import ConfigError, DataError
-from cpnet.terminal import Progress, seconds_bar, silent
+from cpnet.locks import lock
+from cpnet.terminal import seconds_bar
 from cpnet.video import worker
 from cpnet.video.backbones import load_backbone
 from cpnet.video.decode import SUFFIXES, stated_duration
@@ -56,7 +57,6 @@ def extract(
     fps: float | None = None,
     workers: int | None = None,
     dtype: Precision = "float16",
-    progress: Progress = silent,
 ) -> Extraction:
     """Encode the videos of a folder and its subfolders, and add them to a packed store.
 
@@ -68,11 +68,11 @@ def extract(
         target: the packed store; created if it does not exist
         backbone, weights, fps: see ``load_backbone``
         workers: processes; None: one for each core
-        dtype, progress: see ``pack``
+        dtype: see ``pack``
 
     Raises:
         ConfigError: the backbone or a number is invalid, or a package is missing
-        DataError: there is no video, none can be read, the store has rows of another kind, or it cannot be written
+        DataError: there is no video, none can be read, the store has rows of another extractor, or it cannot be written
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"workers must be 1 or more; got {workers}")
@@ -80,10 +80,10 @@ def extract(
     kind = load_backbone(**options).extractor()
     files, target = find_videos(videos), target.absolute()
     folder = target.with_name(f"{target.name}.extracting")
-    rows = folder / f"{zlib.crc32(os.fsencode(f'{kind} of {videos.absolute()}')):08x}"  # not of another extraction
+    rows = folder / f"{zlib.crc32(os.fsencode(f'{kind} of {videos.resolve()}')):08x}"  # of a backbone and folder
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
+        with lock(folder.with_name(f".{folder.name}.lock"), timeout=0):
             store = _open_store(target, files, kind)
             known = set(store.ids()) if store else set()
             rows.mkdir(parents=True, exist_ok=True)
@@ -95,14 +95,14 @@ def extract(
             done = {name for name in files if name in known or (rows / f"{name}.npy").is_file()}
             failed = _encode({name: files[name] for name in files if name not in done}, rows, options, workers)
             for name, reason in sorted(failed.items()):
-                log.warning("video %s has no rows: %s", name, reason)
+                log.warning("video %s is skipped: %s", name, reason)
             if any(rows.rglob("*.npy")):
                 source = UnitedFeatures([*([store] if store else []), open_features(path=rows, layout="npy")])
                 source.extractor = kind
                 fresh = [name for name in source.ids() if name not in known]
                 found = {name: _describe(files[name], source.length(name), kind) for name in fresh}
                 source.files = {**store.files, **found} if store else found
-                pack(source, target, videos=source.ids(), dtype=dtype, progress=progress)
+                pack(source, target, videos=source.ids(), dtype=dtype)
             shutil.rmtree(rows)
             with suppress(OSError):  # it has rows of another extraction, which was interrupted
                 folder.rmdir()
@@ -122,7 +122,7 @@ def _open_store(target: Path, files: dict[str, Path], kind: Extractor) -> Packed
     store = PackedFeatures(path=target)
     if store.extractor != kind:
         raise DataError(
-            f"{target} has rows of another kind, {store.extractor or 'of unknown origin'}, not of {kind}; choose "
+            f"{target} has features of another extractor, {store.extractor or 'an unknown one'}, not of {kind}; choose "
             "another path, or remove it"
         )
     alike = {normalise_id(name): name for name in files}
@@ -132,8 +132,8 @@ def _open_store(target: Path, files: dict[str, Path], kind: Extractor) -> Packed
                 f"{target} has {name!r}, and annotations cannot tell it from {files[other]}; rename this file"
             )
     for name, file in store.files.items():
-        if name in files and Path(file.path) != files[name].absolute() and Path(file.path).exists():
-            raise DataError(f"{target} has {file.path} as {name!r}, so not {files[name]} too; rename one of them")
+        if name in files and (old := Path(file.path)).exists() and not old.samefile(files[name]):
+            raise DataError(f"{target} has the id {name!r} already, of {old}; rename {files[name]}")
     return store
 
 
@@ -169,7 +169,7 @@ def find_videos(folder: Path, *, key: str = "videos") -> dict[str, Path]:
                 raise DataError(f"{other} and {path} have the same id {name!r}; rename one of them")
             found[name] = path
     if not found:
-        raise DataError(f"{key}={folder} is no folder with video files ({', '.join(SUFFIXES)})")
+        raise DataError(f"{key}={folder} contains no video files ({', '.join(SUFFIXES)})")
     return found
 
 

@@ -103,6 +103,8 @@ def test_store_without_all_videos_is_replaced_and_keeps_its_own(path: Path, capl
     assert len(warnings(caplog)) == 1
     check(features(path).open("cb"), ARRAYS, store=store)
     assert PackedFeatures(path=store).table.dtype == np.float32
+    of = features(path)
+    check(of.pack(open_features(**of.arguments()), "b", dtype="float16"), ARRAYS, store=store)
     write_npy(path, {"d": ARRAYS["a"]})  # the store is outdated
     features(path).open("xy", skip_missing=True)
     assert len(PackedFeatures(path=store)) == 3

@@ -23,10 +23,11 @@ from hypothesis import strategies as st
 
 from commands import spawn
 from cpnet.data.features import FeatureSource, PackedFeatures, open_features
+from cpnet.data.features import pack as packing
 from cpnet.data.features.fingerprint import fingerprint
 from cpnet.data.features.pack import Precision, pack, restore
 from cpnet.errors import DataError
-from cpnet.terminal import Progress, silent
+from cpnet.terminal import track
 from packs import Arrays
 
 DIM = 5
@@ -180,7 +181,7 @@ def test_anything_but_a_store_is_never_replaced(
     assert thesis.exists()
 
 
-def at(stage: str, number: int, action: Callable[[], object]) -> Progress:
+def at(stage: str, number: int, action: Callable[[], object]) -> Callable[[Sequence[str], str], Iterable[str]]:
     """Call a function before a video of a stage."""
 
     def progress(videos: Sequence[str], what: str) -> Iterable[str]:
@@ -196,15 +197,22 @@ def at(stage: str, number: int, action: Callable[[], object]) -> Progress:
 @pytest.mark.parametrize("number", [0, 3, 6])
 @pytest.mark.parametrize("error", [DataError("bad"), MemoryError("bad"), KeyboardInterrupt("bad"), OSError("bad")])
 def test_error_leaves_the_old_store(
-    source: FeatureSource, target: Path, content: Arrays, stage: str, number: int, error: BaseException
+    source: FeatureSource,
+    target: Path,
+    content: Arrays,
+    stage: str,
+    number: int,
+    error: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def stop() -> None:
         raise error
 
     raised = DataError if isinstance(error, OSError) else type(error)
-    assert "bad" in fail(source, target, content, error=raised, progress=at(stage, number, stop))
+    monkeypatch.setattr(packing, "track", at(stage, number, stop))
+    assert "bad" in fail(source, target, content, error=raised)
     with pytest.raises(raised):
-        pack(source, target.with_name("second"), videos=content, progress=at(stage, number, stop))
+        pack(source, target.with_name("second"), videos=content)
     assert names(target.parent) == ["store"]
 
 
@@ -256,7 +264,13 @@ def test_failed_write_leaves_the_old_store(source: FeatureSource, target: Path, 
 @pytest.mark.parametrize("number", [0, 3, 6])
 @pytest.mark.parametrize("change", ["touched", "other values", "more rows", "gone"])
 def test_source_that_changes_meanwhile_leaves_the_old_store(
-    source: FeatureSource, target: Path, content: Arrays, stage: str, number: int, change: str
+    source: FeatureSource,
+    target: Path,
+    content: Arrays,
+    stage: str,
+    number: int,
+    change: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     actions: dict[str, Callable[[], object]] = {
         "touched": lambda: os.utime(source.path, ns=(1, 1)),
@@ -264,7 +278,8 @@ def test_source_that_changes_meanwhile_leaves_the_old_store(
         "more rows": lambda: write(source.path, {name: np.repeat(rows, 2, axis=0) for name, rows in content.items()}),
         "gone": source.path.unlink,
     }
-    said = fail(source, target, content, progress=at(stage, number, actions[change]))
+    monkeypatch.setattr(packing, "track", at(stage, number, actions[change]))
+    said = fail(source, target, content)
     assert str(source.path) in said
     if change != "gone":
         assert f"{source.path} changed during packing" in said
@@ -304,10 +319,12 @@ def test_memory_does_not_grow_with_the_pack(tmp_path: Path) -> None:
 # Several processes, and kills
 
 
-def packing(source: FeatureSource, target: Path, content: Arrays, progress: Progress = silent) -> BaseProcess:
+def start(source: FeatureSource, target: Path, content: Arrays, progress: Any = track) -> BaseProcess:
     """Pack in another process."""
-    process = fork.Process(target=pack, args=(source, target), kwargs={"videos": content, "progress": progress})
-    process.start()
+    with pytest.MonkeyPatch.context() as patch:  # which a forked process inherits
+        patch.setattr(packing, "track", progress)
+        process = fork.Process(target=pack, args=(source, target), kwargs={"videos": content})
+        process.start()
     return process
 
 
@@ -320,9 +337,9 @@ def test_second_process_waits_and_uses_the_store_of_the_first(
         begun[1].send("in the middle")
         release[0].recv()
 
-    first = packing(source, target, content, at("packing", 3, wait))
+    first = start(source, target, content, at("packing", 3, wait))
     assert begun[0].recv() == "in the middle"
-    second = packing(open_features(path=source.path), target, content, at("packing", 0, interrupt))
+    second = start(open_features(path=source.path), target, content, at("packing", 0, interrupt))
     second.join(0.5)
     assert second.is_alive()
     release[1].send("go")
@@ -366,7 +383,7 @@ def test_killed_packing_leaves_the_old_store_or_the_new_one(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", rename_or_die)
         patch.setattr(shutil, "rmtree", lambda *args, **how: die() if done == 2 else remove(*args, **how))
-        process = packing(source, target, content, at("packing", 3, die) if renames is None else silent)
+        process = start(source, target, content, at("packing", 3, die) if renames is None else track)
         process.join()
     assert process.exitcode == -signal.SIGKILL
     assert target.exists() == (renames != 1)

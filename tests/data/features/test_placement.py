@@ -27,7 +27,6 @@ from cpnet.data.features.placement import (
 )
 from cpnet.errors import ConfigError, DataError
 from cpnet.options import FeatureOptions
-from cpnet.terminal import Progress, silent
 from packs import Arrays, write_npy
 
 DIM = 6
@@ -53,8 +52,8 @@ def packed(folder: Path, dtype: Precision = "float16") -> PackedFeatures:
     return PackedFeatures(path=folder / "store")
 
 
-def loaded(source: FeatureSource, progress: Progress = silent, placement: str = "memory") -> PlacedFeatures:
-    return place_features(source, VIDEOS, placement=placement, progress=progress)
+def loaded(source: FeatureSource, placement: str = "memory") -> PlacedFeatures:
+    return place_features(source, VIDEOS, placement=placement)
 
 
 def on_disk(source: FeatureSource) -> PlacedFeatures:
@@ -122,7 +121,9 @@ def test_values_that_are_not_finite_are_an_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 2])
-def test_pack_that_changes_between_counting_and_reading_is_an_error(tmp_path: Path, factor: float) -> None:
+def test_pack_that_changes_between_counting_and_reading_is_an_error(
+    tmp_path: Path, factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "pack").mkdir()
     source = open_features(path=write_npy(tmp_path / "pack", ARRAYS))
 
@@ -130,8 +131,9 @@ def test_pack_that_changes_between_counting_and_reading_is_an_error(tmp_path: Pa
         write_npy(tmp_path / "pack", {"e": np.resize(ARRAYS["e"], (int(7 * factor), DIM))})
         return videos
 
+    monkeypatch.setattr("cpnet.data.features.placement.track", change)
     with pytest.raises(DataError, match="pack changed while it was read: 'e' has a new number of rows; start again"):
-        loaded(source, change)
+        loaded(source)
 
 
 @pytest.mark.parametrize(("placement", "device"), [("memory", "cpu"), ("device", "meta")])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.callbacks import ModelCheckpoint
 
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.training.callbacks.resume import ExactResume, random_state, restore_random_state
@@ -36,6 +37,26 @@ def test_other_number_of_processes_is_warned_about(
 ) -> None:
     fit(datamodule, loaded([random_state()] * 2))
     assert "were (2, None) and are now (1, None): the resumed run is not bit-identical" in caplog.text
+
+
+@pytest.mark.parametrize(("step", "score"), [(2, 7.0), (5, 7.0), (6, 9.0)])
+def test_score_is_that_of_the_best_checkpoint_if_this_is_newer(step: int, score: float, tmp_path: Path) -> None:
+    best = ModelCheckpoint(dirpath=tmp_path, filename="best", monitor="val/mIoU")
+
+    def state(mean: float) -> dict[str, Any]:
+        path = "/before/best.ckpt"
+        places = {"dirpath": "/before", "best_model_path": path, "kth_best_model_path": path, "last_model_path": ""}
+        return {**places, "best_k_models": {path: torch.tensor(mean)}, "best_model_score": torch.tensor(mean)}
+
+    written = {"cpnet": module_of().provenance | {"format": 1, "config": {}, "vocabulary": {}}, "state_dict": {}}
+    steps = {"epoch": 0, "global_step": step, "callbacks": {best.state_key: state(9.0)}}
+    torch.save(written | steps, tmp_path / "best.ckpt")
+    run = SimpleNamespace(checkpoint_callbacks=[best], early_stopping_callbacks=[])
+    last: dict[str, Any] = {"global_step": 5, "callbacks": {best.state_key: state(7.0)}}
+    ExactResume().on_load_checkpoint(cast(Trainer, run), module_of(), last)
+    found = last["callbacks"][best.state_key]
+    path = str(tmp_path / "best.ckpt")
+    assert (found["best_model_path"], found["best_k_models"]) == (path, {path: torch.tensor(score)})
 
 
 def test_random_state_is_restored_before_the_first_batch(datamodule: GroundingDataModule) -> None:

@@ -20,7 +20,7 @@ from cpnet.data.readers.checks import as_positive, parse_number
 from cpnet.data.readers.tables import read_table
 from cpnet.errors import DataError, shown
 from cpnet.files import replacing
-from cpnet.terminal import Progress, silent
+from cpnet.terminal import track
 
 CLASSES = 157
 MISSED = 0.15  # share of the actions that the classifier misses
@@ -41,9 +41,7 @@ class ActionsOfVideo:
     actions: tuple[tuple[int, float, float], ...]
 
 
-def write_action_scores(
-    path: Path, tables: Sequence[Path | str], *, rate: float = 3.0, seed: int = 0, progress: Progress = silent
-) -> int:
+def write_action_scores(path: Path, tables: Sequence[Path | str], *, rate: float = 3.0, seed: int = 0) -> int:
     """Write the scores of all videos as HDF5, one float16 dataset (N, 157) per video; return the number of videos.
 
     ``tables`` are ``Charades_v1_train.csv`` and ``Charades_v1_test.csv``. With ``rate`` rows per second, row i covers
@@ -56,7 +54,7 @@ def write_action_scores(
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as stream, h5py.File(stream.name, "w") as file:
         file.attrs.update(rate=rate, seed=seed, classes=CLASSES)
-        for video in progress([*videos], "scores of actions"):
+        for video in track([*videos], "scores of actions"):
             digest = hashlib.sha256(f"{seed}/{video}".encode()).digest()
             rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
             file.create_dataset(video, data=draw_scores(videos[video], rate=rate, rng=rng).astype(np.float16))

@@ -14,7 +14,7 @@ from cpnet.data.features.detection import detect_layout
 from cpnet.data.features.folder import ArchiveFeatures, FolderFeatures, WindowFeatures, describe_folder
 from cpnet.data.features.hdf5 import Hdf5Features
 from cpnet.data.features.joined import JoinedFeatures, UnitedFeatures
-from cpnet.data.features.pack import Precision, pack
+from cpnet.data.features.pack import Precision, open_store, pack
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.placement import Placement
 from cpnet.data.features.source import FeatureSource, fix_missing, last_part
@@ -22,7 +22,6 @@ from cpnet.data.moment import Moment, is_test, normalise_id
 from cpnet.data.required_files import default_store, exists, paths_of
 from cpnet.errors import ConfigError, DataError, quote
 from cpnet.options import FeatureOptions, SourceOptions
-from cpnet.terminal import Progress, silent
 
 LAYOUTS = ("auto", "hdf5", "hdf5_flat", "hdf5_group", "npy", "npz", "pt", "windows", "packed")
 READ_BY = ("path", "layout", "key", "window", "normalise", "transpose", "concat", "dim")  # options for reading the pack
@@ -66,7 +65,7 @@ class FeaturePack:
         paths = [path for part in (self.options, *self.options.concat) for path in paths_of(part.path)]
         return exists(self.store_path()) and not any(map(exists, paths))
 
-    def open(self, videos: Iterable[str], *, skip_missing: bool = False, progress: Progress = silent) -> FeatureSource:
+    def open(self, videos: Iterable[str], *, skip_missing: bool = False) -> FeatureSource:
         """Open the packed store, writing it first if it is not current, or else open the pack as delivered.
 
         A store is current if it has all videos and the sizes and times of the pack's files have not changed since. If
@@ -75,7 +74,6 @@ class FeaturePack:
         Args:
             videos: ids of the videos of the corpus
             skip_missing: pack the other videos if some have no features; if false, nothing is packed then
-            progress: wraps the ids of videos while their features are read
 
         Raises:
             DataError: the features cannot be read
@@ -87,11 +85,9 @@ class FeaturePack:
         source = open_features(**self.arguments())
         if skip_missing:
             names = [name for name in names if name in source]
-        old = _open_store(store, dim)
-        if old and old.source_stamp == source.stamp():
-            if not old.missing(names):
-                return old
-            names += old.ids()  # keep the videos of another corpus that shares the pack
+        old = open_store(store, dim)
+        if old and old.source_stamp == source.stamp() and not old.missing(names):
+            return old
         # The caller reports missing videos.
         if isinstance(source, PackedFeatures) or not names or source.missing(names):
             return source
@@ -103,19 +99,22 @@ class FeaturePack:
             return source
         log.info("features: packing %s into %s (dataset.features.pack=false disables this)", source.path, store)
         try:
-            dtype = cast(Precision, str(old.table.dtype) if old else "float16")
-            pack(source, store, videos=names, dtype=dtype, progress=progress)
-            return PackedFeatures(path=store, dim=dim)
+            return self.pack(source, names, dtype=cast(Precision, str(old.table.dtype) if old else "float16"))
         except DataError as error:
             log.warning("features: reading %s without packing it: %s", source.path, error)
             return source
 
+    def pack(self, source: FeatureSource, videos: Iterable[str], *, dtype: Precision) -> PackedFeatures:
+        """Write the packed store of some videos of the pack; it keeps those of other corpora that share the pack.
 
-def _open_store(path: Path, dim: int) -> PackedFeatures | None:
-    try:
-        return PackedFeatures(path=path, dim=dim)
-    except DataError:  # missing or damaged
-        return None
+        Raises:
+            DataError: see ``pack.pack``
+        """
+        store = self.store_path()
+        old = open_store(store, self.options.dim)
+        shared = [name for name in old.ids() if name in source] if old else []
+        pack(source, store, videos=[*videos, *shared], dtype=dtype)
+        return PackedFeatures(path=store, dim=self.options.dim)
 
 
 def open_features(*, concat: Sequence[Mapping[str, Any]] = (), dim: int | None = None, **source: Any) -> FeatureSource:

@@ -19,7 +19,7 @@ from cpnet.data.features.source import FeatureSource, fix_missing
 from cpnet.data.features.statistics import VideoStatistics, examine
 from cpnet.data.moment import Moment, normalise_id
 from cpnet.errors import DataError, quote
-from cpnet.terminal import Progress, silent
+from cpnet.terminal import track
 
 UNUSUAL = 0.2  # relative deviation of a video's rate from the median
 SHORT = 2  # minimum number of rows to distinguish moments of a video
@@ -143,14 +143,13 @@ def inspect(
     annotations: Sequence[CleaningReport] = (),
     on_defect: str = "error",
     on_missing: str = "error",
-    progress: Progress = silent,
 ) -> Inspection:
     """Read every video of a pack, and compare the pack with a corpus; see ``Inspection`` for the arguments."""
     annotated = {moment.video: moment.duration_sec for split in splits.values() for moment in split}
     durations = {name: second for video, second in annotated.items() if (name := source.find(video)) is not None}
     videos: dict[str, VideoStatistics] = {}
     unreadable: dict[str, str] = {}
-    for name in progress(list(source.ids()), "inspecting"):
+    for name in track(list(source.ids()), "inspecting"):
         try:
             videos[name] = examine(source.stored(name))
         except DataError as error:  # noqa: PERF203

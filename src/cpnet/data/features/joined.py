@@ -78,7 +78,9 @@ class UnitedFeatures(FeatureSource):
                     raise DataError(f"{other.path} and {part.path} both hold {shown(name)}; remove one of the two")
         kinds = {part.extractor for part in self.parts}
         if len(kinds - {None}) > 1:
-            raise DataError(f"{' and '.join(str(part.path) for part in self.parts)}: rows of different backbones")
+            raise DataError(
+                f"{' and '.join(str(part.path) for part in self.parts)}: rows of different backbones; join rows of one"
+            )
         self.extractor = kinds.pop() if len(kinds) == 1 else None
         super().__init__(path=Path(", ".join(str(part.path) for part in self.parts)), names=self._part, dim=dim)
 

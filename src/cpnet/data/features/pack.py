@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from cpnet.data.features.fingerprint import fingerprint
@@ -18,7 +17,8 @@ from cpnet.data.features.packed import FORMAT, INDEX, ROWS, PackedFeatures, is_p
 from cpnet.data.features.source import FeatureSource
 from cpnet.data.moment import normalise_id
 from cpnet.errors import DataError, shown
-from cpnet.terminal import Progress, silent
+from cpnet.locks import lock
+from cpnet.terminal import track
 
 Precision = Literal["float16", "float32"]
 
@@ -31,7 +31,6 @@ def pack(
     *,
     videos: Iterable[str],
     dtype: Precision = "float16",
-    progress: Progress = silent,
 ) -> None:
     """Write a packed store of some videos of a source, unless the target already is that store.
 
@@ -43,7 +42,6 @@ def pack(
         target: the folder of the store; an old store there is replaced, other content is rejected
         videos: ids of the videos to pack
         dtype: type of the rows
-        progress: wraps the videos of each stage to show progress
 
     Raises:
         DataError: a video is missing, defective or does not fit the dtype; the disk is full or read-only; the
@@ -54,7 +52,7 @@ def pack(
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         restore(target)
-        with FileLock(target.with_name(f".{target.name}.lock")):
+        with lock(target.with_name(f".{target.name}.lock")):
             _remove(partial, old)
             if _is_current(target, source, names, dtype):
                 return
@@ -64,7 +62,7 @@ def pack(
                     "to another place"
                 )
             try:
-                _write(source, partial, names, np.dtype(dtype).newbyteorder("<"), progress)
+                _write(source, partial, names, np.dtype(dtype).newbyteorder("<"))
                 if target.exists():
                     target.rename(old)  # not removed: NFS refuses removal of files that a training run maps
                 partial.rename(target)
@@ -81,9 +79,17 @@ def restore(target: Path) -> None:
     """Put the old store back if packing was killed between its two renames."""
     old = target.with_name(f"{target.name}.old")
     if old.exists() and not target.exists():
-        with FileLock(target.with_name(f".{target.name}.lock")):
+        with lock(target.with_name(f".{target.name}.lock")):
             if old.exists() and not target.exists():  # not by another process meanwhile
                 old.rename(target)
+
+
+def open_store(path: Path, dim: int | None = None) -> PackedFeatures | None:
+    """Open a packed store; return None if it is missing or damaged, or has another width."""
+    try:
+        return PackedFeatures(path=path, dim=dim)
+    except DataError:
+        return None
 
 
 def _remove(*folders: Path) -> None:
@@ -92,19 +98,18 @@ def _remove(*folders: Path) -> None:
 
 
 def _is_current(target: Path, source: FeatureSource, names: Sequence[str], dtype: str) -> bool:
-    try:
-        store = PackedFeatures(path=target)
-    except DataError:
-        return False
-    return store.table.dtype == dtype and store.source_stamp == source.stamp() and not store.missing(names)
+    store = open_store(target)
+    return bool(
+        store and store.table.dtype == dtype and store.source_stamp == source.stamp() and not store.missing(names)
+    )
 
 
-def _write(source: FeatureSource, folder: Path, names: Sequence[str], dtype: np.dtype[Any], progress: Progress) -> None:
+def _write(source: FeatureSource, folder: Path, names: Sequence[str], dtype: np.dtype[Any]) -> None:
     stamp = source.stamp()
     extractor = source.extractor.to_dict() if source.extractor else None
     origin = {"fingerprint": fingerprint(source), "stamp": stamp, "source": source.describe(), "extractor": extractor}
     files = {name: source.files[name] for name in names if name in source.files}
-    counts = [source.length(name) for name in progress(names, "measuring")]
+    counts = [source.length(name) for name in track(names, "measuring")]
     shape = (sum(counts) + 1, source.dim)
     size, free = shape[0] * shape[1] * dtype.itemsize, shutil.disk_usage(folder.parent).free
     if size > free:
@@ -115,7 +120,7 @@ def _write(source: FeatureSource, folder: Path, names: Sequence[str], dtype: np.
     folder.mkdir()
     with (folder / ROWS).open("wb") as stream:  # a memory map would crash the process on a full disk
         np.lib.format.write_array_header_1_0(stream, {"descr": dtype.str, "fortran_order": False, "shape": shape})
-        for name, count in zip(progress(names, "packing"), counts, strict=True):
+        for name, count in zip(track(names, "packing"), counts, strict=True):
             stream.write(_convert(source, name, count, dtype).data)
         stream.write(bytes(source.dim * dtype.itemsize))
         stream.flush()

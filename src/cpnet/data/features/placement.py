@@ -21,7 +21,7 @@ from torch import Tensor
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
 from cpnet.errors import DataError, shown
-from cpnet.terminal import Progress, silent
+from cpnet.terminal import track
 from cpnet.workers import free_memory
 
 Placement = Literal["auto", "disk", "memory", "device"]
@@ -115,7 +115,6 @@ def place_features(
     *,
     placement: str,
     gpu: bool = False,
-    progress: Progress = silent,
 ) -> PlacedFeatures:
     """Place the features of a corpus as ``placement`` specifies, and log the choice and its reason.
 
@@ -125,7 +124,6 @@ def place_features(
         placement: ``disk`` maps a packed store and reads another pack batch by batch; ``memory`` loads all rows into
             this process; ``device`` loads them onto the device of the model; ``auto`` chooses, see ``choose``
         gpu: whether the model runs on a GPU
-        progress: wraps the ids of videos while they are read
 
     Raises:
         DataError: the features cannot be read or do not fit in memory
@@ -142,7 +140,7 @@ def place_features(
         starts = torch.tensor([source.start(video) for video in videos])
         return TableFeatures(source.table, starts=starts, counts=counts)
     _check_memory(size)
-    table = _load(source, dict(zip(videos, counts.tolist(), strict=True)), dtype, progress)
+    table = _load(source, dict(zip(videos, counts.tolist(), strict=True)), dtype)
     return TableFeatures(table, starts=counts.cumsum(0) - counts, counts=counts, on_device=placement == "device")
 
 
@@ -175,11 +173,9 @@ def _check_memory(size: int) -> None:
         )
 
 
-def _load(
-    source: FeatureSource, counts: Mapping[str, int], dtype: np.dtype[Any], progress: Progress
-) -> NDArray[np.floating]:
+def _load(source: FeatureSource, counts: Mapping[str, int], dtype: np.dtype[Any]) -> NDArray[np.floating]:
     table, end = np.zeros((sum(counts.values()) + 1, source.dim), dtype), 0
-    for video in progress([*counts], "reading features"):
+    for video in track([*counts], "reading features"):
         rows = source.rows(video)
         if len(rows) != counts[video]:
             raise DataError(

@@ -16,7 +16,7 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint, EarlyStopping, ModelCheckpoint
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
-from cpnet.runs.checkpoint import KEY
+from cpnet.runs.checkpoint import KEY, read_checkpoint
 from cpnet.training.epoch_means import gather
 from cpnet.training.module import GroundingModule
 
@@ -56,7 +56,8 @@ class ExactResume(Checkpoint):
         """Update the paths of ``ModelCheckpoint`` and the patience; keep the checkpoint until training starts."""
         for callback in trainer.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.state_key in checkpoint["callbacks"]:
-                _relocate(checkpoint["callbacks"][callback.state_key], str(callback.dirpath))
+                state = checkpoint["callbacks"][callback.state_key]
+                checkpoint["callbacks"][callback.state_key] = _of_best(callback, state, checkpoint["global_step"])
         for stopping in trainer.early_stopping_callbacks:
             if isinstance(stopping, EarlyStopping) and stopping.state_key in checkpoint["callbacks"]:
                 checkpoint["callbacks"][stopping.state_key]["patience"] = stopping.patience
@@ -128,6 +129,22 @@ def _apply_options(trainer: Trainer, old: dict[str, Any], new: dict[str, Any]) -
                 group["lr"] = rate
     if groups[0]["lr"] != before:
         log.info("learning rate %.3g, in the checkpoint %.3g", groups[0]["lr"], before)
+
+
+def _of_best(callback: ModelCheckpoint, state: dict[str, Any], step: int) -> dict[str, Any]:
+    """Return the state of a ``ModelCheckpoint`` at a step, or that in its best checkpoint if this is newer.
+
+    A run that was killed after it wrote best.ckpt, and before last.ckpt, has replaced the file of which last.ckpt
+    knows the score.
+    """
+    _relocate(state, str(callback.dirpath))
+    if state["best_model_path"]:
+        best = read_checkpoint(state["best_model_path"])
+        newer = best.get("callbacks", {}).get(callback.state_key)
+        if newer and best["global_step"] > step:
+            _relocate(newer, str(callback.dirpath))
+            return dict(newer)
+    return state
 
 
 def _relocate(state: dict[str, Any], folder: str) -> None:

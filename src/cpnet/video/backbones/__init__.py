@@ -29,7 +29,7 @@ def load_backbone(
         name: a key of ``BACKBONES``
         fps: frames per second; None takes the backbone's own rate
         threads: threads of the network, with torch of this process; None: one with onnxruntime, torch's own with torch
-        weights: file or folder of published weights; None if a package holds them
+        weights: file or folder of published weights; None for ``efficientnet_lite0``, which is installed with them
 
     Raises:
         ConfigError: there is no such backbone, fps is invalid, a package is missing, or weights are not given
