@@ -16,6 +16,7 @@ from cpnet.options import CAMOptions, CPNetOptions, EncoderOptions
 VIDEO_DIM, WORD_DIM, WORDS = 3, 5, 11
 GARBAGE = 1e4
 Module = TypeVar("Module", bound=nn.Module)
+Options = TypeVar("Options")
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ def pair(clips: int, words: int, *, seed: int = 0, dtype: torch.dtype = torch.fl
     random = torch.Generator().manual_seed(1000 * seed + 10 * clips + words)
     video = torch.randn(clips, VIDEO_DIM, generator=random, dtype=dtype)
     return Pair(video, torch.randint(1, WORDS, (words,), generator=random).tolist())
+
+
+PAIRS = [pair(5, 3), pair(1, 1), pair(9, 2), pair(2, 6)]
 
 
 def mask_of(lengths: Sequence[int], *, more: int = 0) -> Tensor:
@@ -76,6 +80,17 @@ def randomised(module: Module, *, seed: int = 0, dtype: torch.dtype = torch.floa
     return module.to(dtype).eval()
 
 
+def built(
+    model: Callable[[int, Tensor, Options], Module],
+    options: Options,
+    *,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+) -> Module:
+    torch.manual_seed(seed)
+    return randomised(model(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), options), seed=seed, dtype=dtype)
+
+
 def options_of(
     *, encoder: Mapping[str, Any] | None = None, cam: Mapping[str, Any] | None = None, **knobs: Any
 ) -> CPNetOptions:
@@ -84,15 +99,12 @@ def options_of(
 
 
 def small_model(*, seed: int = 0, dtype: torch.dtype = torch.float32, **knobs: Any) -> CPNet:
-    torch.manual_seed(seed)
     small: dict[str, Any] = {
         "hidden_dim": 8,
         "encoder": {"kernel_size": 5, "conv_layers": 1, "num_heads": 2},
         "max_length": 24,
     }
-    return randomised(
-        CPNet(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), options_of(**(small | knobs))), seed=seed, dtype=dtype
-    )
+    return built(CPNet, options_of(**(small | knobs)), seed=seed, dtype=dtype)
 
 
 def largest_saved(forward: Callable[[], Tensor]) -> int:

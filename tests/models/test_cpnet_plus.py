@@ -11,33 +11,26 @@ import pytest
 import torch
 from torch import Tensor
 
+import oracles
 from cpnet.models import CPNetPlus
 from cpnet.models.cpnet_plus.head import Answers, assign, lay_out, quality_loss, span_loss
 from cpnet.models.cpnet_plus.network import decode
 from cpnet.options import CPNetPlusOptions, EncoderOptions
 from cpnet.options.models import PLUS_PARTS
-from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair, randomised
+from evaluation.reference import iou
+from models.pairs import PAIRS, VIDEO_DIM, batch, built, pair
 
-PAIRS = [pair(5, 3), pair(1, 1), pair(9, 2), pair(2, 6)]
 LEVELS, WIDTH = 3, 8
 
 
 def small_plus(**knobs: Any) -> CPNetPlus:
-    torch.manual_seed(0)
     small: dict[str, Any] = {
         "hidden_dim": WIDTH,
         "pyramid_levels": LEVELS,
         "patch": 2,
         "encoder": EncoderOptions(kernel_size=3, conv_layers=1, num_heads=2),
     }
-    options = CPNetPlusOptions(**(small | knobs))
-    return randomised(CPNetPlus(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), options), dtype=torch.float64)
-
-
-def iou(a: Tensor, b: Tensor) -> float:
-    (a0, a1), (b0, b1) = a.tolist(), b.tolist()
-    shared = max(0.0, min(a1, b1) - max(a0, b0))
-    return float(shared / (a1 - a0 + b1 - b0 - shared))
+    return built(CPNetPlus, CPNetPlusOptions(**(small | knobs)))
 
 
 def softplus(x: float) -> float:
@@ -104,7 +97,7 @@ def test_the_answer_of_the_highest_score_or_of_most_agreement_comes_first(consen
     ranked, scores = decode(Answers(spans=spans, logits=logits, steps=steps), consensus=consensus)
     differ = 0
     for b, real in enumerate([7, 1, 4]):
-        clamped, score = spans[b].clamp(0, 1), [1 / (1 + math.exp(-x)) for x in logits[b].tolist()]
+        clamped, score = oracles.array(spans[b].clamp(0, 1)), [1 / (1 + math.exp(-x)) for x in logits[b].tolist()]
         agreement = [sum(score[j] ** 8 * iou(clamped[i], clamped[j]) for j in range(real)) for i in range(real)]
         best, agreed = (max(range(real), key=values.__getitem__) for values in (score, agreement))
         differ += best != agreed
@@ -154,19 +147,20 @@ def test_losses_are_the_loops(radius: float) -> None:
     of_spans, of_quality = list[float](), list[float]()
     for b in range(2):
         regressed, scored = [], []
+        found, true = oracles.array(spans[b]), oracles.array(windows[b])
         for m, (begin, size) in enumerate([(0, 1), (1, 1), (2, 1), (3, 1), (0, 2), (2, 2)]):
             middle = (begin + min(begin + size, clips[b])) / 2 / clips[b]
-            distance, window = min((abs(middle - float(w.mean())), k) for k, w in enumerate(windows[b]))
+            distance, window = min((abs(middle - float(w.mean())), k) for k, w in enumerate(true))
             near = distance <= radius * size / clips[b] and begin < clips[b]
             assert bool(positive[b, m]) == near
             if near:
-                target, span = windows[b, window], spans[b, m]
+                target, span = true[window], found[m]
                 assert matched[b, m].tolist() == target.tolist()
                 hull = max(span[1], target[1]) - min(span[0], target[0])
-                regressed.append(1 - iou(span, target) + float((span.mean() - target.mean()) / hull) ** 2)
+                regressed.append(1 - iou(span, target) + ((span.mean() - target.mean()) / hull) ** 2)
             if begin < clips[b]:
                 p = 1 / (1 + math.exp(-float(logits[b, m])))
-                best = max(iou(spans[b, m].clamp(0, 1), w) for w in windows[b])
+                best = max(iou(found[m].clip(0, 1), w) for w in true)
                 scored.append(-best * math.log(p) - (1 - best) * math.log(1 - p))
         of_spans.append(float(np.mean(regressed)) if regressed else 0.0)
         of_quality.append(float(np.mean(scored)))
@@ -176,18 +170,13 @@ def test_losses_are_the_loops(radius: float) -> None:
     )
 
 
-def test_loss_weighs_its_terms_and_reaches_every_parameter() -> None:
+def test_loss_weighs_its_terms() -> None:
     model = small_plus(quality_weight=3.0)
     windows = torch.tensor([[[0.2, 0.7], [0.1, 0.2]], [[0.0, 1.0], [0.0, 1.0]], [[0.3, 0.31], [0.3, 0.31]]])
     of_pairs = replace(batch(PAIRS[:3], more_clips=3), windows=windows.double())
     terms = model.loss(model(of_pairs), of_pairs)
     expected = terms["span"] + terms["first_span"] + 3 * terms["quality"]
     torch.testing.assert_close(terms["loss"], expected)
-    named = dict(model.named_parameters())
-    gradients = torch.autograd.grad(terms["loss"], list(named.values()), allow_unused=True)
-    lost = {name for name, each in zip(named, gradients, strict=True) if each is None or not each.abs().sum() > 0}
-    biases = {name for name in named if name.endswith("phi.bias")}  # which a softmax cancels, up to rounding
-    assert lost - biases <= {"words.unknown"}  # no unknown word
 
 
 @pytest.mark.parametrize("without", [[], ["refinement"]], ids=str)
@@ -208,16 +197,6 @@ def test_each_part_can_be_left_out(part: str) -> None:
     of_whole, of_rest = ({**m.loss(m(pairs), pairs), "ranked": m(pairs).ranked} for m in (whole, without))
     assert any(name not in of_rest or not torch.equal(value, of_rest[name]) for name, value in of_whole.items())
     torch.autograd.grad(of_rest["loss"], [*without.parameters()])  # raises for a parameter without a gradient
-
-
-@pytest.mark.parametrize(
-    ("knobs", "message"),
-    [({"radius": -1.0}, "model.radius"), ({"without": ["cam"]}, "model.without"), ({"patch": 0}, "model.patch")],
-    ids=str,
-)
-def test_wrong_options_name_their_key(knobs: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        CPNetPlusOptions(**knobs)
 
 
 @torch.no_grad()

@@ -16,14 +16,13 @@ from cpnet.models.layers.convolution import TimeConv1d
 from cpnet.models.snag import FusionLayer, Head, SnAGOutput
 from cpnet.options import SnAGOptions
 from models.layers.test_transformer import attended, convolved
-from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, padded, pair, randomised
+from models.pairs import batch, built, padded, pair, randomised
 
 SMALL: dict[str, Any] = {"hidden_dim": 8, "text_dim": 4, "num_heads": 2, "text_layers": 1, "levels": 3, "window": 3}
 
 
 def model_of(**knobs: Any) -> SnAG:
-    options = SnAGOptions(**(SMALL | {"regression_range": 2.0} | knobs))
-    return randomised(SnAG(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), options))
+    return built(SnAG, SnAGOptions(**(SMALL | {"regression_range": 2.0} | knobs)))
 
 
 def points_of(clips: int, levels: int = 3) -> list[tuple[int, int]]:
@@ -135,16 +134,3 @@ def test_loss_of_one_and_two_windows() -> None:
     model.loss(model(pairs), pairs)["loss"].backward()  # type: ignore[no-untyped-call]
     assert float(model.positives) == pytest.approx(0.9 * 10 + 0.1 * positives)
     assert all(each.grad is not None for name, each in model.named_parameters() if name != "words.unknown")
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        *(("hidden_dim", 7), ("text_dim", 3), ("num_heads", 0), ("window", 4), ("levels", 0), ("text_layers", -1)),
-        *(("drop_path", 1.0), ("label_smoothing", -0.1), ("positives", 0), ("predictions", 0)),
-        *(("text_dim", 0), ("range_overlap", -0.5), ("voting_iou", 1.5)),
-    ],
-)
-def test_wrong_option_is_refused_by_name(key: str, value: float) -> None:
-    with pytest.raises(ValueError, match=r"^model\." + key):
-        SnAGOptions(**(SMALL | {key: value}))

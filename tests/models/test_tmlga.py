@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +13,14 @@ import oracles
 from cpnet.models import TMLGA
 from cpnet.models.tmlga import TMLGAOutput, decode, guidance_loss, soft_labels
 from cpnet.options import TMLGAOptions
-from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, mask_of, pair, randomised
+from models.pairs import PAIRS, batch, built, mask_of
 from oracles import Array, Weights, linear, part, softmax
 
-PAIRS = [pair(5, 3), pair(1, 1), pair(9, 2), pair(2, 6)]
 WINDOWS = [[0.2, 0.6], [0.0, 1.0]]  # the first ends between two of five clips
 
 
 def small() -> TMLGA:
-    torch.manual_seed(0)
-    return randomised(TMLGA(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), TMLGAOptions(hidden_dim=6)))
+    return built(TMLGA, TMLGAOptions(hidden_dim=6))
 
 
 def answer(video: Array, query: list[int], w: Weights) -> tuple[Array, Array]:
@@ -103,16 +100,3 @@ def test_labels_stay_in_the_video() -> None:
     for row, clips, true in zip(labels[:, 0], (4, 2), expected, strict=True):
         np.testing.assert_allclose(oracles.array(row[:, :clips]), true)
         assert not row[:, clips:].any()
-
-
-@pytest.mark.parametrize(
-    ("keys", "message"),
-    [
-        ({"hidden_dim": 7}, r"model\.hidden_dim must be even; got 7"),
-        ({"label_width": 0.0}, r"model\.label_width must be positive and finite; got 0\.0"),
-        ({"label_width": math.inf}, r"model\.label_width must be positive and finite; got inf"),
-    ],
-)
-def test_wrong_options_name_their_key(keys: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        TMLGAOptions(**keys)

@@ -13,16 +13,14 @@ import torch
 import oracles
 from cpnet.models.two_d_tan import TwoDTAN, grid
 from cpnet.options import TwoDTANOptions
-from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, batch, pair, randomised
+from models.pairs import batch, built, pair
 from oracles import Array, Weights, linear, part
 
 Cell = tuple[int, int]
 
 
 def model_of(**knobs: Any) -> TwoDTAN:
-    options = TwoDTANOptions(**({"hidden_dim": 3, "lstm_layers": 2, "kernel_size": 3} | knobs))
-    torch.manual_seed(0)
-    return randomised(TwoDTAN(VIDEO_DIM, torch.randn(WORDS, WORD_DIM), options))
+    return built(TwoDTAN, TwoDTANOptions(**({"hidden_dim": 3, "lstm_layers": 2, "kernel_size": 3} | knobs)))
 
 
 def is_moment(a: int, b: int) -> bool:
@@ -135,21 +133,3 @@ def test_halves_of_the_video_are_ranked_behind_it_or_suppressed(
     assert output.span[0].tolist() == [0, 1]
     expected = [1 / (1 + math.exp(-each)) if each > 0 else each for each in logits]
     assert output.scores[0].tolist() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("rows", 0),
-        ("moments", "mean"),
-        ("lstm_layers", 0),
-        ("kernel_size", 4),
-        ("conv_layers", 0),
-        ("min_iou", 1.0),
-        ("nms_iou", 1.1),
-        ("predictions", 0),
-    ],
-)
-def test_wrong_option_is_refused_by_name(key: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=rf"^model\.{key} "):
-        TwoDTANOptions(**{key: value})
