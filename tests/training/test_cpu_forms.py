@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from cpnet.batch import GroundingBatch
 from cpnet.models.layers.convolution import DepthwiseConv1d
-from cpnet.models.layers.dropout import Dropout
 from cpnet.training import cpu_forms
 from cpnet.training.cpu_forms import fuse
 from cpnet.training.losses import GroundingLoss
@@ -108,10 +107,3 @@ def test_a_fused_model_is_the_plain_one(knobs: dict[str, Any], training: bool) -
     torch.testing.assert_close(span, expected_span, atol=1e-5, rtol=0)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-5)
-
-
-def test_fused_dropout_drops_while_training_alone() -> None:
-    dropout = fused(Dropout(0.5))
-    x = torch.ones(1000)
-    assert 300 < (dropout.train()(x) == 0).sum() < 700
-    assert torch.equal(dropout.eval()(x), x)

@@ -29,19 +29,3 @@ def test_coattention_is_the_loop(fusion: str) -> None:
         np.testing.assert_allclose(s_v[:clips, :words], expected[2], atol=1e-9)
         assert not s_q[:, words:].any()
         assert not s_v[clips:].any()
-
-
-def test_folded_fusion_is_two_layer_fusion_with_the_product_of_its_weights() -> None:
-    two_layer = randomised(CoAttention(WIDTH, fusion="two_layer"))
-    folded = randomised(CoAttention(WIDTH, fusion="folded"))
-    first, second = (oracles.part(oracles.weights(two_layer), f"fuse.{layer}") for layer in (0, 1))
-    with torch.no_grad():
-        for name in ("video_weight.weight", "query_weight.weight", "product_weight"):
-            folded.get_parameter(name).copy_(two_layer.get_parameter(name))
-        folded.get_parameter("fuse.weight").copy_(torch.tensor(oracles.product(second["weight"], first["weight"])))
-        bias = oracles.product(second["weight"], first["bias"][:, None])[:, 0] + second["bias"]
-        folded.get_parameter("fuse.bias").copy_(torch.tensor(bias))
-    video, video_mask = padded([torch.randn(5, WIDTH, dtype=torch.float64)])
-    query, query_mask = padded([torch.randn(3, WIDTH, dtype=torch.float64)])
-    inputs = (video, video_mask, query, query_mask)
-    torch.testing.assert_close(folded(*inputs)[0], two_layer(*inputs)[0], atol=1e-10, rtol=0)

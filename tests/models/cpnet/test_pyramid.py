@@ -57,38 +57,26 @@ def test_cam_is_the_loop(diagonal: str, scale: bool, separate_values: bool, retu
 @pytest.mark.parametrize("diagonal", ["both", "once"])
 @pytest.mark.parametrize("separate_values", [False, True])
 @pytest.mark.parametrize("rows", [1, 3, 4])
-def test_a_map_in_blocks_of_rows_is_the_loop(
+def test_a_map_in_blocks_of_rows_is_the_loop_and_learns_as_a_whole_one(
     diagonal: str, separate_values: bool, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "LONGEST_MAP", 2)
     monkeypatch.setattr(module, "ROWS", rows)
-    cam = randomised(cam_of(diagonal=diagonal, separate_values=separate_values))
-    x, w = sequences(), oracles.weights(cam)
-    answers, _ = cam(*padded(x, more=1))
-    for b, alone in enumerate(map(oracles.array, x)):
-        expected = oracles.cam(alone, w, diagonal=diagonal)
-        np.testing.assert_allclose(oracles.array(answers[b, : len(alone)]), expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("diagonal", ["both", "once"])
-@pytest.mark.parametrize("separate_values", [False, True])
-def test_a_long_sequence_gathers_as_with_the_whole_map(
-    diagonal: str, separate_values: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    torch.manual_seed(0)
     cam = randomised(cam_of(diagonal=diagonal, scale=True, separate_values=separate_values))
-    lengths = [LONG, 140, 128, 1]  # the second ends inside a block
-    x, mask = padded([torch.randn(length, WIDTH, dtype=torch.float64) for length in lengths], garbage=1.0)
+    alone, w = sequences(), oracles.weights(cam)
+    x, mask = padded(alone, more=1, garbage=1.0)
 
     def answers() -> tuple[Tensor, ...]:
         leaf = x.clone().requires_grad_()
-        real = cam(leaf, mask)[0][mask]
-        return real.detach(), *torch.autograd.grad(real.sin().sum(), [leaf, *cam.parameters()])
+        answer = cam(leaf, mask)[0]
+        return answer.detach(), *torch.autograd.grad(answer[mask].sin().sum(), [leaf, *cam.parameters()])
 
-    found = answers()
+    found, *gradients = answers()
+    for answer, one in zip(found, map(oracles.array, alone), strict=True):
+        expected = oracles.cam(one, w, diagonal=diagonal, scale=True)
+        np.testing.assert_allclose(oracles.array(answer[: len(one)]), expected, atol=1e-9)
     monkeypatch.setattr(module, "LONGEST_MAP", 10**9)
-    for one, expected in zip(found, answers(), strict=True):
-        torch.testing.assert_close(one, expected, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(gradients, [*answers()[1:]], atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("separate_values", [False, True])
@@ -100,20 +88,6 @@ def test_no_map_of_a_long_sequence_is_saved_for_the_backward_pass(
     assert largest_saved(lambda: cam(x, mask)[0]) <= LONG * 3 * WIDTH * (WIDTH + 1)
     monkeypatch.setattr(module, "LONGEST_MAP", 10**9)
     assert largest_saved(lambda: cam(x, mask)[0]) >= LONG * LONG
-
-
-def test_the_upper_triangle_is_the_future() -> None:
-    """The last clip has no future and the first no past: their separate values must not reach them."""
-    cam = randomised(cam_of(diagonal="once", separate_values=True))
-    x, mask = padded([torch.randn(4, WIDTH, dtype=torch.float64)])
-    theta, phi, *values = cam.projections(x)
-    m = cam.correlation(theta, phi, mask)
-    before = cam.gather(m, values)
-    with torch.no_grad():
-        cam.get_parameter("g_future.weight").add_(1.0)
-    after = cam.gather(m, cam.projections(x)[2:])
-    assert torch.equal(before[0, -1], after[0, -1])
-    assert (before[0, :-1] != after[0, :-1]).all()
 
 
 @pytest.mark.parametrize("kind", ["max", "avg", "conv"])
@@ -153,7 +127,7 @@ def test_upsampling_is_the_loop(kind: str, factor: int) -> None:
 
 
 @pytest.mark.parametrize(("downsample", "up"), list(product(["max", "avg", "conv"], ["nearest", "linear"])))
-@pytest.mark.parametrize("levels", [1, 2, 3, 5])
+@pytest.mark.parametrize("levels", [1, 2, 3, 5, 8])
 @pytest.mark.parametrize("context_aware", [True, False])
 def test_pyramid_is_the_loop(downsample: str, up: str, levels: int, context_aware: bool) -> None:
     pyramid = randomised(pyramid_of(levels, downsample=downsample, upsample=up, context_aware=context_aware))
@@ -164,18 +138,6 @@ def test_pyramid_is_the_loop(downsample: str, up: str, levels: int, context_awar
     for b, alone in enumerate(x):
         expected = oracles.pyramid(oracles.array(alone), w, knobs)
         np.testing.assert_allclose(oracles.array(answers[b, : len(alone)]), expected, atol=1e-9)
-
-
-@pytest.mark.parametrize("levels", range(1, 9))
-def test_every_level_returns_its_map(levels: int) -> None:
-    steps = 13
-    x, mask = padded([torch.randn(steps, WIDTH)])
-    _, maps = pyramid_of(levels)(x, mask, return_maps=True)
-    assert len(maps) == levels
-    for m in maps:
-        assert m.shape == (1, steps, steps)
-        torch.testing.assert_close(m.sum(dim=2), torch.ones(1, steps))
-        steps = (steps + 1) // 2
 
 
 def test_without_cam_there_are_no_maps_and_no_weights_of_it() -> None:

@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from cpnet.models.layers.recurrent import CELLS, Bidirectional
-from cpnet.models.layers.scan import states_of
 from models.pairs import padded
 
 LENGTHS = [4, 1, 5, 2, 3]
@@ -37,17 +36,6 @@ def test_states_and_gradients_are_those_of_torch_on_packed_sequences(cell: str, 
     torch.testing.assert_close(found, true)
     gradients = [torch.autograd.grad(steps.sin().sum() + last.cos().sum(), x) for steps, last in (found, true)]
     torch.testing.assert_close(*gradients)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_scan_has_the_states_of_torchs_layers(cell: str, bias: bool) -> None:
-    torch.manual_seed(0)
-    layer = CELLS[cell](3, 4, num_layers=2, batch_first=True, bias=bias)
-    x = torch.randn(2, 5, 3)
-    with torch.no_grad():
-        torch.testing.assert_close(states_of(layer, x), layer(x)[0])
 
 
 def test_dropout_lies_between_layers_and_in_training_alone() -> None:

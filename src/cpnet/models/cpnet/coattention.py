@@ -17,7 +17,7 @@ class CoAttention(nn.Module):
     Args:
         width: D
         fusion: ``two_layer`` is Eq. 3 as printed, ``W_h`` (4D -> 4D) and then a layer 4D -> D without an
-            activation between them; ``folded`` is one equivalent linear map, at a fifth of the cost
+            activation between them; ``folded`` is one equivalent linear map
 
     Shape:
         - video (B, T, D), video_mask (B, T), query (B, L, D), query_mask (B, L); masks bool, True = real
