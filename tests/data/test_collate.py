@@ -1,11 +1,9 @@
-"""Oracle: a batch worked out by hand, and a loop over the pairs of a batch."""
+"""Oracle: a batch worked out by hand."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from corpora import moment
@@ -92,20 +90,3 @@ def test_shared_video_is_fetched_and_held_once() -> None:
     assert len(batch) == 4
     assert batch.per_pair().video[..., 0].tolist() == [[201], [0], [201], [201]]
     assert batch.per_pair().video_mask.shape == (4, 1)
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 4), st.lists(st.integers(1, 9), min_size=1, max_size=6)), min_size=1, max_size=5)
-)
-def test_batch_matches_a_loop_over_its_pairs(pairs: list[tuple[int, list[int]]]) -> None:
-    tensors = pairs_of([query for _, query in pairs], [video for video, _ in pairs])
-    longest = max(len(query) for _, query in pairs)
-    batch = collate(tensors, torch.arange(len(pairs)), features=Ladder(5), sampling=Pick(clips=5))
-    assert batch.query.shape == (len(pairs), longest)
-    for row, (video, query) in enumerate(pairs):
-        for t in range(5):
-            assert batch.video_mask[row, t].item() == (t < video + 1)
-            assert batch.video[row, t].tolist() == ([100 * video + t, 1] if t < video + 1 else [0, 0])
-        for word in range(longest):
-            assert batch.query_mask[row, word].item() == (word < len(query))
-            assert batch.query[row, word].item() == (query[word] if word < len(query) else 0)

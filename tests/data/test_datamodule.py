@@ -23,6 +23,7 @@ from corpora import (
     moment,
     process,
     ready,
+    rows,
     write_corpus,
     write_features,
     write_jsonl,
@@ -149,6 +150,7 @@ def test_corpus_is_generated_before_it_is_read(arguments: dict[str, Any], tmp_pa
         ({"max_words": 0}, r"dataset\.max_words must be 1 or more; got 0"),
         ({"batch_size": 0}, "batch_size must be 1 or more; got 0"),
         ({"evaluation_order": "age"}, r"evaluation_order must be one of split, length, video; got 'age'"),
+        ({"features": {"placement": "gpu"}}, r"features\.placement must be one of auto, .*, device; got 'gpu'"),
         ({"tested": "dev"}, "split must be one of train, val, test; got 'dev'"),
         ({"splits": {"train": {}, "test": {}}}, r"dataset\.splits must hold test, train, val; got train, test"),
         *(({**HOLDOUT, "holdout_fraction": share}, "fraction|leaves 10 for training and 0") for share in (0, 1, 0.01)),
@@ -190,15 +192,18 @@ def test_vectors_of_another_language_are_refused(arguments: dict[str, Any]) -> N
 # Features
 
 
-def test_videos_without_features_are_listed(arguments: dict[str, Any]) -> None:
-    path, train = Path(arguments["features"]["path"]), [f"t{number:02}" for number in range(10)]
-    for kept, message in (
-        (["e00", "v00", *train[:8]], "2 of 10 videos of split train have no features in .*: 't08', 't09'"),
-        (["e00", "v00", *train], "2 of 3 videos of split test have no features in .*: 'e01', 'e02'"),
-    ):
-        write_features(path, kept)
-        with pytest.raises(DataError, match=message):
-            ready(arguments)
+@pytest.mark.parametrize(
+    ("gone", "on_missing", "said"),
+    [
+        ("t08 t09 e01", "error", "2 of 10 videos of split train have no features in .*: 't08', 't09'"),
+        ("e01 e02", "error", "2 of 3 videos of split test have no features in .*: 'e01', 'e02'"),
+        ("v00", "drop", "1 of 1 videos of split val have no features"),
+    ],
+)
+def test_videos_without_features_are_listed(gone: str, on_missing: str, said: str, arguments: dict[str, Any]) -> None:
+    write_features(Path(arguments["features"]["path"]), [name for name in ROWS if name not in gone.split()])
+    with pytest.raises(DataError, match=said):
+        ready(arguments | {"on_missing": on_missing})
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -220,12 +225,6 @@ def test_pairs_without_features_are_dropped_or_missed(
         for batch in batches(datamodule, split):  # the first column of a video's features is its number
             numbers = [[*ROWS].index(moments[row].video) for row in batch.index.tolist()]
             assert batch.per_pair().video[:, 0, 0].tolist() == numbers
-
-
-def test_split_without_any_features_is_an_error(arguments: dict[str, Any]) -> None:
-    write_features(Path(arguments["features"]["path"]), [name for name in ROWS if name != "v00"])
-    with pytest.raises(DataError, match="1 of 1 videos of split val have no features"):
-        ready(arguments | {"on_missing": "drop"})
 
 
 def placed(arguments: dict[str, Any], placement: str) -> dict[str, Any]:
@@ -273,7 +272,41 @@ def test_samplers_have_the_seed_and_process_of_the_run(arguments: dict[str, Any]
     assert [batch.index.tolist() for batch in datamodule.test_dataloader()] == [[3, 4, 5]]
 
 
+def test_training_samples_clips_at_the_phase_of_each_pair(arguments: dict[str, Any]) -> None:
+    dataset = ready(arguments).dataset("test")
+    # Two rows in a clip: the first half of the phases picks the first of them.
+    for phase, first in ((0.0, 0), (0.49, 0), (0.5, 1), (0.99, 1)):
+        assert dataset[[(3, phase)]].video[0, :, 1].tolist() == [first, first + 2, first + 4, first + 6]
+    for phase in (0.0, 0.7):  # fewer rows than clips
+        assert torch.equal(dataset[[(0, phase)]].video[0, :2], torch.from_numpy(rows("e00")))
+    assert dataset[[(3, 0.9), (3, 0.1), (2, 0.6)]].video[:, 0, 1].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize(("blind", "other"), [("video", "query"), ("query", "video")])
+def test_blind_model_gets_zeros_and_the_mask(blind: str, other: str, arguments: dict[str, Any]) -> None:
+    plain, hidden = (ready(arguments | {"blind": blinded}).dataset("test") for blinded in ("none", blind))
+    for index in range(len(TEST)):
+        before, after = vars(plain[[index]]), vars(hidden[[index]])
+        assert before[blind].any()
+        assert not after[blind].any()
+        for name in (f"{blind}_mask", other, f"{other}_mask"):
+            assert torch.equal(before[name], after[name])
+
+
 # Batches of evaluation
+
+
+def test_batch_without_pairs_is_empty(arguments: dict[str, Any]) -> None:
+    empty = ready(arguments).dataset("test")[()]
+    assert (len(empty), empty.video.shape) == (0, (0, CLIPS, DIM))
+
+
+def test_orders_of_evaluation(arguments: dict[str, Any]) -> None:
+    annotate(arguments, "test", [TEST[0], TEST[4], TEST[1], TEST[3], TEST[6]])
+    dataset = ready(arguments).dataset("test")
+    assert dataset.order("split").tolist() == [0, 1, 2, 3, 4]
+    assert dataset.order("length").tolist() == [1, 4, 0, 2, 3]  # 1, 2, 3, 3, 4 words
+    assert dataset.order("video").tolist() == [0, 2, 1, 4, 3]  # e00, e00, e02, e02, e01
 
 
 def test_batch_of_evaluation_by_hand(arguments: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -9,8 +8,6 @@ import torch
 from cpnet.data.vocabulary import Vocabulary, Words, words_of
 from cpnet.errors import DataError
 from cpnet.options import WordOptions
-
-REAL_DATA = Path(os.environ.get("CPNET_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.fixture
@@ -89,20 +86,3 @@ def test_subset_of_the_vectors_is_used_where_the_whole_file_is_absent(glove: Pat
     assert words(absent, glove).vocabulary(["a door"]).words == ("", "<unk>", "a", "door")
     with pytest.raises(DataError, match=r"no file of word vectors at .*absent\.txt"):
         words(absent).vocabulary(["a door"])
-
-
-def test_charades_sta_is_covered() -> None:
-    text, annotations = REAL_DATA / "glove" / "glove.6B.300d.charades.txt", REAL_DATA / "charades_sta"
-    if not (text.exists() and annotations.exists()):
-        pytest.skip(f"no Charades-STA annotations and GloVe vectors in {REAL_DATA}")
-    queries = [
-        line.partition("##")[2]
-        for split in ("train", "test")
-        for line in (annotations / f"charades_sta_{split}.txt").read_text().splitlines()
-    ]
-    vocabulary = Vocabulary.build(queries, glove=text, dim=300)
-    rows = [vocabulary.rows(words_of(query, max_words=99)) for query in queries]
-    assert len(rows) == 12408 + 3720
-    assert max(map(len, rows)) <= 15
-    # Nearly all unknown words are misspelt and occur once: "opend", "persno".
-    assert sum(query.count(1) for query in rows) / sum(map(len, rows)) < 0.0015

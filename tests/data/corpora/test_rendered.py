@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from cpnet.data.corpora.rendered import RenderedCorpus, draw_moments, draw_scene
 from cpnet.data.glove import read_glove
 from cpnet.data.readers import read_jsonl
 from cpnet.data.tokens import tokenize
-from cpnet.errors import DataError
+from data.corpora.test_synthetic import contents
 
 av = pytest.importorskip("av")
 
@@ -160,10 +159,6 @@ def test_sentence_means_one_event() -> None:
     assert overlapping > 40
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 def test_corpus_is_complete_and_its_rendering_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendered, "SHORTEST_SEC", 1)  # in the process that draws scenes, not in those that render them
     folder = tmp_path / "one"
@@ -184,14 +179,3 @@ def test_corpus_is_complete_and_its_rendering_is_resumed(tmp_path: Path, monkeyp
     assert vectors.keys() == wanted
     hops, jumps, glows = (vectors[word] / np.linalg.norm(vectors[word]) for word in ("hops", "jumps", "glows"))
     assert hops @ jumps > 0.85 > 0.5 > hops @ glows
-
-
-@pytest.mark.parametrize(
-    ("key", "values"),
-    [("videos", [9]), ("longest_sec", [9.0, 61.0]), ("word_dim", [0]), ("fps", [0.0, 26.0]), ("seed", [-1])],
-)
-def test_impossible_value_names_its_key(key: str, values: list[object]) -> None:
-    for value in values:
-        options: dict[str, Any] = {"folder": "unused", key: value}
-        with pytest.raises(DataError, match=re.escape(f"dataset.generate.{key} must be")):
-            RenderedCorpus(**options)

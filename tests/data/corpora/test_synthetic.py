@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import time
@@ -21,6 +22,7 @@ from numpy.typing import NDArray
 
 from cpnet.data.cleaning import clean
 from cpnet.data.corpora import synthetic
+from cpnet.data.corpora.rendered import RenderedCorpus
 from cpnet.data.corpora.synthetic import ACTIONS, SyntheticCorpus
 from cpnet.data.features import FeatureSource, check_coverage, open_features
 from cpnet.data.glove import read_glove
@@ -28,6 +30,7 @@ from cpnet.data.moment import Moment
 from cpnet.data.readers import read_charades_sta, read_jsonl
 from cpnet.data.tokens import tokenize
 from cpnet.errors import DataError
+from evaluation.reference import iou
 
 Split = dict[str, list[Moment]]
 Floats = NDArray[np.floating]
@@ -126,11 +129,6 @@ def action(moment: Moment) -> tuple[int, int]:
     return next(ACTION_OF[word] for word in tokenize(moment.query) if word in ACTION_OF)
 
 
-def iou(left: tuple[float, float], right: tuple[float, float]) -> float:
-    both = max(0.0, min(left[1], right[1]) - max(left[0], right[0]))
-    return both / (left[1] - left[0] + right[1] - right[0] - both)
-
-
 def decode(score: Floats) -> tuple[float, float]:
     """Return the span with the greatest sum of scores, in fractions."""
     sums = np.concatenate([[0.0], score.cumsum()])
@@ -140,8 +138,8 @@ def decode(score: Floats) -> tuple[float, float]:
 
 
 def mean_iou(moments: list[Moment], answer: Callable[[Moment], tuple[float, float]]) -> float:
-    spans = [(start / m.duration_sec, end / m.duration_sec) for m in moments for start, end in m.windows_sec]
-    return float(np.mean([iou(answer(m), span) for m, span in zip(moments, spans, strict=True)]))
+    spans = [np.array(window) / m.duration_sec for m in moments for window in m.windows_sec]
+    return float(np.mean([iou(np.array(answer(m)), span) for m, span in zip(moments, spans, strict=True)]))
 
 
 def test_moment_needs_both_words_and_video(tmp_path: Path) -> None:
@@ -283,16 +281,21 @@ def test_path_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert (tmp_path / "file").is_file()
 
 
-@pytest.mark.parametrize(
-    ("key", "values"),
-    [
-        *(("annotations", ["csv"]), ("layout", ["hdf5"]), ("videos", [9]), ("actions", [4, 13]), ("dim", [0])),
-        *(("word_dim", [0]), ("rate", [0.0, float("nan")]), ("noise", [-0.1, float("inf")]), ("seed", [-1])),
+WRONG: dict[type, list[tuple[str, object]]] = {
+    SyntheticCorpus: [
+        *(("annotations", "csv"), ("layout", "hdf5"), ("videos", 9), ("actions", 4), ("actions", 13), ("dim", 0)),
+        *(("word_dim", 0), ("rate", 0.0), ("rate", math.nan), ("noise", -0.1), ("noise", math.inf), ("seed", -1)),
     ],
+    RenderedCorpus: [
+        *(("videos", 9), ("longest_sec", 9.0), ("longest_sec", 61.0), ("word_dim", 0)),
+        *(("fps", 0.0), ("fps", 26.0), ("seed", -1)),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("corpus", "key", "value"), [(corpus, *case) for corpus, cases in WRONG.items() for case in cases]
 )
-def test_impossible_value_names_its_key(key: str, values: list[object]) -> None:
-    for value in values:
-        options: dict[str, Any] = {"folder": os.devnull, key: value}
-        with pytest.raises(ValueError, match=re.escape(f"dataset.generate.{key} must be")) as caught:
-            SyntheticCorpus(**options)
-        assert repr(value) in str(caught.value)
+def test_impossible_value_is_named(corpus: type, key: str, value: object) -> None:
+    with pytest.raises(DataError, match=re.escape(f"dataset.generate.{key} must be") + f" .*found {value!r}$"):
+        corpus(folder=os.devnull, **{key: value})

@@ -9,13 +9,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from cpnet.data.features import open_features
 from cpnet.data.features.fingerprint import fingerprint
-from cpnet.data.features.pack import pack
-from packs import ROW_WRITERS, Arrays, random, write_flat, write_npy
+from packs import ROW_WRITERS, Arrays, random, write_npy
 
 NAMES = ("3MSZA", "s30-d52.avi", "v_QOlSCBRmfWY", "00607")
 HALVES = {name: random(5 + i, 4, dtype="float16") for i, name in enumerate(NAMES)}
@@ -44,32 +41,6 @@ def test_fingerprint_ignores_the_spelling_of_ids_and_singleton_dimensions() -> N
     other = ("3MSZA.mp4", "s30-d52-cam-002", "QOlSCBRmfWY", "00607.avi.mkv")
     rows = (rows[:, None, None] for rows in HALVES.values())
     assert of("npy", dict(zip(other, rows, strict=True))) == of("npy", HALVES)
-
-
-def test_packed_store_has_the_fingerprint_of_its_pack(tmp_path: Path) -> None:
-    source = open_features(path=write_flat(tmp_path, {name: random(5, 4) for name in NAMES}))
-    pack(source, tmp_path / "store", videos=NAMES[:2])
-    assert fingerprint(open_features(path=tmp_path / "store")) == fingerprint(source)
-
-
-@given(name=st.sampled_from(NAMES), row=st.sampled_from(["first", "middle", "last"]), column=st.integers(0, 3))
-def test_fingerprint_depends_on_each_sampled_row(name: str, row: str, column: int) -> None:
-    changed = {**HALVES, name: HALVES[name].copy()}
-    changed[name][{"first": 0, "middle": len(HALVES[name]) // 2, "last": -1}[row], column] += 1
-    assert of("npy", changed) != of("npy", HALVES)
-
-
-def test_fingerprint_depends_on_ids_counts_and_widths() -> None:
-    constant = {"a": np.zeros((4, 3), "f4"), "b": np.zeros((4, 3), "f4")}
-    others = [
-        {"a": constant["a"], "c": constant["b"]},
-        {"a": constant["a"]},
-        {**constant, "c": constant["b"]},
-        {"a": constant["a"], "b": np.zeros((5, 3), "f4")},
-        {name: np.zeros((4, 4), "f4") for name in constant},
-        {name: np.zeros((3, 3), "f4") for name in constant},
-    ]
-    assert len({of("npy", arrays) for arrays in (constant, *others)}) == len(others) + 1
 
 
 def test_id_of_any_bytes_has_a_fingerprint(tmp_path: Path) -> None:

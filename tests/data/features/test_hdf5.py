@@ -12,20 +12,14 @@ from numpy.typing import NDArray
 
 from cpnet.data.features import open_features
 from cpnet.errors import DataError
+from packs import write_flat
 
 ROWS: NDArray[Any] = np.arange(12, dtype="f4").reshape(4, 3)
 
 
-def write(folder: Path, **entries: NDArray[Any]) -> Path:
-    with h5py.File(folder / "pack.hdf5", "w") as file:
-        for name, array in entries.items():
-            file[name.replace("__", "/")] = array
-    return folder / "pack.hdf5"
-
-
 @pytest.mark.parametrize("layout", ["hdf5", "hdf5_group"])
 def test_key_selects_an_inner_dataset(tmp_path: Path, layout: Any) -> None:
-    path = write(tmp_path, a__c3d=ROWS, a__i3d=ROWS + 1, b__c3d=ROWS, b__i3d=ROWS + 2)
+    path = write_flat(tmp_path, {"a/c3d": ROWS, "a/i3d": ROWS + 1, "b/c3d": ROWS, "b/i3d": ROWS + 2})
     source = open_features(path=path, layout=layout, key="i3d")
     np.testing.assert_array_equal(source.rows("a"), ROWS + 1)
     np.testing.assert_array_equal(source.rows("b"), ROWS + 2)
@@ -36,7 +30,7 @@ def test_key_selects_an_inner_dataset(tmp_path: Path, layout: Any) -> None:
 
 
 def test_key_cannot_leave_its_group(tmp_path: Path) -> None:
-    path = write(tmp_path, a__c3d=ROWS, b__c3d=ROWS)
+    path = write_flat(tmp_path, {"a/c3d": ROWS, "b/c3d": ROWS})
     for key in ("/b/c3d", "../b/c3d", "."):
         with pytest.raises(DataError, match="group 'a' holds 'c3d'"):
             open_features(path=path, key=key)
@@ -45,17 +39,17 @@ def test_key_cannot_leave_its_group(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entries", "ids", "key"),
     [
-        (["a__b__v1", "a__b__v2"], ["a/b/v1", "a/b/v2"], None),
-        (["train__v1", "train__v2", "val__v3"], ["train/v1", "train/v2", "val/v3"], None),
-        (["a__v1__c3d", "a__v2__c3d"], ["a/v1", "a/v2"], None),
-        (["a__v1__c3d", "a__v1__i3d", "a__v2__c3d", "a__v2__i3d"], ["a/v1", "a/v2"], "i3d"),
-        (["v1__c3d", "v2__c3d"], ["v1", "v2"], None),
-        (["v1__c3d"], ["v1"], None),
-        (["a__v1", "a__v2", "text"], ["a/v1", "a/v2", "text"], None),
+        (["a/b/v1", "a/b/v2"], ["a/b/v1", "a/b/v2"], None),
+        (["train/v1", "train/v2", "val/v3"], ["train/v1", "train/v2", "val/v3"], None),
+        (["a/v1/c3d", "a/v2/c3d"], ["a/v1", "a/v2"], None),
+        (["a/v1/c3d", "a/v1/i3d", "a/v2/c3d", "a/v2/i3d"], ["a/v1", "a/v2"], "i3d"),
+        (["v1/c3d", "v2/c3d"], ["v1", "v2"], None),
+        (["v1/c3d"], ["v1"], None),
+        (["a/v1", "a/v2", "text"], ["a/v1", "a/v2", "text"], None),
     ],
 )
 def test_videos_are_found_below_groups(tmp_path: Path, entries: list[str], ids: list[str], key: str | None) -> None:
-    path = write(tmp_path, **{entry: ROWS + number for number, entry in enumerate(entries)})
+    path = write_flat(tmp_path, {entry: ROWS + number for number, entry in enumerate(entries)})
     source = open_features(path=path, key=key)
     assert list(source.ids()) == ids
     chosen = [number for number, entry in enumerate(entries) if entry.endswith(key or "")]
@@ -66,7 +60,7 @@ def test_videos_are_found_below_groups(tmp_path: Path, entries: list[str], ids: 
 
 def test_wrong_layout_or_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "flat").mkdir()
-    flat, grouped = write(tmp_path / "flat", a=ROWS), write(tmp_path, a__c3d=ROWS)
+    flat, grouped = write_flat(tmp_path / "flat", {"a": ROWS}), write_flat(tmp_path, {"a/c3d": ROWS})
     with pytest.raises(DataError, match=r"layout hdf5_flat, not hdf5_group .*layout=auto"):
         open_features(path=flat, layout="hdf5_group")
     with pytest.raises(DataError, match=r"has layout hdf5_group, not hdf5_flat .*layout=auto$"):
@@ -76,11 +70,11 @@ def test_wrong_layout_or_key_is_refused(tmp_path: Path) -> None:
 
 
 def test_entry_of_another_kind_is_named(tmp_path: Path) -> None:
-    source = open_features(path=write(tmp_path, a=ROWS, b__c3d=ROWS))
+    source = open_features(path=write_flat(tmp_path, {"a": ROWS, "b/c3d": ROWS}))
     with pytest.raises(DataError, match="'b' holds no array"):
         source.rows("b")
     (tmp_path / "nested").mkdir()
-    nested = open_features(path=write(tmp_path / "nested", a__c3d=ROWS, b__c3d__deep=ROWS))
+    nested = open_features(path=write_flat(tmp_path / "nested", {"a/c3d": ROWS, "b/c3d/deep": ROWS}))
     with pytest.raises(DataError, match="'b' holds no array"):
         nested.rows("b")
 

@@ -210,7 +210,7 @@ def cut(most: int, length: int = 0) -> list[NDArray[Any]]:
             ["3 of 4 videos stop at exactly 30 rows, which leaves 50% of their durations without rows, at the 2"],
         ),
         # 4 * 10 of 100 s have rows, if a video of 10 s has 20.
-        (cut(20), ["4 of 4 videos stop at exactly 20 rows, though they last 10 to 40 s; .* at least 60% of the durat"]),
+        (cut(20), ["4 of 4 videos stop at exactly 20 rows, though they last 10 to 40 s; .* at least 60% .*transpose"]),
         # 60 + 40 + 20 of 3 * 80 rows
         (cut(80, 80), ["3 of 4 videos are padded with zero rows to 80 rows, 50% of their rows: 'a', 'b', 'c'; "]),
         # 40 + 3 * 30 of 4 * 60 rows

@@ -15,7 +15,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpnet.data.features import FeaturePack, FeatureSource, PackedFeatures, open_features, placement
+from cpnet.data.features import FeatureSource, PackedFeatures, open_features, placement
 from cpnet.data.features.pack import Precision, pack
 from cpnet.data.features.placement import (
     DeliveredFeatures,
@@ -25,8 +25,7 @@ from cpnet.data.features.placement import (
     choose,
     place_features,
 )
-from cpnet.errors import ConfigError, DataError
-from cpnet.options import FeatureOptions
+from cpnet.errors import DataError
 from packs import Arrays, write_npy
 
 DIM = 6
@@ -235,10 +234,3 @@ def test_table_that_does_not_fit_in_memory_is_an_error(tmp_path: Path, free: dic
     free.update(memory=SIZE - 1)
     with pytest.raises(DataError, match=r"do not fit in .* free memory; set dataset\.features\.placement=disk"):
         place_features(packed(tmp_path), VIDEOS, placement=configured)
-
-
-@pytest.mark.parametrize("configured", ["gpu", "", "Disk"])
-def test_unknown_placement_is_an_error(configured: str) -> None:
-    message = f"dataset.features.placement must be one of auto, disk, memory, device; got {configured!r}"
-    with pytest.raises(ConfigError, match=f"^{message}$"):
-        FeaturePack(options=FeatureOptions(path="pack", dim=DIM, placement=configured))

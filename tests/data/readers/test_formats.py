@@ -170,11 +170,19 @@ def test_ego4d_nlq_counts_queries_without_text(tmp_path: Path, caplog: pytest.Lo
 ROW: dict[str, Any] = {"query": " a dog ", "duration": 20, "vid": "00607"}
 
 
-def test_jsonl_reads_all_windows_of_a_row_or_none(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda rows: "\n\n".join(map(json.dumps, rows)),
+        json.dumps,
+        lambda rows: json.dumps({"splits": ["a"], "annotations": rows}, indent=2),
+    ],
+)
+def test_jsonl_reads_all_windows_of_a_row_or_none(write: Callable[[list[Any]], str], tmp_path: Path) -> None:
     one = ROW | {"qid": 7, "relevant_windows": [[1, 2.5]]}
     three = ROW | {"qid": "x", "relevant_windows": [[3, 4], [9, 5], [0, 99]], "saliency_scores": []}
     missing, null = ROW | {"qid": "8"}, ROW | {"qid": "null", "relevant_windows": None}
-    assert read(readers.read_jsonl, tmp_path, "\n\n".join(map(json.dumps, (one, three, missing, null)))) == [
+    assert read(readers.read_jsonl, tmp_path, write([one, three, missing, null])) == [
         ("7", "00607", "a dog", ((1.0, 2.5),), 20.0),
         ("x", "00607", "a dog", ((3.0, 4.0), (9.0, 5.0), (0.0, 99.0)), 20.0),
         ("8", "00607", "a dog", (), 20.0),

@@ -18,17 +18,13 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corpora import make_annotations
 from cpnet.data import readers
-from cpnet.data.annotations import Annotations
 from cpnet.data.cleaning import clean
-from cpnet.data.features import check_coverage, open_features
 from cpnet.data.moment import Moment
 from cpnet.data.tokens import tokenize
 from cpnet.data.vocabulary import SPECIAL, Vocabulary, words_of
@@ -388,6 +384,8 @@ PAIRS = [
     Pair("00607", 3, 4, 10, "caf\u00e9\u2028\x85 \u4eba \U0001f600 it's \x1c fine"),
     Pair("v", 0, 8, 8, "nul \0 and ## more"),
 ]
+PATHS = ["../../x", "/etc/passwd", "..", "~", "a/../b", "C:\\x", "%2e%2e", "$HOME", "-rf", "NUL", "\x1b[2J"]
+PATHS += ["a\0b"] * (sys.version_info >= (3, 11))  # csv of Python 3.10 refuses it
 
 
 @every_reader
@@ -395,71 +393,12 @@ PAIRS = [
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r", b"\r\r\n"])
 def test_byte_order_mark_and_line_ends_change_nothing(bom: bytes, line_end: bytes, reader: str, tmp_path: Path) -> None:
     pairs = PAIRS[:2] if reader == "tacos_text" else PAIRS  # its sentences end at "#"
+    pairs = [*pairs, *(Pair(path, 1, 2) for path in PATHS)]  # ids that look like paths stay strings
     for end in (line_end, b""):  # the last line may lack its end
         files = {
             name: bom + line_end.join(content.splitlines()) + end for name, content in encode(reader, pairs).items()
         }
         assert as_pairs(read(reader, tmp_path, files)) == pairs
-
-
-PATHS = ["../../x", "/etc/passwd", "..", "~", "a/../b", "C:\\x", "a\0b", "%2e%2e", "$HOME", "-rf", "NUL", "\x1b[2J"]
-
-
-@every_reader
-@pytest.mark.parametrize("video", PATHS)
-def test_id_that_is_a_path_stays_a_string(video: str, reader: str, tmp_path: Path) -> None:
-    files = encode(reader, [Pair("v", 1, 2), Pair(video, 3, 4)])
-    if reader in TEXT and "\0" in video and sys.version_info < (3, 11):
-        assert "videos.csv: line 3: not valid csv" in error_of(reader, tmp_path, files)  # csv of Python 3.10
-        return
-    moments = read(reader, tmp_path, files)
-    assert as_pairs(moments) == [Pair("v", 1, 2), Pair(video, 3, 4)]
-    assert clean(moments, split="test", drop=False)[0] == moments
-
-
-def test_id_that_is_a_path_opens_no_file(tmp_path: Path) -> None:
-    folder = tmp_path / "packs" / "features"
-    folder.mkdir(parents=True)
-    outside = np.ones((2, 3), np.float32)
-    for place in (tmp_path / "x.npy", folder / "v.npy", folder.parent / "features.npy"):
-        np.save(place, outside)
-    source = open_features(path=folder)
-    assert (folder / "../../x.npy").exists()
-    foreign = [*PATHS, str(tmp_path / "x"), "../features", "./v", "../features/v", "v.npy", ""]
-    assert source.missing([*foreign, "v"]) == foreign
-    for video in foreign:
-        for look in (source.rows, source.length):
-            with pytest.raises(DataError, match=re.escape(f"no features of video {video!r} ") + ".*; set dataset"):
-                look(video)
-    with pytest.raises(DataError, match=r"1 of 2 videos of split test have no features in .*: '\.\./\.\./x' "):
-        check_coverage(source, split="test", videos=["v", "../../x"])
-
-
-def corpus(reader: str, folder: Path, train: list[Pair], test: list[Pair]) -> Annotations:
-    return make_annotations(
-        reader=READERS[reader],
-        splits={
-            split: {name: str(path) for name, path in write(reader, folder / split, encode(reader, pairs)).items()}
-            for split, pairs in {"train": train, "test": test}.items()
-        },
-        holdout_fraction=0.5,
-    )
-
-
-@every_reader
-def test_two_spellings_are_one_video(reader: str, tmp_path: Path) -> None:
-    first, second = "s30-d52-cam-002", "s30-d52.AVI"
-    pairs = [Pair(first, 1, 2), Pair("other", 1, 2), Pair(second, 3, 4)]
-    moments, _ = corpus(reader, tmp_path, pairs, pairs).read()
-    # Both spellings are on the same side of the split of videos, and no pair is lost.
-    assert sorted(len(moments[split]) for split in ("train", "val")) == [1, 2]
-    assert sorted(as_pairs(moments["test"])) == sorted(pairs)
-    assert len({each.qid for each in moments["test"]}) == 3
-    (tmp_path / "features").mkdir()
-    np.save(tmp_path / "features" / f"{second}.npy", np.ones((2, 3), np.float32))
-    source = open_features(path=tmp_path / "features")
-    assert source.missing([first, second, "other"]) == ["other"]
-    assert source.length(first) == source.length(second) == 2
 
 
 # Drawn files: each reader returns moments that the next steps accept, or raises DataError.
@@ -537,18 +476,6 @@ FRAGMENTS = [
     *("v 1 2##a word\n", '["a word"]', "\n", "\r", " ", "\0", "\x1a", "\ufeff", "\u2028"),
     *("\u0661", "\u00b2", "\u02bc", "\U0001f600"),
 ]
-
-
-@every_reader
-@fuzzed
-@given(data=st.data())
-def test_random_bytes_and_text(reader: str, folder: Path, data: st.DataObject) -> None:
-    raw = st.tuples(st.sampled_from([b"", BOM]), st.binary(max_size=200)).map(b"".join)
-    text = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=8), max_size=30).map(
-        lambda each: "".join(each).encode()
-    )
-    argument = data.draw(st.sampled_from(sorted(NAMES[reader])))
-    check(reader, folder, SOUND[reader] | {argument: data.draw(raw | text | text)})
 
 
 SCALARS = (
