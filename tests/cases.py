@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
@@ -71,34 +69,13 @@ def save_arrays(folder: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
         np.save(folder / f"{video}.npy", array)
 
 
-def each(change: Callable[[NDArray[np.float32]], NDArray[Any]]) -> Callable[[Path], None]:
-    """Return a case whose arrays are changed."""
-    return lambda folder: save(folder, arrays={video: change(array) for video, array in features().items()})
-
-
-def in_unit(scale: Callable[[float], float]) -> Callable[[Path], None]:
-    """Return a case whose times are in units of ``scale(duration)`` seconds."""
-    made = rows()
-    for row in made:
-        row["relevant_windows"] = [[time / scale(row["duration"]) for time in row["relevant_windows"][0]]]
-    return lambda folder: save(folder, made)
+def milliseconds(folder: Path) -> None:
+    save(folder, [row | {"relevant_windows": [[1000 * time for time in row["relevant_windows"][0]]]} for row in rows()])
 
 
 def several_windows(folder: Path) -> None:
     more = [[0.0, 3.0], [10.0, 14.0]]  # the queries of each video have none, one and two of these
     save(folder, [row | {"relevant_windows": row["relevant_windows"] + more[: int(row["qid"][-1])]} for row in rows()])
-
-
-def nested_hdf5(folder: Path) -> None:
-    save(folder, arrays={})
-    with h5py.File(folder / "features.hdf5", "w") as file:
-        for video, array in features().items():
-            file[f"a/b/{video}"] = array
-
-
-def one_file_npz(folder: Path) -> None:
-    save(folder, arrays={})
-    np.savez(folder / "features.npz", allow_pickle=False, **features())
 
 
 def two_folders(folder: Path) -> None:
@@ -107,23 +84,8 @@ def two_folders(folder: Path) -> None:
     save_arrays(folder / "val_features", dict([*features().items()][8:]))
 
 
-def linked_folder(folder: Path) -> None:
-    save(folder, arrays={})
-    save_arrays(folder / "real", features())
-    (folder / "features").mkdir()
-    for i, video in enumerate(features()):
-        (folder / f"features/{video}.npy").symlink_to(f"../{'gone' if i == 3 else 'real'}/{video}.npy")
-
-
 def missing_videos(folder: Path) -> None:
     save(folder, arrays=dict([*features().items()][1:11]))  # without one of train and one of test
-
-
-def json_list(folder: Path) -> None:
-    save(folder)
-    (folder / "test.json").write_text(json.dumps(rows()[30:]))
-    (folder / "wrapped.json").write_text(json.dumps({"splits": ["a"], "annotations": rows()[30:]}, indent=2))
-    (folder / "named.json").write_text((folder / "test.jsonl").read_text())
 
 
 def no_windows(folder: Path) -> None:
@@ -138,20 +100,3 @@ def odd_ids(folder: Path) -> None:
         annotated[video] = names[i % 6]
         stored[video if i % 6 < 3 else str(names[i % 6])] = array
     save(folder, [row | {"vid": annotated[row["vid"]]} for row in rows()], stored)
-
-
-def vectors(folder: Path) -> None:
-    save(folder)
-    with zipfile.ZipFile(folder / "glove.zip", "w") as archive:
-        archive.writestr("glove.txt", VECTORS)
-    (folder / "word2vec.bin").write_bytes(b"14 16\ndoor " + np.ones(WIDTH, np.float32).tobytes())
-
-
-transposed = each(lambda array: array[np.linspace(0, len(array) - 1, 64).round().astype(int)].T)
-ten_crops = each(lambda array: np.repeat(array[:, None], 10, axis=1))
-batch_first = each(lambda array: array[None])
-clip_last = each(lambda array: array.T[None, :, :, None, None])
-capped_rows = each(lambda array: array[:20])
-percent, fractions, milliseconds = (
-    in_unit(scale) for scale in (lambda sec: sec / 100, lambda sec: sec, lambda _: 0.001)
-)

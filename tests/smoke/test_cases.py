@@ -23,21 +23,9 @@ LINES: dict[str, list[tuple[str, str, int, str]]] = {
         ("train", "", 0, "test split, 6 pairs"),
         ("report", "", 1, "yields R1@0.3 = 100.000"),  # the predictions are replaced before
     ],
-    "transposed": [
-        ("prepare", "", 1, "problem: 12 of 12 videos .*transpose=true"),
-        ("prepare", "dataset.features.dim=64", 0, "exactly 16 rows.*transpose"),
-        ("prepare", "dataset.features.transpose=true", 0, "rows +768"),
-    ],
-    "ten_crops": [("prepare", "", 1, r"\(40, 10, 16\).*average.*crop")],
-    "batch_first": [("prepare", "", 0, "rows +744.*no problem")],
-    "clip_last": [("prepare", "", 0, "rows +744.*no problem")],
-    "nested_hdf5": [("prepare", "dataset.features.path={here}/features.hdf5", 0, "videos +12.*no problem")],
-    "one_file_npz": [("prepare", "dataset.features.path={here}/features.npz", 0, "videos +12.*no problem")],
     "two_folders": [
         ("prepare", "dataset.features.path=[{here}/train_features,{here}/val_features]", 0, "videos +12.*no problem")
     ],
-    "linked_folder": [("prepare", "", 1, "video_00003.*dead link")],
-    "capped_rows": [("prepare", "", 0, r"12 of 12 videos stop at exactly 20 rows.*\d%")],
     "missing_videos": [
         ("prepare", "", 1, "split train.*'video_00000'.*on_missing=drop.*split test.*'video_00011'"),
         ("train", "", 1, "video_00000.*on_missing=drop"),
@@ -45,28 +33,14 @@ LINES: dict[str, list[tuple[str, str, int, str]]] = {
         ("train", "dataset.on_missing=drop", 0, "train: 3 of 24 pairs .*'video_00000'.*3 of 6 .* missed"),
         ("evaluate", "", 0, "test split, 6 pairs.*3 of 6 test pairs .*missed"),
     ],
-    **{
-        unit: [
-            ("prepare", "", 1, f"look like {unit}, not seconds.*time_unit={unit}"),
-            ("prepare", f"dataset.time_unit={unit}", 0, "clipped 0 starts and 0 ends.*no problem"),
-        ]
-        for unit in ("percent", "fractions", "milliseconds")
-    },
-    "json_list": [
-        ("prepare", f"dataset.splits.test.annotations={{here}}/{name}.json", 0, "test: read 6 pairs.*no problem")
-        for name in ("test", "wrapped", "named")
+    "milliseconds": [
+        ("prepare", "", 1, "look like milliseconds, not seconds.*time_unit=milliseconds"),
+        ("prepare", "dataset.time_unit=milliseconds", 0, "clipped 0 starts and 0 ends.*no problem"),
     ],
     "no_windows": [("train", "", 0, "test: read 6 pairs .*without true windows.*not scored")],
     "odd_ids": [("prepare", "", 0, "8 of 8 videos, 24 of 24 pairs.*no problem")],
-    "vectors": [
-        ("train", "dataset.word_vectors.path={here}/glove.zip", 0, "0 of 162 tokens unknown"),
-        ("train", "dataset.word_vectors.path={here}/word2vec.bin", 1, "word2vec's binary.*KeyedVectors"),
-    ],
 }
-
-
-QUICK = ("missing_videos", "milliseconds", "several_windows", "no_windows", "odd_ids")  # the others are slow tests
-CASES = [pytest.param(case, marks=[] if case in QUICK else pytest.mark.slow) for case in LINES]
+CASES = [pytest.param(case, marks=[pytest.mark.slow] if case == "two_folders" else []) for case in LINES]
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -99,55 +99,23 @@ def test_frames_keep_the_shape_of_the_first(tmp_path: Path) -> None:
     assert (number_of(frames[0]), number_of(frames[-1])) == (7, 200)
 
 
-def _text(path: Path) -> Path:
-    path.write_text("a day's notes\n" * 100, encoding="utf-8")
-    return path
+def rewritten(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    """Return a maker of a clip whose bytes are changed."""
+    return lambda path: path.write_bytes(change(make_clip(path).read_bytes()))
 
 
-def _playlist(path: Path) -> Path:
-    make_clip(path.with_name("other.mp4"), count=3)
-    path.write_text("ffconcat version 1.0\nfile other.mp4\n", encoding="utf-8")
-    return path
+def beside(name: str, text: str) -> Callable[[Path], object]:
+    """Return a maker of a text beside a clip."""
+    return lambda path: (make_clip(path.with_name(name), count=3), path.write_text(text, encoding="utf-8"))
 
 
-def _hls(path: Path) -> Path:
-    make_clip(path.with_name("other.ts"), count=3)
-    path.write_text("#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nother.ts\n#EXT-X-ENDLIST\n", encoding="utf-8")
-    return path
-
-
-def _without_index(path: Path) -> Path:
-    content = make_clip(path).read_bytes()
-    path.write_bytes(content[: content.index(b"moov")])
-    return path
-
-
-def _pipe(path: Path) -> Path:
-    os.mkfifo(path)
-    return path
-
-
-def _no_frame(path: Path) -> Path:
-    """An mp4 whose index is whole and whose pictures are zeros."""
-    content = bytearray(make_clip(path).read_bytes())
+def without_pictures(content: bytes) -> bytes:
+    """Clear the pictures of an mp4, and keep its index."""
     start, end = content.index(b"mdat") + 4, content.index(b"moov") - 4
-    content[start:end] = bytes(end - start)
-    path.write_bytes(content)
-    return path
+    return content[:start] + bytes(end - start) + content[end:]
 
 
-def _empty(path: Path) -> Path:
-    path.touch()
-    return path
-
-
-def _unknown_codec(path: Path) -> Path:
-    path.write_bytes(make_clip(path).read_bytes().replace(b"avc1", b"zzzz"))
-    return path
-
-
-def _huge(path: Path) -> Path:
-    return make_clip(path, frames=[numbered(1, 256, 264)])
+HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nother.ts\n#EXT-X-ENDLIST\n"
 
 
 @pytest.mark.parametrize(
@@ -155,23 +123,24 @@ def _huge(path: Path) -> Path:
     [
         (lambda path: path, "no video file at "),
         (lambda path: path.parent, "no video file at "),
-        (_pipe, "no video file at "),
-        (_empty, "is empty"),
-        (_text, "is no video that can be read"),
-        (_playlist, "is no video that can be read"),
-        (_hls, "is no video that can be read"),
-        (_without_index, "is no video that can be read"),
-        (_no_frame, "no frame can be decoded"),
+        (os.mkfifo, "no video file at "),
+        (Path.touch, "is empty"),
+        (lambda path: path.write_text("a day's notes\n" * 100), "is no video that can be read"),
+        (beside("other.mp4", "ffconcat version 1.0\nfile other.mp4\n"), "is no video that can be read"),
+        (beside("other.ts", HLS), "is no video that can be read"),
+        (rewritten(lambda content: content[: content.index(b"moov")]), "is no video that can be read"),
+        (rewritten(without_pictures), "no frame can be decoded"),
         (lambda path: make_sound(path.with_suffix(".mkv")), r"has no video stream \(audio only\)"),
-        (_unknown_codec, "has a video codec that is unknown here"),
-        (_huge, "has frames of 264 x 256, more than 65536 pixels"),
+        (rewritten(lambda content: content.replace(b"avc1", b"zzzz")), "has a video codec that is unknown here"),
+        (lambda path: make_clip(path, frames=[numbered(1, 256, 264)]), "has frames of 264 x 256, more than 65536 pix"),
     ],
 )
 def test_file_that_is_no_video_is_refused_by_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], Path], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], said: str
 ) -> None:
     monkeypatch.setattr(decode, "MAX_PIXELS", 65536)
-    path = make(tmp_path / "x.mp4")
+    made = make(tmp_path / "x.mp4")
+    path = made if isinstance(made, Path) else tmp_path / "x.mp4"
     with pytest.raises(DataError, match=f"{re.escape(str(path))}.*{said}|{said}{re.escape(str(path))}"):
         list(SampledFrames(path, 2))
 
