@@ -22,6 +22,11 @@ def cut(text: str, most: int = 200) -> str:
     return text if len(text) <= most else f"{text[: most - most // 4]} ... {text[-(most // 4) :]}"
 
 
+def reason(error: BaseException) -> str:
+    """Return why an error occurred, as one line for a message: its text, cut, or its type if it has none."""
+    return cut(" ".join(str(error).split())) or type(error).__name__
+
+
 def shown(value: object, most: int = 200) -> str:
     """Return the repr of a value of a file, cut for a message."""
     return cut(repr(value), most)

@@ -83,7 +83,7 @@ class VideoIndex:
         """
         path = Path(path).expanduser()
         restore(path)
-        if not is_packed(path):  # maybe the folder of the videos, so nothing says to remove it
+        if not is_packed(path):  # it may be the folder of the videos: never advise to remove it
             raise DataError(f"there is no index at {path}; build one: python -m cpnet.search index=NEW videos=FOLDER")
         try:
             return cls(PackedFeatures(path=path))

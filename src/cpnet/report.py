@@ -17,11 +17,12 @@ from cpnet.errors import ConfigError
 from cpnet.launch import command, from_checkpoint
 
 OF_FIGURES = ("checkpoint", "against", "qid", "video", "references", "video_dir")  # ids and paths, of any characters
-FEWEST = 100  # resamples; with fewer, the ends of an interval depend on single draws
 
 
 def main(cfg: DictConfig) -> None:
     """Check the keys, and report."""
+    from cpnet.reporting.statistics import FEWEST
+
     if cfg.resamples < FEWEST:
         raise ConfigError(f"resamples must be at least {FEWEST}; got {cfg.resamples}")
     if cfg.keep and Path(cfg.keep).is_file():

@@ -27,6 +27,15 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
+def one_line(text: str) -> str:
+    r"""Return untrusted text as one line without control characters.
+
+    >>> one_line("she\nopens\x07 it")
+    'she opens\\x07 it'
+    """
+    return printable(" ".join(text.split()))
+
+
 def clock(seconds: float) -> str:
     """Return a time as players show it.
 

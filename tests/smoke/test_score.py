@@ -137,7 +137,7 @@ def test_annotators_are_compared(place: Path) -> None:
         (("predictions=nowhere.jsonl",), "predictions=nowhere.jsonl cannot be read"),
         ((RUN, "split=tested"), "split must be one of train, val, test; got 'tested'"),
         ((RUN, "round_sec=0"), "round_sec must be positive, or null for times as they are; got 0"),
-        ((RUN, "resamples=0"), "resamples must be positive; got 0"),
+        ((RUN, "resamples=99"), "resamples must be at least 100; got 99"),
         ((RUN, "metrics.thresholds=[50]"), "metrics: an IoU threshold must lie in (0, 1], got 50"),
         ((RUN, "metrics.recall_at=[0]"), "metrics: R@n,IoU=m counts the first n predictions: n must be at least 1"),
         ((RUN, "data_dir=nowhere"), "cannot be read"),

@@ -25,6 +25,7 @@ from cpnet.reporting.breakdown import Broken, break_down_systems
 from cpnet.reporting.printing import print_sentences, print_table
 from cpnet.reporting.published import published_tables
 from cpnet.reporting.scored import Scored
+from cpnet.reporting.statistics import FEWEST
 from cpnet.runs.submissions import read_submission
 from cpnet.terminal import printable
 
@@ -77,8 +78,8 @@ def _check(cfg: DictConfig, annotations: Annotations) -> str:
         raise ConfigError(f"split={cfg.split}: choose one of {', '.join(annotations.tests)}")
     if cfg.round_sec is not None and not cfg.round_sec > 0:
         raise ConfigError(f"round_sec must be positive, or null for times as they are; got {cfg.round_sec}")
-    if not cfg.resamples > 0:
-        raise ConfigError(f"resamples must be positive; got {cfg.resamples}")
+    if cfg.resamples < FEWEST:
+        raise ConfigError(f"resamples must be at least {FEWEST}; got {cfg.resamples}")
     return split
 
 
@@ -110,7 +111,8 @@ def _read_references(cfg: DictConfig, moments: list[Moment]) -> References:
 
 def _print_breakdown(broken: Broken, pairs: int, picture: Path) -> None:
     """Print the mIoU by group of pairs, and draw it."""
-    from cpnet.reporting.figures.breakdown import save  # matplotlib is slow to import
+    from cpnet.reporting.figures.breakdown import figure  # matplotlib is slow to import
+    from cpnet.reporting.figures.style import save
 
     print_table("mIoU by group of pairs; 95 % intervals", *broken.cells())
-    save(broken, picture, title=f"mIoU by group of pairs, {pairs} pairs")
+    save(figure(broken, f"mIoU by group of pairs, {pairs} pairs"), picture)

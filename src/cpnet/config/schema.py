@@ -51,29 +51,6 @@ class TrainConfig:
 
 
 @dataclass
-class LossConfig(LossOptions):
-    """Keys of ``loss=default``: the options of the loss, and its class."""
-
-    _target_: str = "cpnet.training.losses.GroundingLoss"
-
-
-@dataclass
-class SyntheticConfig(SyntheticOptions):
-    """Keys of ``dataset.generate`` in ``dataset=synthetic``."""
-
-    _target_: str = "cpnet.data.corpora.synthetic.SyntheticCorpus"
-    folder: str = MISSING
-
-
-@dataclass
-class RenderedConfig(RenderedOptions):
-    """Keys of ``dataset.generate`` in ``dataset=rendered``."""
-
-    _target_: str = "cpnet.data.corpora.rendered.RenderedCorpus"
-    folder: str = MISSING
-
-
-@dataclass
 class PrepareConfig:
     """Root keys of ``python -m cpnet.prepare``."""
 
@@ -242,6 +219,7 @@ class PredictConfig:
     output_dir: str = MISSING
 
 
+CORPORA = "cpnet.data.corpora"
 MODELS: dict[str, tuple[str, type]] = {  # base_NAME: class, and its options
     "cpnet": ("CPNet", options.CPNetOptions),
     "cpnet_plus": ("CPNetPlus", options.CPNetPlusOptions),
@@ -254,10 +232,13 @@ MODELS: dict[str, tuple[str, type]] = {  # base_NAME: class, and its options
 }
 
 
-def model_config(name: str, keys: type) -> type:
-    """Return the keys of a model: its options, its class, and the width V of the features."""
-    added = [("_target_", str, f"cpnet.models.{name}"), ("video_dim", int, "${dataset.features.dim}")]
-    return make_dataclass(f"{name}Config", added, bases=(keys,))
+FOLDER = ("folder", str, MISSING)  # of a generated corpus
+VIDEO_DIM = ("video_dim", int, "${dataset.features.dim}")  # of a model
+
+
+def with_target(target: str, keys: type, *added: tuple[str, type, str]) -> type:
+    """Return the keys of a class: its options, its path, and added ones with their types and defaults."""
+    return make_dataclass(f"{target.rpartition('.')[2]}Config", [("_target_", str, target), *added], bases=(keys,))
 
 
 def register_schemas() -> None:
@@ -282,10 +263,10 @@ def _store_schemas() -> None:
         (None, "figures", FiguresConfig),
         (None, "dashboard", DashboardConfig),
         ("dataset", "dataset", DatasetOptions),
-        ("dataset", "synthetic", SyntheticConfig),
-        ("dataset", "rendered", RenderedConfig),
-        *(("model", name, model_config(*model)) for name, model in MODELS.items()),
-        ("loss", "loss", LossConfig),
+        ("dataset", "synthetic", with_target(f"{CORPORA}.synthetic.SyntheticCorpus", SyntheticOptions, FOLDER)),
+        ("dataset", "rendered", with_target(f"{CORPORA}.rendered.RenderedCorpus", RenderedOptions, FOLDER)),
+        *(("model", name, with_target(f"cpnet.models.{of}", keys, VIDEO_DIM)) for name, (of, keys) in MODELS.items()),
+        ("loss", "loss", with_target("cpnet.training.losses.GroundingLoss", LossOptions)),
         ("optimizer", "optimizer", options.OptimizerOptions),
         ("optimizer", "adam", options.AdamOptions),
         ("scheduler", "scheduler", options.SchedulerOptions),

@@ -142,7 +142,7 @@ class GroundingDataModule(LightningDataModule):
         return self._datasets[split]
 
     def missed(self) -> list[Moment]:
-        """Return the pairs that the tested split counts as missed: those of a test whose videos have no features."""
+        """Return the pairs of the tested split whose videos have no features; only test splits count them as missed."""
         return self.missing[self.test_split] if is_test(self.test_split) else []
 
     def train_dataloader(self) -> GroundingLoader:

@@ -12,7 +12,7 @@ from cpnet.errors import DataError
 
 log = logging.getLogger(__name__)
 
-SECONDS: dict[str, Callable[[float], float]] = {  # length of a unit in a video of some seconds
+SECONDS: dict[str, Callable[[float], float]] = {  # seconds per unit, by the duration of the video
     "seconds": lambda duration_sec: 1.0,
     "milliseconds": lambda duration_sec: 0.001,
     "percent": lambda duration_sec: duration_sec / 100,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib import rc_context
 from omegaconf import DictConfig, ListConfig
 
 from cpnet.data.datamodule import GroundingDataModule
@@ -21,13 +19,14 @@ from cpnet.data.moment import Moment, normalise_id
 from cpnet.data.times import times
 from cpnet.data.tokens import tokenize
 from cpnet.errors import ConfigError, cut
+from cpnet.evaluation.functional import Floats
 from cpnet.evaluation.trivial import trivial_predictors
 from cpnet.inspection.choose import Choice
 from cpnet.inspection.observe import Observed, Observer, open_models
 from cpnet.inspection.references import Failure, find_failures, references_of
 from cpnet.inspection.scene import Scene
 from cpnet.reporting.figures import corpus, maps
-from cpnet.reporting.figures.style import Drawn, write
+from cpnet.reporting.figures.style import COLUMN_STYLE, Drawn, write
 from cpnet.terminal import printable
 from cpnet.video.extract import find_videos
 
@@ -124,10 +123,12 @@ def _pairs(
             words, level = observer.maps(row)
             levels += [level] if level else []
             if observer is observers[0]:
-                yield _drawn(f"{stem}_words", words.numbers(), maps.draw_words, title, words, moment.windows_sec)
+                figure = maps.draw_words(title, words, moment.windows_sec)
+                yield Drawn(name=f"{stem}_words", figure=figure, numbers=words.numbers())
         if levels:
             numbers = (record for each in levels for record in each.numbers())
-            yield _drawn(f"{stem}_levels", numbers, maps.draw_levels, title, levels, moment.windows_sec)
+            figure = maps.draw_levels(title, levels, moment.windows_sec)
+            yield Drawn(name=f"{stem}_levels", figure=figure, numbers=numbers)
 
 
 def _failures(scene: Scene, failures: Sequence[Failure]) -> Iterator[Drawn]:
@@ -161,25 +162,22 @@ def _corpus(
     groups["predicted"] = predicted / durations[:, None]
     constants = trivial_predictors(*times(train), strict=strict)
     numbers = corpus.moment_numbers(groups)
-    yield _drawn("corpus_moments", numbers, corpus.draw_moments, groups, constants)
+    yield Drawn(name="corpus_moments", figure=corpus.draw_moments(groups, constants), numbers=numbers)
     tokens = {name: [tokenize(moment.query) for moment in moments] for name, moments in splits.items()}
     lengths = {name: [*map(len, each)] for name, each in tokens.items()}
     found = _ious(observed)
     ious = None if found is None else np.array(found)
     records = corpus.query_numbers(lengths, split, ious)
-    yield _drawn("corpus_queries", records, corpus.draw_queries, records, [*splits], split)
+    yield Drawn(name="corpus_queries", figure=corpus.draw_queries(records, [*splits], split), numbers=records)
     if ious is not None and (scores := corpus.score_words(tokens[split], ious)):
-        yield _drawn("corpus_words", [*map(asdict, scores)], corpus.draw_words, scores, float(ious.mean()))
+        figure = corpus.draw_words(scores, float(ious.mean()))
+        yield Drawn(name="corpus_words", figure=figure, numbers=[*map(asdict, scores)])
 
 
-def _fractions(moments: Sequence[Moment]) -> corpus.Floats:
+def _fractions(moments: Sequence[Moment]) -> Floats:
     """Return all true spans of moments in fractions of their videos. Shape: (N, 2)"""
     spans = [(s / each.duration_sec, e / each.duration_sec) for each in moments for s, e in each.windows_sec]
     return np.array(spans, np.float64).reshape(-1, 2)
-
-
-def _drawn(name: str, numbers: Iterable[Mapping[str, Any]], draw: Callable[..., Figure], *arguments: Any) -> Drawn:
-    return Drawn(name=name, draw=partial(draw, *arguments), numbers=numbers)
 
 
 def _file_name(text: str) -> str:
@@ -200,8 +198,9 @@ def _write(figures: Iterable[Drawn], folder: Path) -> None:
     written = 0
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for each in figures:
-            written += len(write(each, folder))
+        with rc_context(COLUMN_STYLE):
+            for each in figures:  # drawn one by one
+                written += len(write(each, folder))
     except OSError as error:
         raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); set hydra.run.dir=FOLDER") from error
     sys.stdout.write(f"outputs: {printable(str(folder))}: {written} files, each figure as png, svg and csv\n")

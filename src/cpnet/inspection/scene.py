@@ -50,7 +50,7 @@ class Scene:
             label += f"; {what}: predicted by {model}" + f", its attention in {looks}" * attended
         label += "; pink: other annotators" if self.references else ""
         numbers = (record for rows in groups.values() for row in rows for record in self._numbers(row))
-        return Drawn(name=name, draw=lambda: draw_films(films, label=label), numbers=numbers)
+        return Drawn(name=name, figure=draw_films(films, label=label), numbers=numbers)
 
     def _film(self, title: str, rows: Sequence[int]) -> Film:
         moment = self.moments[rows[0]]

@@ -70,16 +70,8 @@ def run(task: Callable[[DictConfig], object], *, config_name: str, prepare: Call
     if not {"--multirun", "-m"} & set(sys.argv[1:]):  # jobs choose for themselves, maybe elsewhere
         threads.choose()
     register_schemas()
-    main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(_silent(task))
-    with processes.exit_cleanly():
-        _call(main, prepare, config_name)
+    failed: list[Exception] = []  # the error of a single run: Hydra would print the overrides before its message
 
-
-class TaskError(BaseException):
-    """Carries an error of a single run past Hydra, which would print the overrides before the message."""
-
-
-def _silent(task: Callable[[DictConfig], object]) -> Callable[[DictConfig], object]:
     @functools.wraps(task)
     def call(cfg: DictConfig) -> object:
         try:
@@ -87,9 +79,12 @@ def _silent(task: Callable[[DictConfig], object]) -> Callable[[DictConfig], obje
         except Exception as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise
-            raise TaskError from error
+            failed.append(error)
+            return None
 
-    return call
+    main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIR), config_name=config_name)(call)
+    with processes.exit_cleanly():
+        _call(main, prepare, config_name, failed)
 
 
 def arranged(arguments: Sequence[str]) -> list[str]:
@@ -103,7 +98,9 @@ def arranged(arguments: Sequence[str]) -> list[str]:
     return [*overrides, *flags]
 
 
-def _call(main: Callable[[], object], prepare: Callable[[], None], config_name: str) -> None:
+def _call(
+    main: Callable[[], object], prepare: Callable[[], None], config_name: str, failed: Sequence[Exception]
+) -> None:
     arguments = sys.argv[1:]
     try:
         if any(each.startswith(RERUN) for each in arguments):
@@ -112,7 +109,9 @@ def _call(main: Callable[[], object], prepare: Callable[[], None], config_name: 
             if folder := given(arguments, key):
                 check_links(Path(folder).expanduser())
         prepare()
-        _run_hydra(main)
+        main()
+        if failed:
+            raise failed[0]
     except KeyboardInterrupt:  # not in a training process, which handles SIGINT itself
         hint = "; rerun the same command with sweep.resume=true to resume" if config_name == "train" else ""
         sys.stderr.write(f"cpnet: interrupted{hint}\n")
@@ -129,17 +128,6 @@ def _call(main: Callable[[], object], prepare: Callable[[], None], config_name: 
             if not processes.report_failure(message):
                 sys.stderr.write(f"cpnet: {message}\n")
         raise SystemExit(1) from None
-
-
-def _run_hydra(main: Callable[[], object]) -> None:
-    try:
-        main()
-    except TaskError as carrier:
-        error = carrier.__cause__
-    else:
-        return
-    assert error is not None
-    raise error  # outside of the except block, which would become its context
 
 
 def check_corpus(cfg: DictConfig, *, words_known: bool = False, annotations_only: bool = False) -> None:

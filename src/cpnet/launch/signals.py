@@ -61,7 +61,7 @@ class Signals:
 
     @contextmanager
     def outlasting(self) -> Iterator[None]:
-        """Raise ``Interrupted`` instead of an error that it caused: Lightning's loops may fail while it propagates."""
+        """Raise ``Interrupted`` instead of an error of Lightning's loops while it passes through them."""
         try:
             yield
         except Exception as error:

@@ -194,9 +194,9 @@ class VideoEncoder(nn.Module):
         super().__init__()
         self.projection = nn.Linear(video_dim, options.hidden_dim)
         self.convolutions = Convolutions(options.hidden_dim, layers=options.embedding_layers)
-        self.levels, width, window = options.levels, options.hidden_dim, options.window
+        self.levels, width = options.levels, options.hidden_dim
         strides = [1] * (options.stem_layers + 1) + [2] * (options.levels - 1)
-        self.layers = nn.ModuleList(encoder_layer(width, options, stride=each, window=window) for each in strides)
+        self.layers = nn.ModuleList(encoder_layer(width, options, stride=each) for each in strides)
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Encode each video."""
@@ -209,7 +209,7 @@ class VideoEncoder(nn.Module):
         return torch.cat(levels[-self.levels :], dim=1), torch.cat(masks[-self.levels :], dim=1)
 
 
-def encoder_layer(width: int, options: SnAGOptions, *, stride: int = 0, window: int = 0) -> EncoderLayer:
+def encoder_layer(width: int, options: SnAGOptions, *, stride: int = 0) -> EncoderLayer:
     """Return a layer of text (stride 0) or video."""
     window, dropout, drop_path = options.window if stride else 0, options.dropout, options.drop_path
     return EncoderLayer(width, options.num_heads, stride=stride, window=window, dropout=dropout, drop_path=drop_path)

@@ -13,12 +13,10 @@ from cpnet.data.times import times
 from cpnet.errors import DataError
 from cpnet.evaluation.breakdown import Breakdown, Group, Grouping, break_down, group_pairs, rarest_words
 from cpnet.evaluation.functional import Floats, iou
-from cpnet.evaluation.trivial import Trivial
+from cpnet.evaluation.trivial import BEST_MIOU, Trivial
 from cpnet.reporting.gather import Run
 from cpnet.runs.pairs import read_pairs
 from cpnet.runs.predictions import FILE
-
-CONSTANT = "best constant, mIoU"  # a trivial predictor
 
 
 @dataclass(frozen=True)
@@ -99,10 +97,10 @@ def break_down_rows(
         name: break_down(groupings, {key: score for key, score in each.items() if not key.startswith("dR")})
         for name, each in scores.items()
     }
-    if CONSTANT not in trivial:
+    if BEST_MIOU not in trivial:
         return Broken(rows)
-    overlaps = iou(trivial[CONSTANT].span, windows).max(axis=1)
-    return Broken(rows, {CONSTANT: break_down(groupings, {"mIoU": overlaps})})
+    overlaps = iou(trivial[BEST_MIOU].span, windows).max(axis=1)
+    return Broken(rows, {BEST_MIOU: break_down(groupings, {"mIoU": overlaps})})
 
 
 def break_down_systems(

@@ -20,7 +20,7 @@ from cpnet.reporting.explorer.pack import Pack
 from cpnet.reporting.explorer.page import to_page
 from cpnet.reporting.tables import Report, conditions
 from cpnet.reporting.variants import epochs
-from cpnet.terminal import printable
+from cpnet.terminal import one_line
 
 Pictures = Sequence[Mapping[str, str]]  # files of each table by title, relative to the document
 
@@ -48,7 +48,7 @@ def escape_latex(text: str) -> str:
     >>> escape_latex("50 % of a_b")
     '50 \\% of a\\_b'
     """
-    return "".join(_LATEX.get(letter, letter) for letter in _one_line(text))
+    return "".join(_LATEX.get(letter, letter) for letter in one_line(text))
 
 
 def escape_markdown(text: str) -> str:
@@ -58,7 +58,7 @@ def escape_markdown(text: str) -> str:
     'a\\|b, model.pyramid_levels=2, \\_x'
     """
     # A single underscore between letters is text already.
-    return re.sub(r"[\\|`*<>\[\]~#$&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", _one_line(text))
+    return re.sub(r"[\\|`*<>\[\]~#$&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", one_line(text))
 
 
 def to_markdown(report: Report, pictures: Pictures) -> str:
@@ -101,13 +101,13 @@ def to_explorer(report: Report, pictures: Pictures, packs: Sequence[Pack], folde
 
 
 def _title(report: Report) -> str:
-    return _one_line(report.experiment or "Runs")
+    return one_line(report.experiment or "Runs")
 
 
 def to_latex(report: Report) -> str:
     """Return the tables as LaTeX, for a document with the packages booktabs and, for quotes, T1 fonts."""
     head = ["% \\usepackage{booktabs}, \\usepackage[T1]{fontenc}"]
-    head += [f"% several tables: {_one_line(reason)}" for reason in report.reasons]
+    head += [f"% several tables: {one_line(reason)}" for reason in report.reasons]
     tables = []
     for table in report.tables:
         tables.append(_latex(*table.cells(), [table.title, *table.sentences()]))
@@ -162,7 +162,3 @@ def to_breakdown_csv(report: Report) -> str:
         {"table": number, **of} for number, each in enumerate(report.tables, start=1) for of in each.broken.records()
     )
     return spreadsheets.to_csv(records)
-
-
-def _one_line(text: str) -> str:
-    return printable(" ".join(text.split()))

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from cpnet.data.features.inspection import Inspection
 from cpnet.errors import quote
-from cpnet.files import replacing, write_json
+from cpnet.files import write_json
 from cpnet.terminal import printable
 
 SHOWN = 5  # names in a cell of the table; inspect.json has all
@@ -94,6 +94,8 @@ def draw(inspection: Inspection, path: Path) -> None:
     """Draw histograms of rows per second and of norms."""
     from matplotlib.figure import Figure
 
+    from cpnet.reporting.figures.style import save
+
     # Not pyplot, which looks for a display and keeps the figure.
     figure = Figure(figsize=(8, 3.6), layout="constrained")
     rates, norms = figure.subplots(1, 2)
@@ -108,8 +110,7 @@ def draw(inspection: Inspection, path: Path) -> None:
         axes.set(xlabel=label, ylabel="videos")
     # Wrapped here: matplotlib would take $ in a path as the start of a formula.
     figure.suptitle(textwrap.fill(_as_text(inspection.description), 120), fontsize="small", parse_math=False)
-    with replacing(path) as stream:
-        figure.savefig(stream, format="png", dpi=120)
+    save(figure, path)
 
 
 def _spread(values: Iterable[float]) -> dict[str, float | None]:

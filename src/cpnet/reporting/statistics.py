@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from cpnet.evaluation.functional import Floats
+
+FEWEST = 100  # resamples; with fewer, the ends of an interval depend on single draws
 _BLOCK = 200_000  # pairs drawn at a time, which fit into a CPU's cache
 
 

@@ -86,7 +86,7 @@ def references(results: Iterable[Results]) -> dict[str, Mapping[str, float]]:
 def printed_keys(metrics: Iterable[str], split: str) -> list[str]:
     """Return the keys of the metrics in printed tables of a split.
 
-    Discounted recall is in report.csv and report.json, and in tables of one of several tests: it exists for those.
+    Tables print discounted recall only of corpora with several test splits; report.csv and report.json always have it.
     """
     return [key for key in metrics if split.startswith("test_") or not key.startswith("dR")]
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cpnet.data.extractor import Extractor
-from cpnet.errors import DataError, cut
+from cpnet.errors import DataError, reason
 from cpnet.files import replacing
 from cpnet.video.backbones import Backbone
 from cpnet.video.decode import Frame, SampledFrames
@@ -68,8 +68,9 @@ class EncodedVideo:
             if not fits or not 0 < video.duration_sec < math.inf:
                 raise DataError(f"rows of shape {rows.shape}, {rows.dtype}, for {video.duration_sec} s")
         except Exception as error:  # damaged bytes can raise almost any type
-            reason = cut(" ".join(str(error).split())) or type(error).__name__
-            raise DataError(f"{path} is not an encoded video, or damaged ({reason}); encode the video again") from error
+            raise DataError(
+                f"{path} is not an encoded video, or damaged ({reason(error)}); encode the video again"
+            ) from error
         return video
 
 

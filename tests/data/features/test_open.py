@@ -14,7 +14,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from cpnet.data.features import check_coverage, open_features
+from cpnet.data.features import FeatureSource, open_features, split_by_features
+from cpnet.data.moment import Moment
 from cpnet.errors import DataError
 from packs import ROW_WRITERS, WRITERS, Writer, random, write_flat, write_npy
 
@@ -72,6 +73,11 @@ def test_ids_match_in_any_spelling(write_rows: Writer, tmp_path: Path) -> None:
             read("x")
 
 
+def check_coverage(source: FeatureSource, videos: list[str]) -> None:
+    moments = [Moment(qid="", video=video, query="", windows_sec=(), duration_sec=1.0) for video in videos]
+    split_by_features(source, {"test": moments}, on_missing="error")
+
+
 def test_id_in_another_case_matches_the_only_one_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     names = ["video_2", "v_abcdefghijk.MOV", "Twin", "twin"]
     source = open_features(path=write_flat(tmp_path, {name: random(1, 4) for name in names}))
@@ -79,22 +85,22 @@ def test_id_in_another_case_matches_the_only_one_left(tmp_path: Path, caplog: py
     np.testing.assert_array_equal(source.rows("VIDEO_2"), source.rows("video_2"))
     assert source.find("V_ABCDEFGHIJK.avi") == "v_abcdefghijk.MOV"
     assert (source.find("twin"), source.find("Twin"), source.find("TWIN")) == ("twin", "Twin", None)
-    check_coverage(source, split="test", videos=["twin", "VIDEO_2", "Twin"])
+    check_coverage(source, ["twin", "VIDEO_2", "Twin"])
     assert caplog.messages == ["features: 1 videos of split test match in another case: 'VIDEO_2'"]
 
 
 def test_coverage_error_counts_distinct_videos_and_names_ten(tmp_path: Path) -> None:
     source = open_features(path=write_npy(tmp_path, {"here": random(2, 3)}))
-    check_coverage(source, split="test", videos=["here", "here"])
+    check_coverage(source, ["here", "here"])
     absent = [f"gone{i:02}" for i in range(12)]
     with pytest.raises(
         DataError, match=r"12 of 13 videos of split test .*'gone09', \.\.\..*dataset\.features\.path"
     ) as caught:
-        check_coverage(source, split="test", videos=["here", *absent, *absent])
+        check_coverage(source, ["here", *absent, *absent])
     assert "gone10" not in str(caught.value)
     assert "dataset.on_missing=drop" in str(caught.value)
     with pytest.raises(DataError, match=r"12 of 12 .*set dataset\.features\.path to a pack with all of them$"):
-        check_coverage(source, split="test", videos=absent)  # nothing would be left
+        check_coverage(source, absent)  # nothing would be left
     assert str(source.path) in str(caught.value)
 
 

@@ -1,6 +1,6 @@
 """Video features: one reader per layout, all opened by ``open_features``."""
 
-from cpnet.data.features.feature_pack import FeaturePack, check_coverage, open_features, split_by_features
+from cpnet.data.features.feature_pack import FeaturePack, open_features, split_by_features
 from cpnet.data.features.packed import PackedFeatures
 from cpnet.data.features.source import FeatureSource
 
@@ -8,7 +8,6 @@ __all__ = [
     "FeaturePack",
     "FeatureSource",
     "PackedFeatures",
-    "check_coverage",
     "open_features",
     "split_by_features",
 ]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cpnet.errors import DataError, quote
+from cpnet.errors import DataError, quote, reason
 
 Shape = tuple[int, ...]
 
@@ -74,8 +74,9 @@ def reading(path: Path) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # torch's and zipfile's parsers raise many kinds for damaged files: KeyError, zlib.error
-        text = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path} cannot be read as a {path.suffix} array ({text}); write or copy it again") from error
+        raise DataError(
+            f"{path} cannot be read as a {path.suffix} array ({reason(error)}); write or copy it again"
+        ) from error
 
 
 @contextmanager

@@ -138,24 +138,6 @@ def open_features(*, concat: Sequence[Mapping[str, Any]] = (), dim: int | None =
         raise DataError(f"{error.filename} cannot be read ({error.strerror}); set dataset.features.path") from error
 
 
-def check_coverage(source: FeatureSource, *, split: str, videos: Iterable[str]) -> None:
-    """Check that every video of a split has features.
-
-    Raises:
-        DataError: videos have no features; the message has their number and the first ten.
-    """
-    distinct = list(dict.fromkeys(videos))
-    found = {video: last_part(name) for video in distinct if (name := source.find(video)) is not None}
-    if other := [video for video, name in found.items() if normalise_id(name) != normalise_id(last_part(video))]:
-        log.warning("features: %d videos of split %s match in another case: %s", len(other), split, quote(other))
-    if missing := source.missing(distinct):
-        raise DataError(
-            f"{len(missing)} of {len(distinct)} videos of split {split} have no features in {source.path}: "
-            f"{quote(missing)} (its {len(source)} ids look like {quote(list(source.ids())[:1])}); "
-            f"{fix_missing(some=bool(found))}"
-        )
-
-
 def split_by_features(
     source: FeatureSource, splits: Mapping[str, Sequence[Moment]], *, on_missing: str
 ) -> tuple[dict[str, list[Moment]], dict[str, list[Moment]]]:
@@ -167,17 +149,24 @@ def split_by_features(
     found: dict[str, list[Moment]] = {}
     missing: dict[str, list[Moment]] = {}
     for split, moments in splits.items():
-        videos = source.missing(moment.video for moment in moments)
-        absent = set(videos)
-        found[split] = [moment for moment in moments if moment.video not in absent]
-        missing[split] = [moment for moment in moments if moment.video in absent]
-        needed = moments if on_missing == "error" or not found[split] else found[split]
-        check_coverage(source, split=split, videos=[moment.video for moment in needed])
-        if missing[split]:
+        names = {moment.video: source.find(moment.video) for moment in moments}
+        named = {video: normalise_id(last_part(name)) for video, name in names.items() if name is not None}
+        if other := [video for video, name in named.items() if name != normalise_id(last_part(video))]:
+            log.warning("features: %d videos of split %s match in another case: %s", len(other), split, quote(other))
+        found[split] = [moment for moment in moments if moment.video in named]
+        missing[split] = [moment for moment in moments if moment.video not in named]
+        absent = [video for video in names if video not in named]
+        if absent and (on_missing == "error" or not named):
+            raise DataError(
+                f"{len(absent)} of {len(names)} videos of split {split} have no features in {source.path}: "
+                f"{quote(absent)} (its {len(source)} ids look like {quote(list(source.ids())[:1])}); "
+                f"{fix_missing(some=bool(named))}"
+            )
+        if absent:
             effect = "count as missed" if is_test(split) else "are dropped"
             log.warning(
                 "%s: %d of %d pairs %s, because %d videos have no features in %s: %s (dataset.on_missing=drop)",
-                *(split, len(missing[split]), len(moments), effect, len(videos), source.path, quote(videos)),
+                *(split, len(missing[split]), len(moments), effect, len(absent), source.path, quote(absent)),
             )
     return found, missing
 

@@ -138,8 +138,7 @@ class FeatureSource(ABC):
     def find(self, video: str) -> str | None:
         """Return the id of a video as spelled on disk, or None.
 
-        If no id is the same, the one that differs in case alone, or whose last part (the file name of a path) is the
-        same in any case; None if there are several.
+        Falls back to the only id that matches when case is ignored, as a whole or in the last part of its path.
         """
         if (name := self._names.get(normalise_id(video))) is not None:
             return name

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from cpnet.reporting.gather import Run
 from cpnet.reporting.tables import Table
 from cpnet.runs.predictions import FILE, PredictionRow, read_predictions
-from cpnet.terminal import printable
+from cpnet.terminal import one_line
 
 MOST_RUNS = 6  # as many colours as are easily told apart
 MOST_SPANS = 5  # ranked predictions of a pair
@@ -136,7 +136,7 @@ def _times(spans: Iterable[tuple[float, float]]) -> list[float]:
 
 
 def _plain(text: str) -> str:
-    return printable(" ".join(text.split()))[:LONGEST]
+    return one_line(text)[:LONGEST]
 
 
 def _compressed(content: bytes) -> str:

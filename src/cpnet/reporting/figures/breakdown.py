@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from matplotlib import rc_context
@@ -11,9 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cpnet.evaluation.breakdown import Group
-from cpnet.files import replacing
 from cpnet.reporting.breakdown import Broken
-from cpnet.reporting.figures.style import line_style, row_label
+from cpnet.reporting.figures.style import PLAIN, line_style, row_label
 from cpnet.terminal import printable
 
 FEWEST = 10  # minimum number of pairs of a drawn group
@@ -28,17 +26,11 @@ def figure(broken: Broken, title: str = "") -> Figure:
     """
     if not broken.rows:
         raise ValueError("no rows")
-    with rc_context({"text.parse_math": False}):  # a $ in a name does not start a formula
+    with rc_context(PLAIN):
         made = _figure(broken)
         if title:
             made.suptitle(printable(title), fontsize="medium")
     return made
-
-
-def save(broken: Broken, path: Path, *, title: str) -> None:
-    """Write the picture as PNG."""
-    with replacing(path) as stream:
-        figure(broken, title).savefig(stream, format="png", dpi=120)
 
 
 def _figure(broken: Broken) -> Figure:

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from cpnet.evaluation.functional import Floats
 from cpnet.reporting.figures.style import BLUE, COLUMN, FONT, GREEN, ORANGE, VERMILION, plain
 
 BINS = 20  # of start and of length
 FEWEST = 10  # pairs of which a mean IoU is drawn
 WORDS = 12  # at each end of the list of words
 LONGEST_QUERY = 30  # words; longer ones share a bar
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

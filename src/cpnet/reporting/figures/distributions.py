@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from cpnet.data.moment import Moment
 from cpnet.data.resplit import BINS, MEASURES, measure
-from cpnet.files import replacing
-from cpnet.reporting.figures.style import COLOURS, DASHES
+from cpnet.reporting.figures.style import COLOURS, DASHES, save
 from cpnet.terminal import printable
 
 
@@ -28,6 +26,5 @@ def draw(title: str, splits: Mapping[str, Sequence[Moment]], path: Path) -> None
         panel.set(xlabel=f"{by} of the moment (fraction of the video)", ylabel="pairs (per cent)", xlim=(0, 1))
         panel.set_ylim(bottom=0)
     panels[0].legend(fontsize="small")
-    with rc_context({"text.parse_math": False}), replacing(path) as stream:  # a $ in a name does not start a formula
-        figure.suptitle(printable(title), fontsize="medium")
-        figure.savefig(stream, format="png", dpi=120)
+    figure.suptitle(printable(title), fontsize="medium", parse_math=False)
+    save(figure, path)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cpnet.evaluation.names import printed_name
-from cpnet.reporting.figures.style import BLUE, wrapped
+from cpnet.reporting.figures.style import BLUE, PLAIN, wrapped
 
 METRICS = ("R1@0.5", "R1@0.7", "mIoU")
 # Usual conditions, which titles and indices do not name
@@ -34,7 +34,7 @@ def draw(content: Mapping[str, Any]) -> Figure:
     trivial = [of for name, of in content.get("references", {}).items() if not name.startswith("the paper's")]
     cost = _cost(rows)
     panels = len(metrics) + bool(cost)
-    with rc_context({"text.parse_math": False, "font.size": 8}):  # a $ in a name does not start a formula
+    with rc_context({**PLAIN, "font.size": 8}):
         width = 1.9 + 1.9 * panels
         lines = wrapped(title(content), int(INCH * width), 3)
         label = wrapped(LABEL + "; dashed: the best trivial predictor" * bool(trivial), int(1.2 * INCH * width), 3)

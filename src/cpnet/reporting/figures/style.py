@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from cpnet.files import replacing
 from cpnet.reporting.spreadsheets import to_csv
-from cpnet.terminal import printable
+from cpnet.terminal import one_line
 
 # Okabe and Ito's colours, which the colour-blind distinguish
 BLUE, ORANGE, GREEN, PINK, SKY, VERMILION = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00"
@@ -25,6 +25,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (
 COLUMN = 3.35  # inches, the width of a column of a paper
 FONT = 7.0  # points
 DPI = 300
+PLAIN: Any = {"text.parse_math": False}  # a $ in a name does not start a formula
 COLUMN_STYLE: Any = {
     "font.size": FONT,
     "axes.titlesize": FONT,
@@ -38,7 +39,7 @@ COLUMN_STYLE: Any = {
     "ytick.major.size": 2,
     "legend.fontsize": FONT - 1,
     "figure.titlesize": FONT,
-    "text.parse_math": False,  # a $ in a query does not start a formula
+    **PLAIN,
     "svg.hashsalt": "cpnet",  # equal figures are equal files
 }
 _NO_XML = re.compile("[\ufffe\uffff]")
@@ -46,20 +47,16 @@ _NO_XML = re.compile("[\ufffe\uffff]")
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A figure: what draws it in ``COLUMN_STYLE``, its numbers, and the end of its files' names."""
+    """A figure drawn in ``COLUMN_STYLE``, its numbers, and its name, the stem of its files."""
 
     name: str
-    draw: Callable[[], Figure]
+    figure: Figure
     numbers: Iterable[Mapping[str, Any]]
 
 
 def plain(text: str) -> str:
-    r"""Return untrusted text as one line without control characters.
-
-    >>> plain("she\nopens\x07 it")
-    'she opens\\x07 it'
-    """
-    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", printable(" ".join(text.split())))
+    """Return untrusted text as one line of characters that XML allows."""
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", one_line(text))
 
 
 def wrapped(text: str, width: int, lines: int) -> list[str]:
@@ -77,20 +74,27 @@ def line_style(place: int, name: str) -> dict[str, Any]:
     return {"color": COLOURS[place % 7], "linestyle": DASHES[place // 7 % 5], "label": row_label(name)}
 
 
-def write(drawn: Drawn, folder: Path, *, prefix: str = "") -> list[str]:
+def write(drawn: Drawn, folder: Path) -> list[str]:
     """Write a figure as PNG and SVG, and its numbers as CSV; return the file names.
 
     Raises:
         OSError: a file cannot be written
     """
-    stem = f"{prefix}{drawn.name}"
-    with rc_context(COLUMN_STYLE), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # characters that the font lacks become boxes
-        figure = drawn.draw()
-        for suffix in ("png", "svg"):
-            with replacing(folder / f"{stem}.{suffix}") as stream:
-                metadata = {"Date": None} if suffix == "svg" else None
-                figure.savefig(stream, format=suffix, dpi=DPI, metadata=metadata)
-    with replacing(folder / f"{stem}.csv") as stream:
+    names = [f"{drawn.name}.{suffix}" for suffix in ("png", "svg", "csv")]
+    with rc_context(COLUMN_STYLE):
+        save(drawn.figure, folder / names[0], dpi=DPI)
+        save(drawn.figure, folder / names[1], dpi=DPI, metadata={"Date": None})
+    with replacing(folder / names[2]) as stream:
         stream.write(to_csv(drawn.numbers).encode(errors="backslashreplace"))
-    return [f"{stem}.{suffix}" for suffix in ("png", "svg", "csv")]
+    return names
+
+
+def save(figure: Figure, path: Path, *, dpi: int = 120, metadata: Any = None) -> None:
+    """Write a figure in the format of the path's suffix.
+
+    Raises:
+        OSError: the file cannot be written
+    """
+    with replacing(path) as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # characters that the font lacks become boxes
+        figure.savefig(stream, format=path.suffix[1:], dpi=dpi, metadata=metadata)

@@ -14,18 +14,15 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
-from numpy.typing import NDArray
 
-from cpnet.evaluation.functional import iou, meets
+from cpnet.evaluation.functional import Floats, iou, meets
 from cpnet.evaluation.protocol import Selection
-from cpnet.files import replacing
 from cpnet.reporting.figures import breakdown
-from cpnet.reporting.figures.style import COLOURS, DASHES, line_style, row_label
+from cpnet.reporting.figures.style import COLOURS, DASHES, PLAIN, line_style, row_label, save
 from cpnet.reporting.statistics import over_seeds
 from cpnet.reporting.tables import Row, Table
 from cpnet.terminal import printable
 
-Floats = NDArray[np.float64]
 THRESHOLDS = [percent / 100 for percent in range(5, 100, 5)]
 
 
@@ -43,15 +40,14 @@ def draw(table: Table, folder: Path, *, prefix: str = "") -> dict[str, str]:
     if _prices(table):
         pictures["mIoU against cost"] = ("cost", cost)
     files = {}
-    with rc_context({"text.parse_math": False}):  # a $ in a name does not start a formula
+    with rc_context(PLAIN):
         for title, (name, make) in pictures.items():
             figure = make(table)
             subject = table.protocol.dataset if make is training else table.title.removesuffix(" (per cent)")
             warning = ", CHOSEN ON TEST" if table.protocol.selection is Selection.TEST else ""
             figure.suptitle(printable(f"{title}: {subject}{warning}"), fontsize="medium")
             files[title] = f"{prefix}{name}.png"
-            with replacing(folder / files[title]) as stream:
-                figure.savefig(stream, format="png", dpi=120)
+            save(figure, folder / files[title])
     return files
 
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
 from cpnet.grounding.answer import Answer
-from cpnet.reporting.figures.style import BLUE, COLUMN, FONT, GREEN, ORANGE, PALE_ORANGE, SKY, plain, wrapped
+from cpnet.reporting.figures.style import BLUE, COLUMN, FONT, GREEN, ORANGE, PALE_ORANGE, PLAIN, SKY, plain, wrapped
 from cpnet.terminal import clock
 
 MOST, MOST_MOMENTS = 20, 10  # sentences, and moments of each; more do not fit in a picture
@@ -142,7 +142,7 @@ def draw_films(films: Sequence[Film], *, sizes: Sizes = PRINTED, label: str) -> 
         panels = sum(_panel_height(each, sizes) for each in film.sentences)
         texts = TITLE * len(_title(film, sizes)) + GAP * (len(lines) - 1) + sum(map(len, lines))
         height += texts * sizes.line + panels + strip + axis
-    with rc_context({"text.parse_math": False, "font.size": sizes.font}):  # a $ in a sentence does not start a formula
+    with rc_context({**PLAIN, "font.size": sizes.font}):
         figure = Figure(figsize=(sizes.width, height))
         top = height - 0.04
         for film, lines, strip in zip(films, titles, strips, strict=True):

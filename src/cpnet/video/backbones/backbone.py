@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from cpnet.data.extractor import Extractor
-from cpnet.errors import DataError, cut, quote
+from cpnet.errors import DataError, quote, reason
 from cpnet.video.decode import Size
 
 Weights = dict[str, NDArray[np.float32]]
@@ -84,8 +84,7 @@ def read_weights(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Weights:
         state = torch.load(path, map_location="cpu", weights_only=True)
         found = {name: tuple(state[name].shape) for name in shapes if name in state}
     except Exception as error:  # damaged bytes can raise almost any type
-        reason = cut(" ".join(str(error).split())) or type(error).__name__
-        raise DataError(f"{path} cannot be read as weights ({reason}); install or copy it again") from error
+        raise DataError(f"{path} cannot be read as weights ({reason(error)}); install or copy it again") from error
     if wrong := [name for name, shape in shapes.items() if found.get(name) != tuple(shape)]:
         raise DataError(f"{path} holds other weights: {len(wrong)} tensors are missing or misshapen: {quote(wrong)}")
     return {name: state[name].float().numpy() for name in shapes}

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cpnet.errors import ConfigError, DataError, cut
+from cpnet.errors import ConfigError, DataError, reason
 from cpnet.video.backbones.backbone import JointBackbone
 from cpnet.video.backbones.network import TorchBackbone
 from cpnet.video.decode import Size
@@ -49,8 +49,8 @@ class ClipViTB32(TorchBackbone, JointBackbone):
             network, report = CLIPModel.from_pretrained(**here, output_loading_info=True, dtype=torch.float32)
             self._tokenizer = AutoTokenizer.from_pretrained(**here)
         except Exception as error:  # damaged files can raise almost any type
-            reason = cut(" ".join(str(error).split())) or type(error).__name__
-            raise DataError(f"{weights} cannot be read as weights ({reason}); set weights={self.published}") from error
+            why = f"({reason(error)}); set weights={self.published}"
+            raise DataError(f"{weights} cannot be read as weights {why}") from error
         seen, missing = network.config.vision_config, [*report["missing_keys"]]
         sizes = (network.config.projection_dim, seen.image_size, seen.patch_size)
         if missing or sizes != (self.width, self.crop, self.patch):
