@@ -171,7 +171,7 @@ def test_command_builds_searches_and_writes(place: Path) -> None:
     for line, message in (
         (["index=none", "query=red"], "there is no index at none"),
         (["index=new"], "set videos=FOLDER to build the index"),
-        (["index=new", "query=red", "json=none/a.json"], "json=none/a.json cannot be written: it is a folder"),
+        (["index=new", "query=red", "json=none/a.json"], "json=none/a.json cannot be written: it is no regular file"),
         (["index=other", "videos=videos", "backbone=colours", "query= "], 'query="SENTENCE" to search it'),
         (["index=other", "videos=videos", "backbone=colours", "query=red", "top=0"], "top must be 1 or more; got 0"),
     ):

@@ -26,8 +26,8 @@ def main(cfg: DictConfig) -> None:
     for key, allowed in (("action", ACTIONS), ("dtype", ("float16", "float32"))):
         if cfg[key] not in allowed:
             raise ConfigError(f"{key} must be one of {', '.join(allowed)}; got {cfg[key]!r}")
-    if cfg.action != "extract":
-        command.check_corpus(cfg, words_known=True, annotations_only=cfg.action in ("surrogate", "resplit"))
+    if cfg.action not in ("surrogate", "extract"):
+        command.check_corpus(cfg, words_known=True, annotations_only=cfg.action == "resplit")
     if cfg.dataset.generate and cfg.action != "extract":
         from cpnet.training import build_data
 

@@ -1,4 +1,4 @@
-"""What a process may use (CPUs, their quota, memory), and how the processes of a pool end with their parent."""
+"""Limits of CPUs and memory of a process, and the shutdown of worker pools."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from cpnet.config.corpus import build_annotations, corpus_yaml
 from cpnet.data import resplit as splitting
 from cpnet.data.corpora.surrogate import write_action_scores
+from cpnet.data.required_files import NeededFile, check_files
 from cpnet.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -68,8 +69,10 @@ def surrogate(cfg: DictConfig) -> None:
     path = Path(dataset.features.path).expanduser()
     if path.exists():
         raise ConfigError(f"{path} exists already; move it away, or set dataset.features.path to another place")
-    tables = [dataset.splits[split].durations for split in ("train", "test")]
-    count = write_action_scores(path, tables)
+    tables = {f"dataset.splits.{split}.durations": Path(dataset.splits[split].durations) for split in ("train", "test")}
+    holds = "Charades' annotated actions"
+    check_files(dataset.name, [NeededFile(table, key, holds, dataset.published) for key, table in tables.items()])
+    count = write_action_scores(path, [*tables.values()])
     log.info("wrote scores of %d videos to %s", count, path)
 
 

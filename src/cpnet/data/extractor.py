@@ -1,4 +1,4 @@
-"""What extracted the rows of a feature pack: stored with the rows, and in every checkpoint that is trained on them."""
+"""Identity of a feature extractor, stored with its features and in every checkpoint trained on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained model answers on pairs of a split, where it looks, and the maps behind both."""
+"""Predict pairs of a split with a trained model; collect its answers, attention and maps."""
 
 from __future__ import annotations
 

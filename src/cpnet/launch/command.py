@@ -152,7 +152,7 @@ def check_target(key: str, path: Path, *inputs: str | None) -> None:
     """
     if (path.exists() and not path.is_file()) or not os.access(path.parent, os.W_OK):
         raise ConfigError(
-            f"{key}={path} cannot be written: it is a folder, or its folder is missing or read-only; choose another"
+            f"{key}={path} cannot be written: it is no regular file, or its folder cannot be written to; choose another"
         )
     if path.exists() and any(each and Path(each).exists() and path.samefile(each) for each in inputs):
         raise ConfigError(f"{key}={path} would overwrite an input of the command; choose another file")

@@ -1,4 +1,4 @@
-"""Where does it fail? The breakdown of each row of a table, beside the best constant span."""
+"""Breakdown of each row of a table by group of pairs, beside the best constant span."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What probes of a model's input cost: a table, and a sentence a probe that says what the model uses."""
+"""Table of the drops that probes of a model's input cause, and a sentence per probe on what the model uses."""
 
 from __future__ import annotations
 

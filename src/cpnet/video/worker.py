@@ -1,4 +1,4 @@
-"""What a process of ``cpnet.video.extract`` runs. Imports torch with the first video only."""
+"""Worker process of ``cpnet.video.extract``; imports torch with the first video."""
 
 from __future__ import annotations
 

@@ -94,6 +94,12 @@ def test_command_writes_the_features_of_the_dataset(tables: list[Path], tmp_path
     assert f"{path} exists already" in again.err
 
 
+def test_missing_annotations_are_listed_with_their_publisher(tmp_path: Path) -> None:
+    ended = call("prepare", "dataset=charades_sta_actions", "action=surrogate", folder=tmp_path)
+    assert "2 of the 2 files" in ended.err
+    assert "override   dataset.splits.test.durations=PATH" in ended.err
+
+
 def test_command_refuses_a_dataset_with_published_features(tmp_path: Path) -> None:
     ended = call("prepare", "dataset=charades_sta", "action=surrogate", folder=tmp_path)
     assert ended.code == 1
