@@ -7,7 +7,6 @@ from pathlib import Path
 
 import hydra
 import pytest
-import torch
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
@@ -230,27 +229,14 @@ def test_runs_that_start_together_have_folders_of_their_own(
     assert len(list((tmp_path / "outputs" / parent).glob(f"*/{below}/.hydra/overrides.yaml"))) == 3
 
 
-def test_missing_checkpoint(tmp_path: Path) -> None:
-    assert "checkpoint is required: checkpoint=outputs/RUN/checkpoints/best.ckpt" in message_of(
-        call("evaluate", folder=tmp_path)
-    )
-    assert "no checkpoint at run/best.ckpt; the best one of a run is " in message_of(
-        call("evaluate", "checkpoint=run/best.ckpt", folder=tmp_path)
-    )
-
-
-@pytest.mark.parametrize("content", ["text", "numbers", "half", "empty", "folder"])
-def test_file_that_is_not_a_checkpoint(content: str, place: Path, tmp_path: Path) -> None:
-    path = tmp_path / "some.ckpt"
-    if content == "folder":
-        path.mkdir()
-    elif content == "numbers":
-        torch.save({"weights": torch.zeros(3)}, path)
-    else:
-        whole = (place / "run/checkpoints/best.ckpt").read_bytes()
-        path.write_bytes({"text": b"hello", "half": whole[: len(whole) // 2], "empty": b""}[content])
-    message = message_of(call("evaluate", "checkpoint=some.ckpt", folder=tmp_path))
-    assert re.match(r"(no checkpoint at )?some\.ckpt\b", message)
+def test_missing_or_damaged_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "text.ckpt").write_text("hello", encoding="utf-8")
+    for arguments, message in (
+        ((), "checkpoint is required: checkpoint=outputs/RUN/checkpoints/best.ckpt"),
+        (("checkpoint=run/best.ckpt",), "no checkpoint at run/best.ckpt; the best one of a run is "),
+        (("checkpoint=text.ckpt",), "text.ckpt is not a checkpoint or is damaged ("),
+    ):
+        assert message in message_of(call("evaluate", *arguments, folder=tmp_path))
 
 
 CHECKPOINT = "checkpoint=run/checkpoints/best.ckpt"
