@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 import torch
 
 import cpnet
-from commands import TINY, spawn
+from commands import TINY, spawn, start
 from pages import lines
 
 pytestmark = [
@@ -26,9 +27,9 @@ SMALL = tuple(each for each in TINY if not each.startswith(("trainer=", "batch_s
 CPU = ("trainer.accelerator=cpu", "trainer.precision=32-true")
 
 
-def commands(start: str) -> list[list[str]]:
+def commands(first: str) -> list[list[str]]:
     """Return the code lines of the page that start so, each split into words."""
-    return [shlex.split(line) for line in lines("docs/clusters.md", "sh") if line.startswith(start)]
+    return [shlex.split(line) for line in lines("docs/clusters.md", "sh") if line.startswith(first)]
 
 
 def runs(folder: Path) -> list[Path]:
@@ -42,10 +43,14 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def test_commands_of_one_machine(tmp_path: Path) -> None:
-    for words in commands("python -m cpnet.train"):
-        ended = spawn(*words[1:], *SMALL, "trainer.log_every_n_steps=1", folder=tmp_path)
+    trainings = commands("python -m cpnet.train")
+    shown = ("trainer.log_every_n_steps=1", "trainer.enable_progress_bar=true", "logger=wandb")
+    for words in trainings:
+        ended = spawn(*words[1:], *SMALL, *shown, folder=tmp_path)
         assert ended.code == 0, ended.err
-        assert ended.out.count("outputs: ") == 1
+        assert (ended.out.count("outputs: "), ended.out.count("epoch 1 of 1: ")) == (1, 1)
+    assert [path.read_bytes() for path in tmp_path.rglob("process_1.log")] == [b""] * len(trainings)
+    assert len([*tmp_path.rglob("run-*.wandb")]) == len(trainings)
     for words in commands("python -m cpnet.evaluate"):
         ended = spawn(*words[1:], "trainer.enable_progress_bar=false", folder=tmp_path)
         assert ended.code == 0, ended.err
@@ -145,3 +150,35 @@ def test_runs_of_a_seed_are_bit_identical(tmp_path: Path) -> None:
         assert ended.code == 0, ended.err
     first, second = (weights(tmp_path / name) for name in ("first", "second"))
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+SLEEPING = """
+import os, time
+from pathlib import Path
+
+if os.environ.get("RANK") == "1":
+    from cpnet.training.module import GroundingModule
+
+    def step(module, *arguments):
+        Path("sleeps").touch()
+        time.sleep(300)
+
+    GroundingModule.test_step = step
+"""
+
+
+def test_a_signal_ends_two_processes_while_one_waits_for_the_other(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(SLEEPING, encoding="utf-8")
+    settings = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.max_epochs=1", "hydra.run.dir=two"]
+    process = start("-m", "cpnet.train", *TINY, *settings, folder=tmp_path, path=tmp_path)
+    while process.poll() is None and not (tmp_path / "sleeps").exists():
+        time.sleep(0.1)
+    time.sleep(2)  # the other process waits for this one's predictions by then
+    os.kill(process.pid, signal.SIGTERM)
+    try:
+        errors = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+    assert process.returncode == 143, errors
+    assert (tmp_path / "two/checkpoints/last.ckpt").exists()
+    assert not (tmp_path / "two/results.json").exists()
