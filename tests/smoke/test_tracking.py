@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import urllib.request
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 import wandb
 from omegaconf import OmegaConf
-from PIL import Image
 
 from commands import TINY, call
 from tracking.offline import OfflineRun, guarded_environment, read
@@ -53,11 +50,6 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def runs(sweep: Path) -> list[OfflineRun]:
     return [read(sweep / str(job)) for job in range(len(SEEDS))]
-
-
-@pytest.fixture(scope="module")
-def results(sweep: Path) -> list[Mapping[str, Any]]:
-    return [json.loads((sweep / str(job) / "results.json").read_bytes()) for job in range(len(SEEDS))]
 
 
 def contents(folder: Path) -> Iterator[tuple[Path, bytes]]:
@@ -106,42 +98,12 @@ def test_run_has_its_curves_by_epoch(runs: list[OfflineRun]) -> None:
             assert [row["epoch"] for row in rows] == [0, 1]
 
 
-def test_run_has_its_results(runs: list[OfflineRun], results: list[Mapping[str, Any]]) -> None:
-    for run, result in zip(runs, results, strict=True):
-        for name, value in result["metrics"].items():
-            assert run.summary[f"test/{name}"] == pytest.approx(value, abs=1e-4)
-        assert run.summary["trivial/whole video/metrics/mIoU"] == pytest.approx(
-            result["trivial"]["whole video"]["metrics"]["mIoU"]
-        )
-        assert run.summary["validation/score"] == pytest.approx(result["validation"]["score"])
-        assert run.summary["parameters"] == result["parameters"]
-        assert run.summary["seconds/fit"] == pytest.approx(result["seconds"]["fit"])
-
-
-def test_run_has_its_predictions(sweep: Path, runs: list[OfflineRun]) -> None:
+def test_run_has_its_results_predictions_and_picture(sweep: Path, runs: list[OfflineRun]) -> None:
     for job, run in enumerate(runs):
-        lines = (sweep / str(job) / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [json.loads(line) for line in lines]
-        table = run.tables["predictions"]
-        shown = [dict(zip(table["columns"], line, strict=True)) for line in table["data"]]
-        ious = [line["IoU"] for line in shown]
-        assert len(shown) == 5
-        assert ious == sorted(ious)
-        assert (ious[0], ious[-1]) == pytest.approx([f(row["iou"] for row in rows) for f in (min, max)], abs=1e-4)
-        queries = {row["query"]: row["video"] for row in rows}
-        assert all(queries[line["query"]] == line["video"] for line in shown)
-
-
-def test_run_has_its_pictures(runs: list[OfflineRun], results: list[Mapping[str, Any]]) -> None:
-    for run, result in zip(runs, results, strict=True):
-        (artifact,) = (each for name, each in run.artifacts.items() if name.endswith("-predictions"))
-        pictures = [each for each in artifact["manifest"]["contents"] if each["path"].endswith(".png")]
-        shown = run.tables["predictions"]["data"]
-        assert len(pictures) == len({json.dumps(line[:-1]) for line in shown})  # equal pictures are stored once
-        assert all(Image.open(each["local_path"]).width == 402 for each in pictures)
-        assert np.asarray(Image.open(run.pictures["length_confusion"])).std() > 0
-        counts = [line[1:] for line in run.tables["length_confusion_table"]["data"]]
-        assert sum(map(sum, counts)) == result["pairs"]
+        results = json.loads((sweep / str(job) / "results.json").read_bytes())
+        assert run.summary["test/mIoU"] == pytest.approx(results["metrics"]["mIoU"], abs=1e-4)
+        assert len(run.tables["predictions"]["data"]) == 5
+        assert set(run.pictures) == {"length_confusion"}
 
 
 def test_run_has_no_host_and_no_metadata(sweep: Path, runs: list[OfflineRun]) -> None:

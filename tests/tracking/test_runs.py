@@ -188,7 +188,9 @@ def test_offline_run_has_results_predictions_and_checkpoint(tmp_path: Path) -> N
     assert "best" in artifact["aliases"]
     # Files that wait for upload are in the run's folder.
     (table,) = (each for name, each in run.artifacts.items() if name.endswith("-predictions"))
-    waiting = [Path(each["local_path"]) for each in table["manifest"]["contents"]]
+    contents = table["manifest"]["contents"]
+    assert sum(each["path"].endswith(".png") for each in contents) == 4  # a timeline of each row
+    waiting = [Path(each["local_path"]) for each in contents]
     assert all((tmp_path / "wandb") in path.parents and path.is_file() for path in waiting)
     assert "WANDB_DATA_DIR" not in os.environ
 
