@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cpnet.grounding.candidates import agreement, basins, soft_nms
+from evaluation import reference
 
 
 @pytest.mark.parametrize(
@@ -37,12 +38,6 @@ def test_agreement_is_the_overlap_of_areas_above_chance(weights: list[float], st
     assert agreement(np.array([[start, end]]), attention)[0] == pytest.approx(expected, abs=1e-3)
 
 
-def overlap(first: list[float], second: list[float]) -> float:
-    shared = max(0.0, min(first[1], second[1]) - max(first[0], second[0]))
-    union = first[1] - first[0] + second[1] - second[0] - shared
-    return shared / union if union > 0 else 0.0
-
-
 @given(
     st.lists(st.tuples(st.floats(0, 9), st.floats(0.1, 5), st.floats(-1, 1)), min_size=1, max_size=12),
     st.integers(1, 6),
@@ -57,7 +52,7 @@ def test_soft_nms_is_the_loop(given: list[tuple[float, float, float]], top: int,
         best = len(expected) if len(expected) < kept else max(left, key=lambda number: left[number])
         expected.append((spans[best], left.pop(best)))
         for number in left:
-            decay = 1 if number < kept else np.exp(-(overlap(spans[best], spans[number]) ** 2) / 0.5)
+            decay = 1 if number < kept else np.exp(-(reference.iou(np.array(spans[best]), np.array(spans[number])) ** 2) / 0.5)
             left[number] *= decay if left[number] > 0 else 1 / decay  # lower in both cases
     assert [span for span, _ in ranked] == [span for span, _ in expected]
     assert [score for _, score in ranked] == pytest.approx([score for _, score in expected])
