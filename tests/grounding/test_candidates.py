@@ -52,7 +52,8 @@ def test_soft_nms_is_the_loop(given: list[tuple[float, float, float]], top: int,
         best = len(expected) if len(expected) < kept else max(left, key=lambda number: left[number])
         expected.append((spans[best], left.pop(best)))
         for number in left:
-            decay = 1 if number < kept else np.exp(-(reference.iou(np.array(spans[best]), np.array(spans[number])) ** 2) / 0.5)
+            overlap = reference.iou(np.array(spans[best]), np.array(spans[number]))
+            decay = 1 if number < kept else np.exp(-(overlap**2) / 0.5)
             left[number] *= decay if left[number] > 0 else 1 / decay  # lower in both cases
     assert [span for span, _ in ranked] == [span for span, _ in expected]
     assert [score for _, score in ranked] == pytest.approx([score for _, score in expected])
