@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -94,13 +96,19 @@ def test_resumed_sweep_runs_unfinished_jobs_only(swept: tuple[Path, Ended]) -> N
 @pytest.mark.slow
 def test_job_equals_a_single_run(tmp_path: Path) -> None:
     call("train", "-m", *TINY, "seed=1,2", "hydra.sweep.dir=sweep", "hydra/launcher=basic", folder=tmp_path)
-    call("train", *TINY, "seed=2", "hydra.run.dir=alone", folder=tmp_path)
+    logger = "tensorboard" if find_spec("tensorboard") else "none"
+    call("train", *TINY, "seed=2", "hydra.run.dir=alone", f"logger={logger}", folder=tmp_path)
     alone = (tmp_path / "alone/predictions.jsonl").read_bytes()
     assert alone == (tmp_path / "sweep/1/predictions.jsonl").read_bytes()
     assert alone != (tmp_path / "sweep/0/predictions.jsonl").read_bytes()
     first, second, other = (weights(tmp_path / name) for name in ("alone", "sweep/1", "sweep/0"))
     assert all(torch.equal(value, second[name]) for name, value in first.items())  # a seed fixes every bit
     assert not all(torch.equal(value, other[name]) for name, value in first.items())
+    if logger == "tensorboard":
+        events = import_module("tensorboard.backend.event_processing.event_accumulator")
+        curves = events.EventAccumulator(str(tmp_path / "alone/tensorboard"))
+        curves.Reload()
+        assert {"train/loss", "train/learning_rate", "val/mIoU", "test/mIoU"} <= set(curves.Tags()["scalars"])
 
 
 @pytest.mark.slow
@@ -115,12 +123,6 @@ def test_newest_sweep_is_resumed(tmp_path: Path) -> None:
         chosen.append(sorted(path.name for path in (tmp_path / "outputs/multirun/synthetic").iterdir()))
         time.sleep(1.1)  # folders are named by the second
     assert [len(folders) for folders in chosen] == [1, 2, 2]
-
-
-def test_resume_without_a_sweep_is_refused(tmp_path: Path) -> None:
-    ended = call("train", "-m", *TINY, "seed=1,2", "sweep.resume=true", folder=tmp_path)
-    assert ended.code == 1
-    assert "sweep.resume=true: there is no sweep in outputs/multirun/synthetic" in ended.err
 
 
 def test_jobs_of_another_sweep_are_not_resumed(tmp_path: Path) -> None:
@@ -142,17 +144,6 @@ def test_rerun_without_resume_keeps_the_earlier_jobs(tmp_path: Path) -> None:
     assert (aside / "results.json").stat().st_mtime_ns == first
 
 
-def test_folder_of_a_running_sweep_is_refused(tmp_path: Path) -> None:
-    with holder(tmp_path / "sweep"):
-        ended = sweep(tmp_path, "seed=1,2")
-    assert ended.code == 1
-    message = (
-        r"cpnet: another sweep is writing to .*/sweep; wait until it ends, or choose another folder: hydra\.sweep\.dir="
-    )
-    assert re.search(message, ended.err)
-    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {".lock", "multirun.yaml"}
-
-
 @pytest.mark.slow
 def test_job_without_a_folder_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "sweep").mkdir()
@@ -164,22 +155,34 @@ def test_job_without_a_folder_does_not_stop_the_others(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("arguments", "message"),
     [
-        ("hydra.run.dir=elsewhere", "hydra.run.dir is for a single run; set hydra.sweep.dir=FOLDER for a sweep"),
-        ("hydra/launcher=basic", "sweep.resume=true needs hydra/launcher=processes"),
+        ((), "sweep.resume=true: there is no sweep in outputs/multirun/synthetic"),
+        (("hydra.run.dir=elsewhere",), "hydra.run.dir is for a single run; set hydra.sweep.dir=FOLDER for a sweep"),
+        (("hydra.sweep.dir=sweep", "hydra/launcher=basic"), "sweep.resume=true needs hydra/launcher=processes"),
     ],
 )
-def test_impossible_sweep_is_refused(override: str, message: str, tmp_path: Path) -> None:
-    ended = sweep(tmp_path, "seed=1,2", "sweep.resume=true", override)
+def test_impossible_sweep_is_refused(arguments: tuple[str, ...], message: str, tmp_path: Path) -> None:
+    ended = call("train", "-m", *TINY, "seed=1,2", "sweep.resume=true", *arguments, folder=tmp_path)
     assert ended.code == 1
     assert f"cpnet: {message}" in ended.err
 
 
-def test_job_that_outlives_its_sweep_is_left_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("held", "arguments", "message", "files"),
+    [
+        ("sweep", (), r"sweep is writing to .*/sweep; wait until .*, or choose another folder: hydra\.sweep\.dir=", ()),
+        # a job that outlives its sweep
+        ("sweep/1", ("sweep.resume=true",), "run is writing to .*/sweep/1; wait until", ("1", "earlier", "jobs.json")),
+    ],
+)
+def test_held_folder_is_refused(
+    held: str, arguments: tuple[str, ...], message: str, files: tuple[str, ...], tmp_path: Path
+) -> None:
     (tmp_path / "sweep").mkdir()
-    with holder(tmp_path / "sweep/1"):
-        ended = sweep(tmp_path, "seed=1,2", "sweep.resume=true")
+    with holder(tmp_path / held):
+        ended = sweep(tmp_path, "seed=1,2", *arguments)
     assert ended.code == 1
-    assert re.search(r"cpnet: another run is writing to .*/sweep/1; wait until it ends", ended.err)
-    assert (tmp_path / "sweep/1/.lock").exists()
+    assert re.search(f"cpnet: another {message}", ended.err)
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {".lock", "multirun.yaml", *files}
+    assert (tmp_path / held / ".lock").exists()

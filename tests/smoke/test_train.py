@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import math
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 
 from commands import TINY, call
 from cpnet.data.corpora.synthetic import SyntheticCorpus
@@ -65,14 +62,6 @@ def test_run_folder_holds_these_files(place: Path) -> None:
         *("config.yaml", "results.json", "predictions.jsonl", "metrics.csv", "train.log", ".lock"),
         *("checkpoints/best.ckpt", "checkpoints/last.ckpt"),
     }
-
-
-def test_saved_config_is_resolved(place: Path) -> None:
-    text = (place / "run/config.yaml").read_text(encoding="utf-8")
-    cfg = OmegaConf.create(text)
-    assert "${" not in text
-    assert (cfg.model.hidden_dim, cfg.model.video_dim, cfg.dataset.generate.videos) == (16, 64, 20)
-    assert cfg.model_name == "cpnet_small"
 
 
 def test_metrics_csv_has_training_validation_and_test_columns(place: Path) -> None:
@@ -147,33 +136,6 @@ def test_table_is_printed_and_log_is_kept(place: Path) -> None:
     assert "tokens unknown" in log
 
 
-@pytest.mark.parametrize("name", ["best", "last"])
-def test_checkpoint_holds_no_code(name: str, place: Path) -> None:
-    path = place / f"run/checkpoints/{name}.ckpt"
-    assert torch.serialization.get_unsafe_globals_in_checkpoint(path) == []
-    content = torch.load(path, weights_only=True)
-    assert content["cpnet"]["config"]["model"]["hidden_dim"] == 16
-    vocabulary = content["cpnet"]["vocabulary"]
-    assert vocabulary["vectors"].shape == (len(vocabulary["words"]), 50)
-
-
-@pytest.mark.slow
-def test_results_depend_on_the_seed_alone(place: Path) -> None:
-    logger = "tensorboard" if find_spec("tensorboard") else "none"
-    for seed, chosen in ((0, "none"), (1, logger)):
-        call("train", *TINY, f"seed={seed}", f"hydra.run.dir=seed{seed}", f"logger={chosen}", folder=place)
-    first, again, other = (read_json(place / name / "results.json") for name in ("run", "seed0", "seed1"))
-    assert again["metrics"] == first["metrics"]
-    predictions = [(place / name / "predictions.jsonl").read_bytes() for name in ("run", "seed0", "seed1")]
-    assert predictions[0] == predictions[1] != predictions[2]
-    assert other["seed"] == 1
-    if logger == "tensorboard":
-        events = import_module("tensorboard.backend.event_processing.event_accumulator")
-        curves = events.EventAccumulator(str(place / "seed1/tensorboard"))
-        curves.Reload()
-        assert {"train/loss", "train/learning_rate", "val/mIoU", "test/mIoU"} <= set(curves.Tags()["scalars"])
-
-
 def test_bfloat16_stays_close_to_float32(place: Path) -> None:
     settings = ["trainer.precision=bf16-mixed", "hydra.run.dir=bf16"]
     ended = call("train", *TINY, *settings, folder=place)
@@ -186,52 +148,17 @@ def test_bfloat16_stays_close_to_float32(place: Path) -> None:
     assert all(0 <= end <= row["duration"] for row in rows for end in row["predicted"][0])
 
 
-# Folder and feature file of each dataset below data_dir, and the width of its features
-CORPORA = {
-    "charades_sta": ("charades_sta", "i3d_features.hdf5", 1024),
-    "activitynet_captions": ("activitynet_captions", "sub_activitynet_v1-3.c3d.hdf5", 500),
-    "tacos_2dtan": ("tacos_2dtan", "tall_c3d_features.hdf5", 4096),
-}
-
-
-VIDEO_FILES = {
-    "activitynet_captions": {"train": "train", "val": "val_1", "test": "val_2"},
-    "tacos_2dtan": {"train": "train", "val": "val", "test": "test"},
-}
-
-
-def convert(folder: Path, files: dict[str, str], *, fps: int | None) -> None:
-    """Write the jsonl files of a corpus as a JSON object of videos each, in frames if ``fps``."""
-    scale, rate = (fps, {"fps": fps}) if fps else (1, {})
-    for split, name in files.items():
-        videos: dict[str, dict[str, Any]] = {}
-        for row in read_jsonl(folder / f"{split}.jsonl"):
-            new: dict[str, Any] = {"duration": row["duration"] * scale, "timestamps": [], "sentences": [], **rate}
-            entry = videos.setdefault(row["vid"], new)
-            entry["timestamps"] += [[time * scale for time in span] for span in row["relevant_windows"]]
-            entry["sentences"].append(row["query"])
-        (folder / f"{name}.json").write_text(json.dumps(videos))
-
-
-@pytest.mark.parametrize(
-    "dataset",
-    ["charades_sta", *(pytest.param(name, marks=pytest.mark.slow) for name in ("activitynet_captions", "tacos_2dtan"))],
-)
-def test_published_corpus_needs_only_its_files(dataset: str, tmp_path: Path) -> None:
-    folder_name, features, dim = CORPORA[dataset]
-    folder = tmp_path / "data" / folder_name
-    annotations = "charades_sta" if dataset == "charades_sta" else "jsonl"
-    SyntheticCorpus(folder=folder, annotations=annotations, videos=20, dim=dim, word_dim=300).prepare()
-    if annotations == "jsonl":
-        convert(folder, VIDEO_FILES[dataset], fps=25 if dataset == "tacos_2dtan" else None)
-    (folder / "features.hdf5").rename(folder / features)
+def test_published_corpus_needs_only_its_files(tmp_path: Path) -> None:
+    folder = tmp_path / "data/charades_sta"
+    SyntheticCorpus(folder=folder, annotations="charades_sta", videos=20, dim=1024, word_dim=300).prepare()
+    (folder / "features.hdf5").rename(folder / "i3d_features.hdf5")
     (tmp_path / "data/glove").mkdir()
     (folder / "glove.txt").rename(tmp_path / "data/glove/glove.6B.300d.txt")
     settings = [setting for setting in TINY if not setting.startswith("dataset")]
-    settings += [f"dataset={dataset}", "model=cpnet", "model.hidden_dim=16", "batch_size=8", "hydra.run.dir=run"]
+    settings += ["dataset=charades_sta", "model=cpnet", "model.hidden_dim=16", "batch_size=8", "hydra.run.dir=run"]
     ended = call("train", *settings, folder=tmp_path)
     assert ended.code == 0, ended.err
     results = read_json(tmp_path / "run/results.json")
-    assert results["protocol"]["dataset"] == dataset
-    # The paper reports this model on two of the corpora.
-    assert bool(results["paper"]) == ("the paper's" in ended.out) == (dataset != "tacos_2dtan")
+    assert results["protocol"]["dataset"] == "charades_sta"
+    assert results["paper"]
+    assert "the paper's" in ended.out
