@@ -15,7 +15,7 @@ from pytorch_lightning import Trainer
 from commands import TINY, call
 from cpnet.models.layers.dropout import Dropout
 from cpnet.training.module import GroundingModule
-from smoke.test_resume import signalled
+from interrupts import signalled
 
 RATE, PER_EPOCH, DONE = 4e-4, 6, 12  # 42 pairs in batches of 8; two of four epochs are done
 RUN = (
