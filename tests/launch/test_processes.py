@@ -174,28 +174,20 @@ def test_no_rank_outlives_the_command(number: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("devices", "count"),
-    [(1, 1), (4, 4), ("3", 3), ("0,1", 2), ("2,", 1), ([0, 2, 3], 3), ("auto", 1), (-1, 1), ("all of them", 1)],
-)
-def test_process_count(devices: object, count: int) -> None:
-    assert processes.process_count(OmegaConf.create({"trainer": {"accelerator": "cpu", "devices": devices}})) == count
-
-
-@pytest.mark.parametrize(
-    ("environment_", "count"),
+    ("devices", "variables", "count"),
     [
-        ({"LOCAL_RANK": "0"}, 1),
-        ({"SLURM_NTASKS": "8"}, 1),
-        ({"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "bash"}, 4),
-        ({"SLURM_NTASKS": "1"}, 4),
+        *((devices, {}, 1) for devices in (1, "2,", "auto", -1, "all of them")),
+        *((devices, {}, 3) for devices in (3, "3", "1,2,5", [0, 2, 3])),
+        (4, {"LOCAL_RANK": "0"}, 1),  # torchrun starts the ranks
+        (4, {"SLURM_NTASKS": "8"}, 1),  # srun
+        (4, {"SLURM_NTASKS": "8", "SLURM_JOB_NAME": "bash"}, 4),
+        (4, {"SLURM_NTASKS": "1"}, 4),
     ],
 )
-def test_torchrun_and_srun_start_the_ranks(
-    environment_: dict[str, str], count: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environment_.items():
+def test_process_count(devices: object, variables: dict[str, str], count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert processes.process_count(OmegaConf.create({"trainer": {"accelerator": "cpu", "devices": 4}})) == count
+    assert processes.process_count(OmegaConf.create({"trainer": {"accelerator": "cpu", "devices": devices}})) == count
 
 
 # Rank 1 joins the collective when rank 0 is in its last exit handler, which keeps the interpreter locked. So gloo waits

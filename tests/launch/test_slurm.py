@@ -50,23 +50,21 @@ def test_job_id_comes_from_slurm_variables(
     assert slurm.signals() == ((signal.SIGUSR1,) if name else ())
 
 
-def test_job_is_requeued_on_sigusr1(
-    calls: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("number", "job", "called"),
+    [
+        (signal.SIGUSR1, "12", "requeue 12\n"),
+        *((number, job, "") for number, job in ((signal.SIGTERM, "12"), (signal.SIGINT, "12"), (signal.SIGUSR1, ""))),
+    ],
+)
+def test_job_is_requeued_by_sigusr1_alone(
+    number: int, job: str, called: str, calls: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    monkeypatch.setenv("SLURM_JOB_ID", job)
     with caplog.at_level(logging.INFO):
-        slurm.requeue_if_asked(Interrupted(signal.SIGUSR1))
-    assert calls.read_text() == "requeue 12\n"
-    assert "requeued job 12" in caplog.text
-
-
-@pytest.mark.parametrize(("number", "name"), [(signal.SIGTERM, "12"), (signal.SIGINT, "12"), (signal.SIGUSR1, "")])
-def test_job_is_requeued_only_by_sigusr1_in_slurm(
-    number: int, name: str, calls: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SLURM_JOB_ID", name)
-    slurm.requeue_if_asked(Interrupted(number))
-    assert not calls.exists()
+        slurm.requeue_if_asked(Interrupted(number))
+    assert (calls.read_text() if calls.exists() else "") == called
+    assert ("requeued job 12" in caplog.text) == bool(called)
 
 
 @pytest.mark.parametrize(("rank", "agreed", "code"), [(0, True, 138), (0, False, 138), (1, True, 0), (1, False, 138)])
