@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import test_grounder
 from clips import make_clip
 from commands import call
 from cpnet.errors import ConfigError, DataError
@@ -24,17 +23,11 @@ from cpnet.video import backbones
 from cpnet.video import extract as extraction
 from cpnet.video.encode import encode_video
 from pages import blocks
+from test_grounder import Colours, checkpoint
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255), "grey": (120, 120, 120)}
 FRAMES = 5  # a second
 Add = Callable[[Path, Path], object]
-
-
-class Colours(test_grounder.Colours):
-    """Mean colours, at a rate that can be set."""
-
-    def __init__(self, *, fps: float | None = None, **_: object) -> None:
-        self.fps = fps or 2.0
 
 
 def draw(folder: Path, **videos: str) -> Path:
@@ -97,7 +90,7 @@ def test_similarities_are_those_of_a_loop_in_float64(place: Path, block: int, mo
 
 def test_without_a_joint_backbone_the_model_ranks_all_videos(place: Path) -> None:
     index, extractor = VideoIndex.open(place / "index"), Colours().extractor()
-    grounder = Grounder.from_checkpoint(test_grounder.checkpoint(place, extractor=extractor))
+    grounder = Grounder.from_checkpoint(checkpoint(place, extractor=extractor))
     videos = {name: encode_video(place / f"videos/{name}.mp4", Colours()) for name in index.ids}
     asked = {name: grounder.ground(video, "open the red door")[0] for name, video in videos.items()}
     hits = index.search("open the red door", grounder, top=2)

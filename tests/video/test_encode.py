@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +15,7 @@ from clips import make_clip, number_of
 from cpnet.errors import DataError
 from cpnet.video.backbones import Backbone
 from cpnet.video.decode import Size
-from cpnet.video.encode import encode_video, windows_of
+from cpnet.video.encode import EncodedVideo, encode_video, windows_of
 from cpnet.video.sandbox import Limits
 
 
@@ -75,3 +76,22 @@ def test_decoding_process_ends_when_encoding_fails(tmp_path: Path, monkeypatch: 
 def test_row_beyond_float16_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.mp4: backbone=numbers gave values that are not finite or exceed float16"):
         encode_video(make_clip(tmp_path / "a.mp4", count=9), Numbers(fps=5, factor=1e5))
+
+
+def test_encoded_video_survives_a_file(tmp_path: Path) -> None:
+    rows, kind = np.eye(3, dtype=np.float16), Numbers(fps=5).extractor()
+    video = EncodedVideo(rows=rows, duration_sec=1.5, extractor=kind, defects="cut \u2620")
+    path = tmp_path / "video.npz"
+    video.save(path)
+    loaded = EncodedVideo.load(path)
+    np.testing.assert_array_equal(loaded.rows, video.rows)
+    assert replace(loaded, rows=video.rows) == video
+    whole = path.read_bytes()
+    np.savez(tmp_path / "other.npz", rows=np.eye(2))
+    np.savez(tmp_path / "pickled.npz", rows=np.array([{}], object), about=np.array("{}"))
+    path.write_bytes(whole[:-100])
+    for name in ("video.npz", "other.npz", "pickled.npz", "absent.npz"):
+        with pytest.raises(DataError, match=rf"{name} is not an encoded video, or damaged \(.+\); encode the video"):
+            EncodedVideo.load(tmp_path / name)
+    with pytest.raises(DataError, match="cannot be written"):
+        video.save(tmp_path / "absent" / "video.npz")
