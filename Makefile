@@ -45,7 +45,7 @@ test-slow: $(READY) ## run the tests that take more than a minute each
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m slow
 
 soak: $(READY) ## kill and resume a training 100 times and compare it with an uninterrupted one: half an hour
-	$(PY) tests/soak.py --kills 100
+	KILLS=100 OMP_NUM_THREADS=1 $(PY) -m pytest -m slow tests/smoke/test_kills.py
 
 bench: $(READY) ## time the model on this machine, in at most ten minutes: SECTION=steps,serving JSON=FILE
 	$(PY) benchmarks/bench.py $(SECTION) $(if $(JSON),--json $(JSON))

@@ -1,12 +1,10 @@
 """Kill and resume training runs at random moments, and compare their outcome with an uninterrupted run.
 
-``python tests/soak.py --kills 100`` prints the numbers of kills and resumes; the exit code is 1 if outcomes differ.
-``make soak`` runs it. With ``--processes 2``, the command or one of its two processes is killed.
+``make soak`` does it with ``smoke/test_kills.py``. With two processes, the command or one of them is killed.
 """
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -14,7 +12,6 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -45,17 +42,10 @@ class Tally:
     runs: int = 0
     differing: list[str] = field(default_factory=list)
 
-    def __str__(self) -> str:
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kills.items()))
-        return (
-            f"{self.kills.total()} kills ({kinds}), {self.resumes} resumes, "
-            f"{self.runs} runs finished, {len(self.differing)} differ from the uninterrupted one"
-        )
 
-
-def soak(place: Path, *, kills: int, processes: int = 1, seed: int = 0) -> Tally:
+def soak(place: Path, *, kills: int, processes: int) -> Tally:
     """Kill runs ``kills`` times in total; compare each finished run and start another."""
-    drawn, tally = random.Random(seed), Tally()
+    drawn, tally = random.Random(0), Tally()
     assert _start(place, "whole", processes).wait() == 0
     whole = outcome(place / "whole")
     while tally.kills.total() < kills:
@@ -81,7 +71,7 @@ def _kill(place: Path, name: str, processes: int, drawn: random.Random) -> str |
     moment = drawn.choice([*MOMENTS, None]) if processes == 1 else None
     if moment:
         call = drawn.randrange(MOMENTS[moment])
-        code = _start(place, name, 1, moment, str(call), str(int(number))).wait()
+        code = _start(place, name, 1, moment, call, int(number)).wait()
         expected = {-number if number == signal.SIGKILL else 128 + number}
         kind = f"{number.name} in {moment}"
     else:
@@ -115,9 +105,10 @@ def _log(place: Path, name: str) -> str:
     return (place / f"{name}.log").read_text()[-2000:]
 
 
-def _start(place: Path, name: str, processes: int, *kill: str) -> subprocess.Popen[bytes]:
-    environment = os.environ | {"PYTHONPATH": str(Path(cpnet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, "--processes", str(processes), "--child", name, *kill]
+def _start(place: Path, name: str, processes: int, *kill: str | int) -> subprocess.Popen[bytes]:
+    folders = os.pathsep.join(str(Path(file).parent) for file in (__file__, cpnet.__path__[0]))
+    environment = os.environ | {"PYTHONPATH": folders, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", f"import soak; soak._train{(name, processes, *kill)}"]
     with (place / f"{name}.log").open("ab") as output:
         return subprocess.Popen(command, cwd=place, env=environment, stdout=output, stderr=output)
 
@@ -146,7 +137,7 @@ def _digest(state: Any) -> str:
     return digest.hexdigest()
 
 
-def _train(name: str, processes: int, moment: str = "", call: str = "0", number: str = "0") -> None:
+def _train(name: str, processes: int, moment: str = "", call: int = 0, number: int = 0) -> None:
     """Train in this process, which sends itself a signal at the given call of a method of the module or of ``save``."""
     from cpnet.launch import command
     from cpnet.train import main
@@ -154,37 +145,17 @@ def _train(name: str, processes: int, moment: str = "", call: str = "0", number:
 
     if moment:
         owner: Any = torch if moment == "save" else GroundingModule
-        original, left = getattr(owner, moment), [int(call)]
+        original, left = getattr(owner, moment), [call]
 
         def watched(*arguments: Any) -> Any:
             if not left[0]:
-                if moment == "save" and int(number) == signal.SIGKILL:
+                if moment == "save" and number == signal.SIGKILL:
                     arguments[1].write(b"half of a file")
                     arguments[1].flush()
-                os.kill(os.getpid(), int(number))
+                os.kill(os.getpid(), number)
             left[0] -= 1
             return original(*arguments)
 
         setattr(owner, moment, watched)
-    sys.argv[1:] = [*RUN, f"trainer.devices={processes}", f"hydra.run.dir={name}", "resume=true"]
+    sys.argv = ["train", *RUN, f"trainer.devices={processes}", f"hydra.run.dir={name}", "resume=true"]
     command.run(main, config_name="train")
-
-
-def _main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--processes", type=int, default=1, choices=(1, 2))
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--child", nargs="+")
-    arguments = parser.parse_args()
-    if arguments.child:
-        _train(arguments.child[0], arguments.processes, *arguments.child[1:])
-        return 0
-    with tempfile.TemporaryDirectory() as place:
-        tally = soak(Path(place), kills=arguments.kills, processes=arguments.processes, seed=arguments.seed)
-        print(tally, *tally.differing, sep="\n")
-    return 1 if tally.differing else 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main())
