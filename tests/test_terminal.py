@@ -10,12 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from commands import call
-from cpnet.reporting.terminal import print_results
 from cpnet.terminal import PrintableRecord, printable
-from reporting.made import config, results
 
 EVIL = "\x1b]0;pwned\x07\x9b31m\u202ex"
 
@@ -26,15 +23,6 @@ def test_control_characters_are_escaped_and_other_text_is_kept(text: str) -> Non
     assert {letter for letter in shown if unicodedata.category(letter) == "Cc"} <= {"\n", "\t"}
     if all(unicodedata.category(letter) not in ("Cc", "Cf") for letter in text):
         assert shown == text
-
-
-def test_names_in_a_table_of_results_are_escaped() -> None:
-    console = Console(file=io.StringIO(), width=200)
-    print_results(results(config(model=EVIL, dataset__name=EVIL)), console=console)
-    assert isinstance(console.file, io.StringIO)
-    shown = console.file.getvalue()
-    assert shown.count("\\x1b]0;pwned\\x07\\x9b31m\\u202ex") == 2
-    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(shown)
 
 
 def test_error_message_is_escaped(tmp_path_factory: pytest.TempPathFactory) -> None:

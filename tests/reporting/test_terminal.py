@@ -71,11 +71,17 @@ def test_protocol_is_printed(protocol: dict[str, Any], words: str) -> None:
     assert words in table(protocol=protocol)
 
 
-@pytest.mark.parametrize("name", ["[bold]", "a[/]b", r"\[red]", "[/x]", "x[link=y]z"])
-def test_names_are_not_markup(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        *((name, name) for name in ("[bold]", "a[/]b", r"\[red]", "[/x]", "x[link=y]z")),
+        ("\x1b]0;pwned\x07\x9b31m\u202ex", r"\x1b]0;pwned\x07\x9b31m\u202ex"),
+    ],
+)
+def test_names_are_neither_markup_nor_control_sequences(name: str, shown: str) -> None:
     text = table(model=name, protocol={"dataset": name})
-    assert cells(text)[0][0] == name
-    assert text.splitlines()[0].strip().startswith(f"{name}, test split")
+    assert cells(text)[0][0] == shown
+    assert text.splitlines()[0].strip().startswith(f"{shown}, test split")
 
 
 @pytest.mark.parametrize("width", [40, 80])

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import h5py
-import numpy as np
 import pytest
 
 from commands import TINY, call
@@ -15,27 +14,6 @@ RUN = (
     *(each for each in TINY if each != "trainer=debug"),
     *("trainer=cpu", "trainer.compile=false", "epochs=2", "dataset.validation=test", "callbacks.early_stopping=null"),
 )
-PAIRS, BATCH = 48, 8  # no pairs are held out
-
-
-@pytest.mark.slow
-def test_limit_ends_the_run_and_names_the_pairs(place: Path, tmp_path: Path) -> None:
-    shutil.copytree(place / "data", tmp_path / "data")
-    lines = (tmp_path / "data/synthetic/charades_sta_train.txt").read_text(encoding="utf-8").splitlines()
-    videos = [line.split()[0] for line in lines]
-    assert len(videos) == PAIRS
-    with h5py.File(tmp_path / "data/synthetic/features.hdf5", "r+", locking=False) as file:
-        file[videos[0]][...] = 3e38  # finite, but its means are not
-    order = np.random.default_rng([0, 0]).permutation(PAIRS)  # of the first epoch of seed 0
-    first = min(place for place, row in enumerate(order) if videos[row] == videos[0]) // BATCH
-    run = (*RUN, "callbacks.non_finite.limit=1")
-    ended = call("train", *run, "hydra.run.dir=limited", folder=tmp_path)
-    assert ended.code == 1
-    assert f"epoch 0, batch {first}: gradients were not finite in 1 steps in a row" in ended.err
-    assert f"{videos[0]}:" in ended.err[ended.err.index("pairs of the last step: ") :]
-    assert "Traceback" not in ended.err
-    with pytest.raises(RuntimeError, match="returned nan values"):
-        call("train", *run, "trainer.detect_anomaly=true", "hydra.run.dir=anomaly", folder=tmp_path)
 
 
 @pytest.mark.parametrize(

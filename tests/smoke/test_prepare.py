@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from commands import Ended, call, spawn
+from commands import Ended, call
 from cpnet.data.features import open_features
 
 SYNTHETIC = ("dataset=synthetic", "dataset.generate.videos=20")
@@ -162,9 +162,3 @@ def test_missing_files_are_listed_without_word_vectors(action: str, tmp_path: Pa
     assert "4 of the 4 files that dataset=tacos needs are missing" in ended.err
     assert "data/tacos_org/tall_c3d_features.hdf5\n" in ended.err
     assert "glove" not in ended.err
-
-
-def test_the_command_imports_nothing_heavy(tmp_path: Path) -> None:
-    code = "import sys, cpnet.prepare; print(*{'torch', 'numpy', 'h5py', 'matplotlib', 'rich'} & set(sys.modules))"
-    ended = spawn("-c", code, folder=tmp_path)
-    assert (ended.code, ended.out.strip()) == (0, "")

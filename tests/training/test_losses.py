@@ -76,16 +76,6 @@ def test_loss_equals_loop_over_real_clips(
     assert losses["loss"].item() == pytest.approx(expected, abs=1e-12)
 
 
-def test_weights_default_to_one() -> None:
-    batch = batch_of([[(0.2, 0.6)]], [5])
-    output = output_of(torch.tensor([[0.3, 0.9]], dtype=torch.float64), torch.full((1, 5), math.log(0.2)).double())
-    losses = GroundingLoss()(output, batch)
-    assert set(losses) == {"loss", "attention", "regression"}
-    assert losses["attention"].item() == pytest.approx(math.log(5))
-    assert losses["regression"].item() == pytest.approx(0.5 * 0.01 + 0.5 * 0.09)
-    assert losses["loss"].item() == pytest.approx(math.log(5) + 0.05)
-
-
 def test_padding_adds_no_loss_and_no_nan() -> None:
     """Logs of masked attention are the lowest number of their type."""
     batch = batch_of([[(0.0, 1.0)], [(0.9, 0.9)]], [1, 3])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 from matplotlib.patches import Rectangle
 
 from cpnet.reporting.figures.kept import draw
@@ -45,9 +44,3 @@ def test_rows_have_intervals_seeds_and_costs_beside_the_best_trivial_predictor()
 def test_rows_of_one_model_have_no_costs() -> None:
     rows = [row(name, [40.0], model="a", minutes=1) for name in "ab"]
     assert len(draw(content(*rows)).axes) == 1
-
-
-@pytest.mark.parametrize("made", [{}, {"rows": []}, {"rows": [{}]}, []])
-def test_other_content_is_refused(made: Any) -> None:
-    with pytest.raises((KeyError, IndexError, TypeError, ValueError)):
-        draw(made)

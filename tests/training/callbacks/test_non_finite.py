@@ -14,7 +14,7 @@ from pytorch_lightning import Trainer
 from torch import Tensor
 from torch.optim import Adam
 
-from corpora import TRAIN, Table, ready, trainer, write_corpus
+from corpora import TRAIN, Table, trainer
 from cpnet.batch import GroundingBatch, GroundingOutput
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.errors import DataError
@@ -36,11 +36,6 @@ class Loss(GroundingLoss):
     def __call__(self, output: GroundingOutput, batch: GroundingBatch) -> dict[str, Tensor]:
         terms = super().__call__(output, batch)
         return {name: value * float("nan") for name, value in terms.items()} if next(self.calls) in self.bad else terms
-
-
-@pytest.fixture(scope="module")
-def datamodule(tmp_path_factory: pytest.TempPathFactory) -> GroundingDataModule:
-    return ready(write_corpus(tmp_path_factory.mktemp("corpus")))  # 7 batches an epoch
 
 
 def table() -> Table:

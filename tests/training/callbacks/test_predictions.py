@@ -21,11 +21,6 @@ from cpnet.training.losses import GroundingLoss
 from cpnet.training.module import GroundingModule, Prediction
 
 
-@pytest.fixture
-def datamodule(tmp_path: Path) -> GroundingDataModule:
-    return ready(write_corpus(tmp_path))
-
-
 def module() -> GroundingModule:
     answers = torch.rand(len(TEST), 2, generator=torch.Generator().manual_seed(0))
     return GroundingModule(model=Table(answers), loss=GroundingLoss())
