@@ -60,27 +60,32 @@ def call(command: str, *arguments: str, folder: Path, environment: Mapping[str, 
     return Ended(int(code or 0), out.getvalue(), err.getvalue())
 
 
-def spawn(*arguments: str, folder: Path) -> Ended:
+def spawn(*arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> Ended:
     """Run a new Python interpreter in a folder."""
-    done = subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=_environment(), cwd=folder, check=False
-    )
+    line = [sys.executable, *arguments]
+    done = subprocess.run(line, capture_output=True, text=True, env=_environment(environment), cwd=folder, check=False)
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
-def start(*arguments: str, folder: Path, path: Path | None = None) -> subprocess.Popen[str]:
+def start(
+    *arguments: str,
+    folder: Path,
+    path: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    output: int = subprocess.PIPE,
+) -> subprocess.Popen[str]:
     """Start a new Python interpreter in a folder, in its own session. ``path`` is added to its import path."""
-    pipe, command = subprocess.PIPE, [sys.executable, *arguments]
+    line, made = [sys.executable, *arguments], _environment(environment, path)
     return subprocess.Popen(
-        command, stdout=pipe, stderr=pipe, text=True, env=_environment(path), cwd=folder, start_new_session=True
+        line, stdout=output, stderr=subprocess.PIPE, text=True, env=made, cwd=folder, start_new_session=True
     )
 
 
-def _environment(path: Path | None = None) -> dict[str, str]:
+def _environment(changes: Mapping[str, str] | None, path: Path | None = None) -> dict[str, str]:
     places = [*([path] if path else []), Path(cpnet.__file__).parents[1]]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places)), "OMP_NUM_THREADS": "1"}
     environment.pop("CPNET_DATA", None)
-    return environment
+    return environment | dict(changes or {})
 
 
 @contextlib.contextmanager

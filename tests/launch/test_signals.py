@@ -5,13 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-import cpnet
+from commands import spawn
 from cpnet.launch.signals import Interrupted, Signals
 
 BOTH = (signal.SIGTERM, signal.SIGINT)
@@ -94,11 +92,6 @@ with Signals() as signals:
 
 @pytest.mark.parametrize("restored", [False, True])
 @pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGINT)])
-def test_second_signal_ends_the_process_at_once(first: int, second: int, restored: bool) -> None:
-    command = [sys.executable, "-c", TWO_SIGNALS, *(str(int(each)) for each in (first, second))]
-    environment = os.environ | {"PYTHONPATH": str(Path(cpnet.__file__).parents[1])}
-    done = subprocess.run(
-        [*command, str(restored)], env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.stdout == "recorded\n"
-    assert done.returncode == -second
+def test_second_signal_ends_the_process_at_once(first: int, second: int, restored: bool, tmp_path: Path) -> None:
+    ended = spawn("-c", TWO_SIGNALS, str(int(first)), str(int(second)), str(restored), folder=tmp_path)
+    assert (ended.code, ended.out) == (-second, "recorded\n")

@@ -7,15 +7,12 @@ import os
 import re
 import shlex
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
 
-import cpnet
 from commands import TINY, spawn, start
 from pages import lines
 
@@ -77,10 +74,8 @@ def test_slurm_writes_one_folder(tmp_path: Path) -> None:
     for rank in range(2):
         slurm = {"JOB_ID": "4711", "JOB_NAME": "train", "NTASKS": "2", "NTASKS_PER_NODE": "2", "NNODES": "1"}
         slurm |= {"PROCID": f"{rank}", "LOCALID": f"{rank}", "NODEID": "0", "NODELIST": "localhost", "STEP_ID": "0"}
-        environment = os.environ | {f"SLURM_{name}": value for name, value in slurm.items()}
-        environment |= {"PYTHONPATH": str(Path(cpnet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-        arguments = [sys.executable, *command, *SMALL, *CPU, "epochs=1"]
-        started.append(subprocess.Popen(arguments, env=environment, cwd=tmp_path, stdout=subprocess.PIPE, text=True))
+        environment = {f"SLURM_{name}": value for name, value in slurm.items()}
+        started.append(start(*command, *SMALL, *CPU, "epochs=1", folder=tmp_path, environment=environment))
     printed = [process.communicate()[0] for process in started]
     assert [process.returncode for process in started] == [0, 0]
     assert runs(tmp_path) == [tmp_path / "outputs/synthetic/cpnet_small/slurm_4711"]

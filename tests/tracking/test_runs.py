@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +12,13 @@ from typing import Any
 import pytest
 from pytorch_lightning.loggers import CSVLogger, Logger
 
-import cpnet
 from cpnet import tracking
 from cpnet.errors import ConfigError
 from cpnet.launch.signals import Interrupted
 from cpnet.runs.predictions import PredictionRow, write_predictions
 from cpnet.tracking.runs import summary
 from reporting.made import config, results
-from tracking.offline import OfflineRun, guarded_environment, read
+from tracking.offline import OfflineRun, read
 
 wandb = pytest.importorskip("wandb", reason="needs the extra [wandb]")
 
@@ -205,23 +202,3 @@ def test_zero_predictions_log_no_table(tmp_path: Path) -> None:
     run = logged(tmp_path, predictions=0)
     assert set(run.tables) == {"length_confusion_table"}
     assert not [name for name in run.artifacts if "predictions" in name or "checkpoint" in name]
-
-
-SEPARATE_PROCESS = f"""
-import sys
-from cpnet import tracking
-logger = tracking.RunLogger(folder=sys.argv[1], **{ARGUMENTS})
-with tracking.job([logger], {{"seed": 3}}):
-    logger.log_metrics({{"loss": 0.5}}, step=0)
-"""
-
-
-@pytest.mark.slow
-def test_offline_process_sends_nothing(tmp_path: Path) -> None:
-    # W&B sends its reports when its process ends.
-    with guarded_environment(tmp_path) as (environment, requests):
-        ours = {"PYTHONPATH": str(Path(cpnet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", SEPARATE_PROCESS, str(tmp_path)]
-        subprocess.run(command, env=os.environ | environment | ours, check=True, stdin=subprocess.DEVNULL, timeout=100)
-        assert requests == []
-    assert read(tmp_path).config["seed"] == 3

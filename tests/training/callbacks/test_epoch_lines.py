@@ -8,16 +8,13 @@ import os
 import pty
 import re
 import struct
-import subprocess
-import sys
 import termios
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-import cpnet
-from commands import TINY, call
+from commands import TINY, call, start
 
 BARS = ("trainer.enable_progress_bar=true", "hydra.run.dir=run")
 
@@ -46,9 +43,7 @@ def test_pipe_shows_lines_of_epochs_and_batches_with_values_of_metrics_csv(
 def test_terminal_shows_a_progress_bar(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    environment = os.environ | {"PYTHONPATH": str(Path(cpnet.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "cpnet.train", *TINY, *BARS, "trainer.max_epochs=1"]
-    with subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=theirs, stderr=subprocess.DEVNULL):
+    with start("-m", "cpnet.train", *TINY, *BARS, "trainer.max_epochs=1", folder=tmp_path, output=theirs):
         os.close(theirs)
         shown = b""
         try:
