@@ -38,10 +38,15 @@ class Ended:
     err: str
 
 
-def call(command: str, *arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> Ended:
-    """Run ``python -m cpnet.COMMAND ARGUMENTS`` in a folder. An exception other than SystemExit is raised."""
+def call(
+    command: str, *arguments: str, folder: Path, code: int | None = 0, environment: Mapping[str, str] | None = None
+) -> Ended:
+    """Run ``python -m cpnet.COMMAND ARGUMENTS`` in a folder, and check its exit code unless ``code`` is None.
+
+    An exception other than SystemExit is raised.
+    """
     out, err = io.StringIO(), io.StringIO()
-    code: str | int | None = 0
+    found: str | int | None = 0
     with pytest.MonkeyPatch.context() as patch, _logging_restored(), warnings.catch_warnings():
         patch.chdir(folder)
         patch.setattr(sys, "argv", [command, *arguments])
@@ -56,15 +61,20 @@ def call(command: str, *arguments: str, folder: Path, environment: Mapping[str, 
             try:
                 runpy.run_module(f"cpnet.{command}", run_name="__main__", alter_sys=True)
             except SystemExit as end:
-                code = end.code
-    return Ended(int(code or 0), out.getvalue(), err.getvalue())
+                found = end.code
+    return _checked(Ended(int(found or 0), out.getvalue(), err.getvalue()), code)
 
 
-def spawn(*arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> Ended:
-    """Run a new Python interpreter in a folder."""
+def spawn(*arguments: str, folder: Path, code: int | None = 0, environment: Mapping[str, str] | None = None) -> Ended:
+    """Run a new Python interpreter in a folder, and check its exit code unless ``code`` is None."""
     line = [sys.executable, *arguments]
     done = subprocess.run(line, capture_output=True, text=True, env=_environment(environment), cwd=folder, check=False)
-    return Ended(done.returncode, done.stdout, done.stderr)
+    return _checked(Ended(done.returncode, done.stdout, done.stderr), code)
+
+
+def _checked(ended: Ended, code: int | None) -> Ended:
+    assert code in (None, ended.code), f"exit code {ended.code}\n{ended.out}{ended.err}"
+    return ended
 
 
 def start(

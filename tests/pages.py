@@ -40,5 +40,4 @@ def run(line: str, *more: str, folder: Path, environment: Mapping[str, str] | No
         ended = spawn(*words[1:], folder=folder)
     else:
         return subprocess.run(line, shell=True, check=True, cwd=folder, capture_output=True, text=True).stdout
-    assert ended.code == 0, f"{line}\n{ended.err}"
     return ended.out

@@ -273,13 +273,13 @@ def test_colours_are_found_without_training(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setitem(backbones.BACKBONES, "colours", Colours)
     asked = ("zero_shot=colours", "video=a.mp4", 'query=["a red ball","it turns blue"]', "top=5", "json=a.jsonl")
     ended = call("predict", *asked, folder=tmp_path)
-    assert (ended.code, ended.err) == (0, "")
+    assert ended.err == ""
     for line, answer in zip((tmp_path / "a.jsonl").read_text().splitlines(), (red, blue), strict=True):
         moments = [[each.start_sec, each.end_sec, each.score] for each in answer.moments]
         assert json.loads(line)["pred_relevant_windows"] == moments
-    ended = call("predict", "zero_shot=clip", *asked[1:], folder=tmp_path)
+    ended = call("predict", "zero_shot=clip", *asked[1:], folder=tmp_path, code=1)
     assert "zero_shot must be a backbone that encodes sentences: clip_vit_b32, colours; got clip" in ended.err
-    ended = call("predict", *asked, "checkpoint=best.ckpt", folder=tmp_path)
+    ended = call("predict", *asked, "checkpoint=best.ckpt", folder=tmp_path, code=1)
     assert "zero_shot=colours answers without training; remove checkpoint" in ended.err
 
 

@@ -53,13 +53,12 @@ def test_hydra_keys_of_a_checkpoint_are_ignored(
 ) -> None:
     write(content, tmp_path, changes)
     ended = call(*arguments, "--cfg", "all", folder=tmp_path)
-    assert ended.code == 0, ended.err
     composed = OmegaConf.create(ended.out)
     assert "evil" not in ended.out
     assert composed.hydra.job.chdir is not True
     assert composed.hydra.launcher.get("_target_") != SYSTEM["_target_"]
-    ended = call(*arguments, "dataset.generate=null", folder=tmp_path)  # fails in the job
-    assert (ended.code, ended.err.splitlines()[0][:7]) == (1, "cpnet: "), ended.err
+    ended = call(*arguments, "dataset.generate=null", folder=tmp_path, code=1)  # fails in the job
+    assert ended.err.startswith("cpnet: ")
     assert not list(tmp_path.rglob("pwned*"))
 
 
@@ -74,13 +73,12 @@ def test_targets_of_a_checkpoint_are_checked(
     arguments: tuple[str, ...], changes: dict[str, Any], content: dict[str, Any], tmp_path: Path
 ) -> None:
     write(content, tmp_path, changes)
-    ended = call(*arguments, folder=tmp_path)
-    assert ended.code == 1
+    ended = call(*arguments, folder=tmp_path, code=1)
     assert "_target_=os.system is not allowed" in ended.err
     assert not list(tmp_path.rglob("pwned*"))
 
 
 def test_experimental_rerun_is_refused(tmp_path: Path) -> None:
     for flag in ("--experimental-rerun", "--exp"):
-        ended = call("train", flag, "config.pickle", folder=tmp_path)
-        assert (ended.code, "--experimental-rerun is not supported" in ended.err) == (1, True)
+        ended = call("train", flag, "config.pickle", folder=tmp_path, code=1)
+        assert "--experimental-rerun is not supported" in ended.err

@@ -93,5 +93,5 @@ with Signals() as signals:
 @pytest.mark.parametrize("restored", [False, True])
 @pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGINT), (signal.SIGINT, signal.SIGINT)])
 def test_second_signal_ends_the_process_at_once(first: int, second: int, restored: bool, tmp_path: Path) -> None:
-    ended = spawn("-c", TWO_SIGNALS, str(int(first)), str(int(second)), str(restored), folder=tmp_path)
-    assert (ended.code, ended.out) == (-second, "recorded\n")
+    arguments = (str(int(first)), str(int(second)), str(restored))
+    assert spawn("-c", TWO_SIGNALS, *arguments, folder=tmp_path, code=-second).out == "recorded\n"

@@ -262,8 +262,8 @@ def test_commands_check_the_links_of_their_folder(tmp_path: Path) -> None:
     (tmp_path / "sent/0").mkdir(parents=True)
     (tmp_path / "sent/0/train.log").symlink_to("../../profile")
     for key in ("resume_from=sent/0", "hydra.run.dir=sent/0", "hydra.sweep.dir='sent'"):
-        ended = call("train", key, folder=tmp_path)
-        assert (ended.code, "0/train.log is a link to" in ended.err) == (1, True), key
+        ended = call("train", key, folder=tmp_path, code=1)
+        assert "0/train.log is a link to" in ended.err
         assert not (tmp_path / "profile").exists()
 
 

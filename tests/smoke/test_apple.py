@@ -20,10 +20,9 @@ RUN = (
 def test_run_is_trained_resumed_and_evaluated(tmp_path: Path) -> None:
     with apple():
         for arguments in (("epochs=1",), ("resume=true",)):
-            ended = call("train", *RUN, *arguments, folder=tmp_path)
-            assert ended.code == 0, ended.err
+            call("train", *RUN, *arguments, folder=tmp_path)
     evaluate = ("checkpoint=run/checkpoints/best.ckpt", "trainer=cpu", "trainer.precision=32-true")
-    assert call("evaluate", *evaluate, "hydra.run.dir=cpu", folder=tmp_path).code == 0
+    call("evaluate", *evaluate, "hydra.run.dir=cpu", folder=tmp_path)
     apples, cpus = (json.loads((tmp_path / name / "results.json").read_bytes()) for name in ("run", "cpu"))
     assert apples["metrics"] == pytest.approx(cpus["metrics"], abs=1e-3)  # other attention kernels
     assert apples["precision"] == "32-true"
@@ -34,5 +33,6 @@ def test_run_is_trained_resumed_and_evaluated(tmp_path: Path) -> None:
 )
 def test_settings_for_nvidia_gpus_are_refused(override: str, place: Path) -> None:
     with apple():
-        ended = call("train", *RUN, override, "hydra.run.dir=apple", folder=place)
-    assert (ended.code, override in ended.err, "NVIDIA" in ended.err) == (1, True, True), ended.err
+        ended = call("train", *RUN, override, "hydra.run.dir=apple", folder=place, code=1)
+    assert override in ended.err
+    assert "NVIDIA" in ended.err

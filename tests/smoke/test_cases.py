@@ -67,11 +67,11 @@ def test_odd_corpus_ends_as_its_owner_expects(case: str, tmp_path: Path, monkeyp
 def run(command: str, overrides: list[str], folder: Path) -> Ended:
     if command == "report":
         answer_with_last_window(folder / "run/predictions.jsonl", folder / "here/test.jsonl")
-        return call("report", "runs=run", folder=folder)
+        return call("report", "runs=run", folder=folder, code=None)
     if command == "evaluate":
-        return call("evaluate", *EVALUATE, *overrides, folder=folder)
+        return call("evaluate", *EVALUATE, *overrides, folder=folder, code=None)
     given = ("--config-dir", "conf", "dataset=mine", "data_dir=here", *(TRAIN if command == "train" else ()))
-    return call(command, *given, *overrides, folder=folder)
+    return call(command, *given, *overrides, folder=folder, code=None)
 
 
 def answer_with_last_window(predictions: Path, annotations: Path) -> None:

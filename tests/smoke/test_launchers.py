@@ -16,8 +16,7 @@ def test_other_launchers_run_jobs_with_several_processes(launcher: str, package:
     pytest.importorskip(package, reason="needs the extra [sweeps]")
     several = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.limit_train_batches=2", "epochs=1")
     sweep = ("seed=0,1", "hydra.sweep.dir=sweep", f"hydra/launcher={launcher}")
-    ended = call("train", "-m", *TINY, *several, *sweep, folder=tmp_path, environment={"OMP_NUM_THREADS": "1"})
-    assert ended.code == 0, ended.err
+    call("train", "-m", *TINY, *several, *sweep, folder=tmp_path, environment={"OMP_NUM_THREADS": "1"})
     for job in (0, 1):
         assert json.loads((tmp_path / f"sweep/{job}/results.json").read_bytes())["seed"] == job
 
@@ -26,8 +25,7 @@ def test_other_launchers_run_jobs_with_several_processes(launcher: str, package:
 def test_optuna_chooses_the_jobs(tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="needs the extra [sweeps]")
     chosen = ("hydra/sweeper=optuna", "hydra.sweeper.trials=3", "hydra/launcher=basic", "hydra.sweep.dir=sweep")
-    ended = call("train", "-m", *TINY, *chosen, "model.pyramid_levels=range(1,9)", folder=tmp_path)
-    assert ended.code == 0, ended.err
+    call("train", "-m", *TINY, *chosen, "model.pyramid_levels=range(1,9)", folder=tmp_path)
     jobs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tmp_path.glob("sweep/*/results.json"))]
     assert len(jobs) == 3
     best = json.loads((tmp_path / "sweep" / "best.json").read_text(encoding="utf-8"))

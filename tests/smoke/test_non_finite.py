@@ -31,8 +31,9 @@ def test_huge_features_end_the_run(split: str, message: str, place: Path, tmp_pa
             file[video][...] *= 1e30
     run = (*RUN, "epochs=1")
     for resume in (False, True) if split == "test" else (False,):
-        ended = call("train", *run, "hydra.run.dir=run", f"resume={resume}", folder=tmp_path)
-        assert (ended.code, message in ended.err, "normalise=true" in ended.err) == (1, True, True), ended.err
+        ended = call("train", *run, "hydra.run.dir=run", f"resume={resume}", folder=tmp_path, code=1)
+        assert message in ended.err
+        assert "normalise=true" in ended.err
     assert not {path.name for path in (tmp_path / "run").iterdir()} & {"results.json", "predictions.jsonl"}
     if split == "train":
-        assert call("train", *run, "dataset.features.normalise=true", "hydra.run.dir=other", folder=tmp_path).code == 0
+        call("train", *run, "dataset.features.normalise=true", "hydra.run.dir=other", folder=tmp_path)

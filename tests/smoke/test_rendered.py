@@ -27,8 +27,7 @@ pytest.importorskip("onnxruntime")
 def trained(folder: Path, run: str, *arguments: str) -> float:
     """Train, and return the mIoU of the test split."""
     settings = ("dataset=rendered", "model=cpnet_frames", "trainer=cpu", "trainer.enable_progress_bar=false")
-    ended = call("train", *settings, *arguments, f"hydra.run.dir={run}", folder=folder)
-    assert ended.code == 0, ended.err
+    call("train", *settings, *arguments, f"hydra.run.dir={run}", folder=folder)
     return float(json.loads((folder / run / "results.json").read_text(encoding="utf-8"))["metrics"]["mIoU"])
 
 

@@ -46,8 +46,7 @@ def test_command_extracts_reports_and_does_nothing_twice(tmp_path: Path, monkeyp
     make_sound(folder / "song.mkv")
     long_name = make_clip(folder / f"{'n' * 251}.mp4", count=3)
     line = ("action=extract", "videos=videos", "features=rows", "fps=3", "workers=1", "hydra.run.dir=run")
-    ended = call("prepare", *line, folder=tmp_path)
-    assert ended.code == 1
+    ended = call("prepare", *line, folder=tmp_path, code=1)
     assert "video song is skipped: videos/song.mkv has no video stream (audio only)" in ended.out + ended.err
     assert "File name too long" in ended.out + ended.err
     store = PackedFeatures(path=tmp_path / "rows")

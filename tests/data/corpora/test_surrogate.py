@@ -89,8 +89,7 @@ def test_command_writes_the_features_of_the_dataset(tables: list[Path], tmp_path
     assert (ended.code, ended.out) == (0, f"wrote scores of 2 videos to {path}\n")
     with h5py.File(path) as file:
         assert sorted(file) == ["AAAAA", "BBBBB"]
-    again = call("prepare", *command, folder=tmp_path)
-    assert again.code == 1
+    again = call("prepare", *command, folder=tmp_path, code=1)
     assert f"{path} exists already" in again.err
 
 
@@ -101,7 +100,6 @@ def test_missing_annotations_are_listed_with_their_publisher(tmp_path: Path) -> 
 
 
 def test_command_refuses_a_dataset_with_published_features(tmp_path: Path) -> None:
-    ended = call("prepare", "dataset=charades_sta", "action=surrogate", folder=tmp_path)
-    assert ended.code == 1
+    ended = call("prepare", "dataset=charades_sta", "action=surrogate", folder=tmp_path, code=1)
     assert "action=surrogate is for dataset=charades_sta_actions; the features of dataset=charades_sta are" in ended.err
     assert "published with LGI" in ended.err
