@@ -15,11 +15,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import hydra
 import pytest
 import torch
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig
 
 import cpnet
+from cpnet.config import CONFIG_DIR, register_schemas
 
 # A run of a second or two; auto would choose a precision by the processor
 TINY = (
@@ -27,6 +30,14 @@ TINY = (
     *("dataset=synthetic", "model=cpnet_small", "trainer=debug", "trainer.enable_progress_bar=false"),
     *("dataset.generate.videos=20", "model.hidden_dim=16", "sampling.clips=16", "batch_size=8"),
 )
+
+
+def compose(*overrides: str) -> DictConfig:
+    """Compose the configuration of a training outside of a run, which has to be given what only a run knows."""
+    GlobalHydra.instance().clear()
+    register_schemas()
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
+        return hydra.compose("train", overrides=[*overrides])
 
 
 @dataclass(frozen=True)

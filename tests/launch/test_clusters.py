@@ -6,11 +6,11 @@ import os
 import re
 import time
 
-import hydra
 import pytest
 from omegaconf import OmegaConf
 
-from cpnet.config import CONFIG_DIR, register_schemas
+from commands import compose
+from cpnet.config import register_schemas
 
 # Variables of one of eight processes on two machines, set by srun for --nodes=2 --ntasks-per-node=4.
 SLURM = {"JOB_ID": "123456", "JOB_NAME": "train", "STEP_ID": "0", "NTASKS": "8", "NTASKS_PER_NODE": "4", "NNODES": "2"}
@@ -36,9 +36,7 @@ def folder(*, resume: bool = False) -> str:
 
 @pytest.mark.usefixtures("slurm")
 def test_slurm_sets_the_numbers_of_processes_and_machines() -> None:
-    register_schemas()
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
-        cfg = hydra.compose("train", overrides=["trainer=slurm"])
+    cfg = compose("trainer=slurm")
     assert (cfg.trainer.devices, cfg.trainer.num_nodes) == (4, 2)
 
 

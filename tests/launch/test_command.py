@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from torch._inductor.exc import InductorError
 
-from commands import TINY, call, spawn, start
+from commands import TINY, call, compose, spawn, start
 from cpnet import train
-from cpnet.config import CONFIG_DIR, register_schemas
+from cpnet.config import CONFIG_DIR
 from cpnet.errors import ConfigError, DataError
 from cpnet.launch import messages
 from cpnet.launch.command import arranged
@@ -22,18 +20,8 @@ from cpnet.launch.command import arranged
 
 @pytest.fixture(scope="module")
 def composed() -> DictConfig:
-    register_schemas()
-    GlobalHydra.instance().clear()
-    overrides = [
-        *TINY,
-        "logger=none",
-        "output_dir=refused",
-        "model_name=cpnet_small",
-        "experiment_name=null",
-        "trainer.max_epochs=${epochs}",
-    ]
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
-        return hydra.compose("train", overrides=overrides)
+    names = ("output_dir=refused", "model_name=cpnet_small", "experiment_name=null")
+    return compose(*TINY, *names, "trainer.max_epochs=${epochs}")
 
 
 @pytest.fixture

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from commands import TINY, call
+from commands import TINY, call, compose
 from config.attempts import HYDRA, SYSTEM
-from cpnet.config import CONFIG_DIR, register_schemas
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.runs.checkpoint import provenance
 
@@ -23,13 +20,8 @@ TRAIN, EVALUATE = ("train", "resume_from=sent"), ("evaluate", "checkpoint=sent/c
 @pytest.fixture(scope="module")
 def content() -> dict[str, Any]:
     """Content of a checkpoint, without weights."""
-    register_schemas()
-    GlobalHydra.instance().clear()
-    names = ["model_name=cpnet", "run_name=sent", "experiment_name=null", "output_dir=sent"]
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
-        cfg = hydra.compose("train", overrides=[*TINY, *names])
-    words = Vocabulary(("", "<unk>"), torch.zeros(2, 50))
-    ours = provenance(cfg, words)
+    cfg = compose(*TINY, "model_name=cpnet", "run_name=sent", "experiment_name=null", "output_dir=sent")
+    ours = provenance(cfg, Vocabulary(("", "<unk>"), torch.zeros(2, 50)))
     return {"cpnet": ours, "state_dict": {}, "epoch": 0, "global_step": 0, "loops": {}}
 
 

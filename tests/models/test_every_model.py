@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-import hydra
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor, nn
 
+from commands import compose
 from cpnet.batch import GroundingBatch, GroundingOutput
-from cpnet.config import CONFIG_DIR, register_schemas
+from cpnet.config import CONFIG_DIR
 from cpnet.config.instantiate import instantiate
 from cpnet.training.losses import GroundingLoss
 from models.pairs import VIDEO_DIM, WORD_DIM, WORDS, Pair, batch, pair, randomised
@@ -36,11 +35,7 @@ every_model = pytest.mark.parametrize("name", NAMES)
 @cache
 def model_of(name: str) -> nn.Module:
     """Build a preset with random weights in float64, in evaluation mode."""
-    register_schemas()
-    GlobalHydra.instance().clear()
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
-        fixed = ("output_dir=out", "model_name=x", "experiment_name=null")
-        cfg = hydra.compose("train", overrides=[f"model={name}", "model.hidden_dim=16", *SMALL, *fixed])
+    cfg = compose(f"model={name}", "model.hidden_dim=16", *SMALL)
     torch.manual_seed(0)
     model: nn.Module = instantiate(cfg.model, word_vectors=torch.randn(WORDS, WORD_DIM))
     return randomised(model, seed=SEEDS.get(name, 0))

@@ -6,12 +6,10 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from cpnet.config import CONFIG_DIR, register_schemas
+from commands import compose
 from cpnet.tracking.runs import summary
 from tracking.test_runs import RESULTS
 
@@ -36,19 +34,16 @@ def extremes(parameter: dict[str, Any]) -> tuple[Any, Any]:
 
 @pytest.mark.slow
 def test_every_job_is_a_command_with_its_values(sweep: dict[str, Any]) -> None:
-    GlobalHydra.instance().clear()
-    register_schemas()
     names = list(sweep["parameters"])
     *start, end = "${env}", "${interpreter}", "-m", "${program}", "${args_no_hyphens}"
     options = sweep["command"][4:-1]
     assert sweep["command"] == [*start, *options, end]
     assert sweep["program"] == "cpnet.train"
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
-        for each in itertools.product(*map(extremes, sweep["parameters"].values())):
-            values = dict(zip(names, each, strict=True))
-            cfg = hydra.compose("train", overrides=[*options, *(f"{key}={value}" for key, value in values.items())])
-            assert {name: OmegaConf.select(cfg, name) for name in names} == values
-            assert (cfg.logger.wandb.mode, cfg.dataset.name) == ("online", "synthetic")
+    for each in itertools.product(*map(extremes, sweep["parameters"].values())):
+        values = dict(zip(names, each, strict=True))
+        cfg = compose(*options, *(f"{key}={value}" for key, value in values.items()))
+        assert {name: OmegaConf.select(cfg, name) for name in names} == values
+        assert (cfg.logger.wandb.mode, cfg.dataset.name) == ("online", "synthetic")
 
 
 def test_sweep_maximises_a_key_of_the_summary(sweep: dict[str, Any]) -> None:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
 from pytorch_lightning import Callback, Trainer
 from pytorch_lightning.callbacks import Timer
 
-from cpnet.config import CONFIG_DIR, register_schemas
+from commands import compose
+from cpnet.config import CONFIG_DIR
 from cpnet.data.vocabulary import Vocabulary
 from cpnet.errors import ConfigError
 from cpnet.training.build import make_trainer, training_module
@@ -25,17 +23,9 @@ TRAINERS = sorted(file.stem for file in (CONFIG_DIR / "trainer").glob("*.yaml"))
 TWO_PROCESSES = ("trainer=ddp", "trainer.accelerator=cpu", "batch_size=4")
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _hydra() -> Iterator[None]:
-    GlobalHydra.instance().clear()
-    register_schemas()
-    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONFIG_DIR)):
-        yield
-
-
-def compose(*overrides: str) -> DictConfig:
+def configured(*overrides: str) -> DictConfig:
     """Compose with the precision that a run would choose."""
-    cfg = hydra.compose("train", overrides=["output_dir=out", *overrides])
+    cfg = compose("output_dir=out", *overrides)
     cfg.trainer.precision = choose_precision(cfg.trainer.precision, cfg.trainer.accelerator)
     return cfg
 
@@ -51,7 +41,7 @@ def compilation_of(trainer: Trainer) -> Compilation:
 
 @pytest.mark.parametrize("name", TRAINERS)
 def test_every_trainer_is_built_if_its_devices_exist(name: str) -> None:
-    cfg = compose(f"trainer={name}")
+    cfg = configured(f"trainer={name}")
     if cfg.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         with pytest.raises(ConfigError, match="trainer: No supported gpu backend"):
             trainer_of(cfg)
@@ -63,7 +53,7 @@ def test_every_trainer_is_built_if_its_devices_exist(name: str) -> None:
 
 @pytest.mark.parametrize("value", ["true", "True", "false", "auto"])
 def test_keys_of_compilation(value: str, tmp_path: Path) -> None:
-    cfg = compose("trainer=cpu", f"trainer.compile={value}", f"trainer.compile_cache={tmp_path}/there")
+    cfg = configured("trainer=cpu", f"trainer.compile={value}", f"trainer.compile_cache={tmp_path}/there")
     before, timer = cfg.copy(), Timer()
     trainer = trainer_of(cfg, timer)
     compilation = compilation_of(trainer)
@@ -77,7 +67,7 @@ def test_keys_of_compilation(value: str, tmp_path: Path) -> None:
 )
 def test_effective_batch_sets_accumulation(devices: int, batch_size: int, effective: int, accumulated: int) -> None:
     sizes = (f"trainer.devices={devices}", f"batch_size={batch_size}", f"trainer.effective_batch_size={effective}")
-    assert trainer_of(compose(*TWO_PROCESSES, *sizes)).accumulate_grad_batches == accumulated
+    assert trainer_of(configured(*TWO_PROCESSES, *sizes)).accumulate_grad_batches == accumulated
     assert accumulated * devices * batch_size == effective
 
 
@@ -98,13 +88,13 @@ def test_effective_batch_sets_accumulation(devices: int, batch_size: int, effect
 )
 def test_impossible_value_names_its_key(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=rf"^trainer[.:]{message}"):
-        trainer_of(compose(*TWO_PROCESSES, *overrides))
+        trainer_of(configured(*TWO_PROCESSES, *overrides))
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])
 @pytest.mark.parametrize(("precision", "fused"), [("32-true", True), ("bf16-mixed", True), ("16-mixed", False)])
 def test_optimizer_is_fused_unless_the_trainer_unscales(optimizer: str, precision: str, fused: bool) -> None:
-    cfg = compose(f"optimizer={optimizer}", "model.hidden_dim=16")
+    cfg = configured(f"optimizer={optimizer}", "model.hidden_dim=16")
     cfg.trainer.precision = precision
     module = training_module(cfg, Vocabulary(("", "<unk>"), torch.zeros(2, 4)))
     assert module.make_optimizer is not None
