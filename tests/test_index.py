@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from clips import make_clip
-from commands import call
+from commands import call, read_json
 from cpnet.errors import ConfigError, DataError
 from cpnet.grounder import Grounder
 from cpnet.index import VideoIndex, row_kind
@@ -132,7 +132,7 @@ def test_damaged_index_and_impossible_search_are_refused(place: Path) -> None:
     (place / "empty").mkdir()
     with pytest.raises(DataError, match=r"empty is no index; set index=NEW to a folder that does not exist"):
         row_kind(place / "empty", "colours", None, None)
-    content = json.loads(file.read_text(encoding="utf-8"))
+    content = read_json(file)
     for changes, message in (
         ({"extractor": None}, "does not say what extracted its rows"),
         ({"files": {"a": 3}}, "(?s)is damaged.*remove .*index, and build it again with videos=FOLDER"),
@@ -158,7 +158,7 @@ def test_command_builds_searches_and_writes(place: Path) -> None:
     (place / "new").rename(place / "new.old")  # as a kill leaves it
     asked = call("search", "index=new", "videos=videos", "backbone=colours", folder=place)
     assert "new: 3 videos, 0 encoded now" in asked.out  # at the rate of the index, not the backbone's own
-    hits = json.loads((place / "hits.json").read_text(encoding="utf-8"))
+    hits = read_json(place / "hits.json")
     assert hits["moments"] == [vars(hit) for hit in expected]
     for line, message in (
         (["index=none", "query=red"], "there is no index at none"),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from commands import read_json
 from pages import blocks, lines, run
 
 
@@ -31,7 +31,7 @@ def test_a_new_idea_gets_into_the_table(tmp_path: Path, monkeypatch: pytest.Monk
     name, value = permit.removeprefix("export ").split("=")
     small = ("dataset.generate.videos=30", "epochs=1", "trainer.enable_progress_bar=false", "trainer=cpu")
     printed = [run(line, *small, folder=tmp_path, environment={name: value}) for line in commands]
-    results = [json.loads(path.read_bytes()) for path in sorted(tmp_path.glob("outputs/multirun/*/*/*/results.json"))]
+    results = [read_json(path) for path in sorted(tmp_path.glob("outputs/multirun/*/*/*/results.json"))]
     assert [(each["model"], each["seed"]) for each in results] == [
         (model, seed) for model in ("cpnet_small", "gated") for seed in (0, 1, 2)
     ]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from apple import apple
-from commands import TINY, call
+from commands import TINY, call, read_json
 
 RUN = (
     *(each for each in TINY if each != "trainer=debug"),
@@ -23,7 +22,7 @@ def test_run_is_trained_resumed_and_evaluated(tmp_path: Path) -> None:
             call("train", *RUN, *arguments, folder=tmp_path)
     evaluate = ("checkpoint=run/checkpoints/best.ckpt", "trainer=cpu", "trainer.precision=32-true")
     call("evaluate", *evaluate, "hydra.run.dir=cpu", folder=tmp_path)
-    apples, cpus = (json.loads((tmp_path / name / "results.json").read_bytes()) for name in ("run", "cpu"))
+    apples, cpus = (read_json(tmp_path / name / "results.json") for name in ("run", "cpu"))
     assert apples["metrics"] == pytest.approx(cpus["metrics"], abs=1e-3)  # other attention kernels
     assert apples["precision"] == "32-true"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands import TINY, spawn, start
+from commands import TINY, read_json, spawn, start, weights
 from pages import lines
 
 pytestmark = [
@@ -33,12 +32,6 @@ def runs(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob("results.json"))
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    content = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    assert isinstance(content, dict)
-    return content
-
-
 def test_commands_of_one_machine(tmp_path: Path) -> None:
     trainings = commands("python -m cpnet.train")
     shown = ("trainer.log_every_n_steps=1", "trainer.enable_progress_bar=true", "logger=wandb")
@@ -49,7 +42,7 @@ def test_commands_of_one_machine(tmp_path: Path) -> None:
     assert len([*tmp_path.rglob("run-*.wandb")]) == len(trainings)
     for words in commands("python -m cpnet.evaluate"):
         spawn(*words[1:], "trainer.enable_progress_bar=false", folder=tmp_path)
-    results = [json.loads((tmp_path / name / "results.json").read_bytes()) for name in ("together", "two", "one")]
+    results = [read_json(tmp_path / name / "results.json") for name in ("together", "two", "one")]
     assert results[0]["metrics"] == results[1]["metrics"] == results[2]["metrics"]
     first, second, third = ((tmp_path / name / "predictions.jsonl").read_bytes() for name in ("together", "two", "one"))
     assert first == second == third

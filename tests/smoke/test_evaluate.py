@@ -15,7 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from commands import call
+from commands import call, read_json
 from cpnet.data.features import open_features
 from cpnet.data.features.pack import pack
 from cpnet.grounder import Grounder
@@ -30,7 +30,7 @@ QUIET = ("trainer=cpu", "trainer.enable_progress_bar=false")
 def evaluate(place: Path, name: str, *arguments: str) -> Any:
     """Run the command and return the content of results.json."""
     call("evaluate", CHECKPOINT, *QUIET, f"hydra.run.dir={name}", *arguments, folder=place)
-    return json.loads((place / name / "results.json").read_text(encoding="utf-8"))
+    return read_json(place / name / "results.json")
 
 
 def predictions(place: Path, name: str) -> bytes:
@@ -47,7 +47,7 @@ def test_run_is_reproduced_bit_by_bit_with_signal_handlers_unchanged(
         return original(module, *arguments)
 
     monkeypatch.setattr(GroundingModule, "test_step", step)
-    trained, measured = json.loads((place / "run/results.json").read_bytes()), evaluate(place, "same")
+    trained, measured = read_json(place / "run/results.json"), evaluate(place, "same")
     assert set(within) == {before}
     for key in ("metrics", "reversed", "trivial", "pairs", "model", "parameters", "seed", "protocol"):
         assert measured[key] == trained[key]
@@ -119,13 +119,13 @@ def test_decoding_may_change_and_new_words_are_looked_up(place: Path, tmp_path: 
 )
 def test_probe_measures_the_model_as_if_blind(blind: str, probe: str, place: Path) -> None:
     measured = evaluate(place, blind, f"dataset.blind={blind}", f"probe=[{probe}]")
-    hidden = json.loads((place / blind / "probes.json").read_bytes())
+    hidden = read_json(place / blind / "probes.json")
     assert measured["protocol"]["blind"] == blind
     assert predictions(place, blind) != predictions(place, "run")
     assert {*hidden["drops"][probe]["mIoU"].values()} == {0}
     seeing = evaluate(place, "seeing", f"probe={probe}")
     assert predictions(place, "seeing") == predictions(place, "run")
-    found = json.loads((place / "seeing/probes.json").read_bytes())["metrics"]
+    found = read_json(place / "seeing/probes.json")["metrics"]
     for name, expected in (("intact", seeing), (probe, measured)):
         assert {key: mean["mean"] for key, mean in found[name].items()} == pytest.approx(expected["metrics"])
 
@@ -187,10 +187,10 @@ def test_zero_shot_gets_a_row_of_results_and_other_models_refuse_its_rows(
     corpus = ("dataset=synthetic", "dataset.generate.videos=20", "dataset.features.path=letters")
     line = (*corpus, *QUIET, "hydra.run.dir=zero", "probe=[words_zeroed,words_shuffled,query_other_video]")
     call("evaluate", "zero_shot=letters", *line, folder=place)
-    measured = json.loads((place / "zero/results.json").read_text(encoding="utf-8"))
+    measured = read_json(place / "zero/results.json")
     assert (measured["model"], measured["protocol"]["selection"]) == ("zero_shot_letters", "other")
     assert 0 < measured["metrics"]["R5@0.3"] <= 100
-    probed = json.loads((place / "zero/probes.json").read_bytes())["drops"]
+    probed = read_json(place / "zero/probes.json")["drops"]
     drops = {name: abs(each["mIoU"]["mean"]) for name, each in probed.items()}
     assert drops["words_shuffled"] < 1e-6 < min(drops["words_zeroed"], drops["query_other_video"])
     grounder = Grounder.zero_shot(Letters())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from commands import TINY, call
+from commands import TINY, call, read_json
 
 OTHER = (*TINY, "dataset.generate.folder=other", "dataset.features.dim=32", "dataset.generate.seed=5", "optimizer.lr=0")
 BEST = "checkpoints/best.ckpt"
@@ -30,7 +29,7 @@ def test_training_begins_with_the_weights_of_another_run(place: Path, tmp_path: 
     assert any(not torch.equal(source[name], fresh[name]) for name in fit)
     for name, each in tuned.items():
         assert torch.equal(each, source[name] if name in fit else fresh[name])
-    assert json.loads((tmp_path / "tuned/results.json").read_text())["init_from"] == path
+    assert read_json(tmp_path / "tuned/results.json")["init_from"] == path
     assert OmegaConf.load(tmp_path / "tuned/config.yaml").init_from == path
     log = (tmp_path / "tuned/train.log").read_text(encoding="utf-8")
     other = "model.video_projection.1.weight: 16x64 in the checkpoint, 16x32 in this model"

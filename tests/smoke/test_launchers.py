@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from commands import TINY, call
+from commands import TINY, call, read_json
 
 
 @pytest.mark.slow
@@ -18,7 +17,7 @@ def test_other_launchers_run_jobs_with_several_processes(launcher: str, package:
     sweep = ("seed=0,1", "hydra.sweep.dir=sweep", f"hydra/launcher={launcher}")
     call("train", "-m", *TINY, *several, *sweep, folder=tmp_path, environment={"OMP_NUM_THREADS": "1"})
     for job in (0, 1):
-        assert json.loads((tmp_path / f"sweep/{job}/results.json").read_bytes())["seed"] == job
+        assert read_json(tmp_path / f"sweep/{job}/results.json")["seed"] == job
 
 
 @pytest.mark.slow
@@ -26,8 +25,8 @@ def test_optuna_chooses_the_jobs(tmp_path: Path) -> None:
     pytest.importorskip("optuna", reason="needs the extra [sweeps]")
     chosen = ("hydra/sweeper=optuna", "hydra.sweeper.trials=3", "hydra/launcher=basic", "hydra.sweep.dir=sweep")
     call("train", "-m", *TINY, *chosen, "model.pyramid_levels=range(1,9)", folder=tmp_path)
-    jobs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(tmp_path.glob("sweep/*/results.json"))]
+    jobs = [read_json(path) for path in sorted(tmp_path.glob("sweep/*/results.json"))]
     assert len(jobs) == 3
-    best = json.loads((tmp_path / "sweep" / "best.json").read_text(encoding="utf-8"))
+    best = read_json(tmp_path / "sweep" / "best.json")
     assert best["score"] == max(job["validation"]["score"] for job in jobs)
     assert jobs[best["job"]]["validation"]["score"] == best["score"]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from commands import call
+from commands import call, read_json, read_jsonl
 
 # Fifteen pairs of five videos in one batch, without regularisation
 OVERFIT = (
@@ -36,10 +35,8 @@ def test_fifteen_pairs_are_overfitted(tmp_path: Path) -> None:
     call("train", *OVERFIT, "hydra.run.dir=run", folder=tmp_path)
     settings = ["checkpoint=run/checkpoints/last.ckpt", "split=train", "trainer=cpu", "hydra.run.dir=train"]
     call("evaluate", *settings, folder=tmp_path)
-    results = json.loads((tmp_path / "train/results.json").read_text(encoding="utf-8"))
-    rows = [
-        json.loads(line) for line in (tmp_path / "train/predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    ]
+    results = read_json(tmp_path / "train/results.json")
+    rows = read_jsonl(tmp_path / "train/predictions.jsonl")
     assert results["pairs"] == len(rows) == 15
     assert results["metrics"]["mIoU"] > 85
     assert results["metrics"]["R1@0.7"] > 90

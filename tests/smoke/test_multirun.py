@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from commands import TINY, Ended, call
+from commands import TINY, Ended, call, read_json, weights
 from locks import holder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -27,18 +25,6 @@ def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def sweep(place: Path, *overrides: str, code: int = 0) -> Ended:
     return call("train", "-m", *TINY, "hydra.sweep.dir=sweep", *overrides, folder=place, code=code)
-
-
-def results(folder: Path) -> dict[str, Any]:
-    content = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    assert isinstance(content, dict)
-    return content
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    content = torch.load(folder / "checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    assert isinstance(content, dict)
-    return content
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +44,7 @@ def test_job_has_a_folder_with_its_results(swept: tuple[Path, Ended]) -> None:
     assert {"best.ckpt", "last.ckpt", "metrics.csv", "predictions.jsonl", "train.log", "output.log"} <= files
     assert {path.name for path in place.iterdir()} == {"sweep", "data"}
     named = {str(job): f"model.pyramid_levels={levels}" for job, levels in enumerate((1, 99))}
-    assert json.loads((place / "sweep/jobs.json").read_text(encoding="utf-8"))["jobs"] == named
+    assert read_json(place / "sweep/jobs.json")["jobs"] == named
 
 
 def test_failed_job_is_named_at_the_end(swept: tuple[Path, Ended]) -> None:
@@ -74,13 +60,13 @@ def test_resumed_sweep_runs_unfinished_jobs_only(swept: tuple[Path, Ended]) -> N
     place, _ = swept
     sweep(place, "model.pyramid_levels=1,99,2", "sweep.resume=true", code=1)
     before = (place / "sweep/0/results.json").stat().st_mtime_ns
-    metrics = results(place / "sweep/2")["metrics"]
+    metrics = read_json(place / "sweep/2/results.json")["metrics"]
     (place / "sweep/2/results.json").unlink()  # as if it had been killed during the test
     ended = sweep(place, "model.pyramid_levels=1,3,2", "sweep.resume=true", "hydra.launcher.n_jobs=2")
     assert "#0 model.pyramid_levels=1: already done" in ended.out
     assert "2 of 3 jobs to run" in ended.out
     assert "last.ckpt, written in epoch 1 after step 3" in (place / "sweep/2/train.log").read_text(encoding="utf-8")
-    assert results(place / "sweep/2")["metrics"] == metrics
+    assert read_json(place / "sweep/2/results.json")["metrics"] == metrics
     assert (place / "sweep/0/results.json").stat().st_mtime_ns == before
     assert OmegaConf.load(place / "sweep/1/config.yaml").model.pyramid_levels == 3
     (aside,) = (place / "sweep/earlier").iterdir()
@@ -143,7 +129,7 @@ def test_job_without_a_folder_does_not_stop_the_others(tmp_path: Path) -> None:
     (tmp_path / "sweep/0").symlink_to("nowhere")
     ended = sweep(tmp_path, "seed=1,2", code=1)
     assert f"  #0 seed=1: {tmp_path}/sweep/0: File exists\n" in ended.err
-    assert results(tmp_path / "sweep/1")["seed"] == 2
+    assert read_json(tmp_path / "sweep/1/results.json")["seed"] == 2
 
 
 @pytest.mark.parametrize(

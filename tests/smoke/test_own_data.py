@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
+from commands import read_json
 from pages import blocks, lines, run
 
 PAGE = "docs/own-data.md"
@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_model_of_the_page_has_learnt(folder: Path) -> None:
-    results = json.loads((folder / "outputs/my_data/results.json").read_text(encoding="utf-8"))
+    results = read_json(folder / "outputs/my_data/results.json")
     best = max(row["metrics"]["mIoU"] for row in results["trivial"].values())
     assert results["metrics"]["mIoU"] > best + 5
     assert results["pairs"] == 108  # 3 queries on each of a fifth of 180 videos
@@ -41,7 +41,7 @@ def test_training_reads_the_packed_store(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_new_query_has_an_answer(folder: Path) -> None:
-    answer = json.loads((folder / "new.json").read_text(encoding="utf-8"))
+    answer = read_json(folder / "new.json")
     ((start, end, _),) = answer["pred_relevant_windows"]
     assert (answer["qid"], answer["vid"]) == (1, "video_00001")
     assert 0 <= start < end <= 60

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from commands import call
+from commands import call, read_json
 
 RUN = (
     *("dataset=synthetic", "model=cpnet_small", "model.hidden_dim=64", "optimizer.lr=1e-3", "epochs=20"),
@@ -21,7 +20,7 @@ def test_only_a_model_with_video_and_query_beats_constants(tmp_path: Path) -> No
     found = {}
     for blind in ("none", "video", "query"):
         call("train", *RUN, f"dataset.blind={blind}", f"hydra.run.dir={blind}", folder=tmp_path)
-        results = json.loads((tmp_path / blind / "results.json").read_bytes())
+        results = read_json(tmp_path / blind / "results.json")
         found[blind] = results["metrics"]["mIoU"]
     constant = max(each["metrics"]["mIoU"] for each in results["trivial"].values())  # the same in all runs
     assert constant < 25

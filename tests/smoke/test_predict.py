@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -13,17 +12,13 @@ import torch
 from omegaconf import OmegaConf
 from PIL import Image
 
-from commands import call
+from commands import call, read_jsonl
 from cpnet.config.instantiate import instantiate
 from cpnet.grounder import Grounder
 from cpnet.runs.predictions import read_predictions
 
 BEST = "run/checkpoints/best.ckpt"
 CORPUS = ("dataset=synthetic", "dataset.generate.videos=20")
-
-
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def test_features_of_a_corpus_are_answered(place: Path, tmp_path: Path) -> None:
@@ -35,7 +30,7 @@ def test_features_of_a_corpus_are_answered(place: Path, tmp_path: Path) -> None:
     asked = (f"checkpoint={place / BEST}", f"video={row.video}", f"query={json.dumps(sentences)}", *targets)
     ended = call("predict", *CORPUS, *asked, "top=2", folder=place)
     assert ended.err == ""
-    first, second = lines(tmp_path / "answers.jsonl")
+    first, second = read_jsonl(tmp_path / "answers.jsonl")
     assert [(each["qid"], each["query"]) for each in (first, second)] == [*enumerate(sentences, start=1)]
     spans = Grounder.from_checkpoint(place / BEST).spans(rows, row.duration, sentences)[:, 0].tolist()
     assert [each["pred_relevant_windows"][0][:2] for each in (first, second)] == spans
@@ -45,7 +40,7 @@ def test_features_of_a_corpus_are_answered(place: Path, tmp_path: Path) -> None:
     assert f"picture: {tmp_path}/a b.png" in ended.out
     assert Image.open(tmp_path / "a b.png").format == "PNG"
     call("predict", *CORPUS, *asked[:2], f"query={row.query}", "duration=12", targets[0], folder=place)
-    assert lines(tmp_path / "answers.jsonl")[0]["pred_relevant_windows"][0][1] <= 12
+    assert read_jsonl(tmp_path / "answers.jsonl")[0]["pred_relevant_windows"][0][1] <= 12
 
 
 def test_question_without_an_answer_gets_one_message(place: Path, tmp_path: Path) -> None:
@@ -96,7 +91,7 @@ def test_files_are_answered_and_kept(known: Path, monkeypatch: pytest.MonkeyPatc
     assert "films/aa.mp4 is no video" in ended.out
     assert "cpnet: 1 of 3 videos have no answer, see above: 'aa'" in ended.err
     grounder = Grounder.from_checkpoint(known / "outputs/run/checkpoints/best.ckpt")
-    found = lines(known / "all.jsonl")
+    found = read_jsonl(known / "all.jsonl")
     assert [(each["qid"], each["vid"]) for each in found] == [(1, "a (1)"), (2, "a (1)"), (5, "b/c"), (6, "b/c")]
     films = {name: grounder.encode(known / f"films/{name}.mp4") for name in ("a (1)", "b/c")}
     for each in found:
@@ -110,7 +105,7 @@ def test_files_are_answered_and_kept(known: Path, monkeypatch: pytest.MonkeyPatc
     assert ended.err == ""
     assert "films/a (1).mp4 is damaged: " in ended.out
     assert "model: outputs/run/checkpoints/best.ckpt, of the newest run" in ended.out
-    (line,) = lines(known / "one.json")
+    (line,) = read_jsonl(known / "one.json")
     np.testing.assert_allclose(line["pred_relevant_windows"][0], found[0]["pred_relevant_windows"][0], atol=1e-5)
     assert Image.open(known / "out/timeline.png").width == 1200
     start, end, _ = line["pred_relevant_windows"][0]

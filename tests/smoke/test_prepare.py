@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from commands import Ended, call
+from commands import Ended, call, read_json
 from cpnet.data.features import open_features
 
 SYNTHETIC = ("dataset=synthetic", "dataset.generate.videos=20")
@@ -47,7 +46,7 @@ def prepare(place: Path, *arguments: str, code: int = 0) -> Ended:
 
 
 def found(place: Path) -> Any:
-    return json.loads((place / "run/inspect.json").read_text(encoding="utf-8"))
+    return read_json(place / "run/inspect.json")
 
 
 def problems(ended: Ended) -> list[str]:

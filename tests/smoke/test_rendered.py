@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from commands import call
+from commands import call, read_json
 from cpnet.data.corpora.rendered import RenderedCorpus
 from cpnet.data.readers import read_jsonl
 from cpnet.grounder import Grounder
@@ -28,7 +28,7 @@ def trained(folder: Path, run: str, *arguments: str) -> float:
     """Train, and return the mIoU of the test split."""
     settings = ("dataset=rendered", "model=cpnet_frames", "trainer=cpu", "trainer.enable_progress_bar=false")
     call("train", *settings, *arguments, f"hydra.run.dir={run}", folder=folder)
-    return float(json.loads((folder / run / "results.json").read_text(encoding="utf-8"))["metrics"]["mIoU"])
+    return float(read_json(folder / run / "results.json")["metrics"]["mIoU"])
 
 
 def mean_iou(found: NDArray[Any], true: NDArray[Any]) -> float:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
-from commands import Ended, call
+from commands import Ended, call, read_json
 from reporting.made import config, write_run
 
 FILES = {"breakdown.csv", "report.csv", "report.html", "report.json", "report.md", "report.tex"}
@@ -41,7 +40,7 @@ def test_keys_select_runs_and_baseline(tmp_path: Path) -> None:
     write_run(tmp_path / "other/0", protocol={"dataset": "elsewhere"})
     (tmp_path / "README.md").write_text("<!-- results -->\n<!-- /results -->\n")
     report(tmp_path, "runs=[one,other]", "experiment=levels", "baseline=model.pyramid_levels=2", "keep=results")
-    kept = json.loads((tmp_path / "results/levels.json").read_text())
+    kept = read_json(tmp_path / "results/levels.json")
     assert kept["baseline"] == "model.pyramid_levels=2"
     assert "| levels | tiny | model.pyramid_levels=1 |" in (tmp_path / "README.md").read_text()
     write_run(tmp_path / "one/default", cfg=config(experiment_name="default"))

@@ -13,22 +13,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from commands import Ended, call, spawn
+from commands import Ended, call, read_json, read_jsonl, spawn
 from data.readers.test_published_files import DATA, activitynet_captions
 from evaluation import reference
 
-RUN = "predictions=run/predictions.jsonl"
+PREDICTIONS = "run/predictions.jsonl"
+RUN = f"predictions={PREDICTIONS}"
 DATASET = ("dataset=synthetic", "dataset.generate.videos=20", "hydra.run.dir=scored", "resamples=200")
 
 
 def score(place: Path, *arguments: str) -> tuple[Ended, Any]:
     """Run the command; return how it ended, and the content of scores.json."""
     ended = call("score", *DATASET, *arguments, folder=place)
-    return ended, json.loads((place / "scored/scores.json").read_bytes())
-
-
-def rows_of(place: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (place / "run/predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+    return ended, read_json(place / "scored/scores.json")
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -37,7 +34,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def test_metrics_and_trivial_predictors_are_those_of_the_run(place: Path) -> None:
     ended, found = score(place, RUN)
-    results = json.loads((place / "run/results.json").read_bytes())
+    results = read_json(place / "run/results.json")
     metrics = {key: each["mean"] for key, each in found["metrics"]["predictions"].items()}
     assert {key: metrics[key] for key in results["metrics"]} == pytest.approx(results["metrics"])
     for name, constant in results["trivial"].items():
@@ -49,7 +46,7 @@ def test_metrics_and_trivial_predictors_are_those_of_the_run(place: Path) -> Non
 
 
 def test_paired_difference_equals_a_loop(place: Path) -> None:
-    rows = rows_of(place)
+    rows = read_jsonl(place / PREDICTIONS)
     (place / "other").mkdir(exist_ok=True)
     write(place / "other/predictions.jsonl", [{**row, "predicted": row["true"]} for row in rows[:5]] + rows[5:])
     ended, found = score(place, RUN, "against=other/predictions.jsonl")
@@ -66,7 +63,7 @@ def test_paired_difference_equals_a_loop(place: Path) -> None:
 
 
 def test_missing_surplus_reversed_and_outside_predictions_are_counted(place: Path) -> None:
-    rows = rows_of(place)[1:]
+    rows = read_jsonl(place / PREDICTIONS)[1:]
     rows[0]["predicted"] = [[6.0, 5.0]]
     rows[1]["predicted"] = [[0.0, rows[1]["duration"] + 1]]
     rows[2] = {"qid": rows[2]["qid"], "answer": "I see nothing."}
@@ -93,7 +90,7 @@ def test_missing_surplus_reversed_and_outside_predictions_are_counted(place: Pat
 def test_breakdown_is_that_of_the_run(place: Path) -> None:
     ended, found = score(place, RUN, "breakdown=true")
     assert (place / "scored/breakdown.png").read_bytes().startswith(b"\x89PNG")
-    written = json.loads((place / "run/results.json").read_bytes())["breakdown"]
+    written = read_json(place / "run/results.json")["breakdown"]
     for attribute, groups in written.items():
         again = found["breakdown"]["predictions"][attribute]
         assert [*again] == [*groups]
@@ -106,7 +103,7 @@ def test_breakdown_is_that_of_the_run(place: Path) -> None:
 
 
 def test_annotators_are_compared(place: Path) -> None:
-    rows = rows_of(place)[:4]
+    rows = read_jsonl(place / PREDICTIONS)[:4]
     lines = [(row["video"], row["query"], *row["true"][0], "a") for row in rows]
     lines += [(rows[0]["video"], rows[0]["query"], 0, rows[0]["true"][0][1], "b"), ("elsewhere", "he runs", 1, 2, "a")]
     with (place / "several.csv").open("w", encoding="utf-8", newline="") as stream:

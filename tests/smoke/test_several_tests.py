@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from commands import Ended, call
+from commands import Ended, call, read_json
 from cpnet.data.readers import read_charades_sta
 from cpnet.data.resplit import resplit
 
@@ -93,6 +93,6 @@ def test_new_splits_have_the_features_of_the_old_corpus_and_are_not_overwritten(
     assert "new exists already" in resplit_synthetic(place, tmp_path, code=1).err
     corpus = ("--config-dir", "new", "dataset=synthetic_by_length", f"data_dir={place}/data")
     call("prepare", *corpus, "hydra.run.dir=look", folder=tmp_path)
-    found = json.loads((tmp_path / "look/inspect.json").read_text(encoding="utf-8"))
+    found = read_json(tmp_path / "look/inspect.json")
     assert [*found["coverage"]] == ["train", "val", "test_iid", "test_ood"]
     assert not found["shared"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest
 import wandb
 from omegaconf import OmegaConf
 
-from commands import TINY, call
+from commands import TINY, call, read_json
 from tracking.offline import OfflineRun, guarded_environment, read
 
 pytest.importorskip("wandb", reason="needs the extra [wandb]")
@@ -99,7 +98,7 @@ def test_run_has_its_curves_by_epoch(runs: list[OfflineRun]) -> None:
 
 def test_run_has_its_results_predictions_and_picture(sweep: Path, runs: list[OfflineRun]) -> None:
     for job, run in enumerate(runs):
-        results = json.loads((sweep / str(job) / "results.json").read_bytes())
+        results = read_json(sweep / str(job) / "results.json")
         assert run.summary["test/mIoU"] == pytest.approx(results["metrics"]["mIoU"], abs=1e-4)
         assert len(run.tables["predictions"]["data"]) == 5
         assert set(run.pictures) == {"length_confusion"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from commands import TINY, call
+from commands import TINY, call, read_json, read_jsonl
 from cpnet.data.corpora.synthetic import SyntheticCorpus
 from cpnet.evaluation.metrics import RESOLUTION
 from cpnet.evaluation.protocol import Selection
@@ -19,14 +18,6 @@ from cpnet.runs.results import Results
 
 THRESHOLDS = (0.3, 0.5, 0.7)
 METRICS = {f"{letter}1@{m}" for letter in ("R", "dR") for m in THRESHOLDS} | {"mIoU"}
-
-
-def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def read_jsonl(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
 def read_csv(path: Path) -> dict[str, list[float]]:

@@ -7,12 +7,12 @@ import tracemalloc
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from commands import read_jsonl
 from corpora import TEST, Table, process, ready, trainer, write_corpus
 from cpnet.data.datamodule import GroundingDataModule
 from cpnet.data.moment import Moment
@@ -26,10 +26,6 @@ def module() -> GroundingModule:
     return GroundingModule(model=Table(answers), loss=GroundingLoss())
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
 def test_every_pair_is_written_once_in_split_order(datamodule: GroundingDataModule, tmp_path: Path) -> None:
     writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
     writer.training = datamodule.dataset("train").moments
@@ -37,7 +33,7 @@ def test_every_pair_is_written_once_in_split_order(datamodule: GroundingDataModu
     for _ in range(2):  # the second test replaces the first
         run.test(module(), datamodule=datamodule, verbose=False)
         assert writer.written == len(TEST)
-    found = rows(writer.path)
+    found = read_jsonl(writer.path)
     assert [row["qid"] for row in found] == [each.qid for each in TEST]
     for row, each in zip(found, TEST, strict=True):
         assert set(row) == {"qid", "video", "query", "duration", "predicted", "true", "iou", "rarest"}
@@ -54,21 +50,21 @@ def test_raw_ground_truth_is_not_clipped(tmp_path: Path) -> None:
     datamodule = ready(write_corpus(tmp_path) | {"ground_truth": "raw"})
     writer = PredictionWriter(tmp_path / "predictions.jsonl", datamodule.dataset("test").moments)
     trainer(callbacks=[writer]).test(module(), datamodule=datamodule, verbose=False)
-    assert rows(writer.path)[1]["true"] == [[5.0, 12.5]]
+    assert read_jsonl(writer.path)[1]["true"] == [[5.0, 12.5]]
 
 
 def test_split_without_true_windows_gets_a_submission(tmp_path: Path) -> None:
     unknown = [replace(TEST[0], qid="7", numbered=True, windows_sec=()), replace(TEST[3], qid="8", windows_sec=())]
     path = answered(tmp_path / "predictions.jsonl", unknown, [1, 0]).path
-    assert [(row["true"], row["iou"]) for row in rows(path)] == [([], None)] * 2
-    submitted = rows(tmp_path / "submission.jsonl")
-    for row, qid, each, line in zip(rows(path), (7, "8"), unknown, submitted, strict=True):
+    assert [(row["true"], row["iou"]) for row in read_jsonl(path)] == [([], None)] * 2
+    submitted = read_jsonl(tmp_path / "submission.jsonl")
+    for row, qid, each, line in zip(read_jsonl(path), (7, "8"), unknown, submitted, strict=True):
         ranked = [[*row["predicted"][0], 1.0], [*row["predicted"][1], 0.5]]
         assert line == {"qid": qid, "query": each.query, "vid": each.video, "pred_relevant_windows": ranked}
     missed = [replace(TEST[1], qid="9", numbered=True, windows_sec=())]
     writer = PredictionWriter(path, unknown, missed=missed)
     write(writer, [1, 0])
-    assert [each["qid"] for each in rows(tmp_path / "submission.jsonl")] == [7, "8", 9]
+    assert [each["qid"] for each in read_jsonl(tmp_path / "submission.jsonl")] == [7, "8", 9]
     answered(path, TEST[:2], [0, 1])
     assert not (tmp_path / "submission.jsonl").exists()
 
