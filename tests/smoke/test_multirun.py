@@ -136,7 +136,7 @@ def test_job_without_a_folder_does_not_stop_the_others(tmp_path: Path) -> None:
     ("arguments", "message"),
     [
         ((), "sweep.resume=true: there is no sweep in outputs/multirun/synthetic"),
-        (("hydra.run.dir=elsewhere",), "hydra.run.dir is for a single run; set hydra.sweep.dir=FOLDER for a sweep"),
+        (("hydra.sweep.dir=sweep", "hydra.run.dir=there"), "hydra.run.dir is for a single run; set hydra.sweep.dir"),
         (("hydra.sweep.dir=sweep", "hydra/launcher=basic"), "sweep.resume=true needs hydra/launcher=processes"),
     ],
 )
