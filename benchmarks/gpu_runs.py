@@ -22,9 +22,9 @@ from pytorch_lightning.strategies import DDPStrategy
 from torch.distributed.elastic.utils.distributed import get_free_port
 
 from commands import TINY, call
+from interrupts import signalled
 from made_up import Shape, write_corpus
 from sections import Clock, Options, Row
-from smoke.test_resume import signalled
 
 ROOT = Path(__file__).parents[1]
 # ActivityNet's numbers: 117 seconds of 4 rows, C3D after PCA
