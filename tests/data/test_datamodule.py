@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,7 @@ from corpora import (
     CLIPS,
     DIM,
     ROWS,
+    SPLITS,
     TEST,
     TRAIN,
     UNKNOWN_WORD,
@@ -71,6 +73,17 @@ def batches(datamodule: GroundingDataModule, split: str) -> list[GroundingBatch]
 
 
 # Splits
+
+
+def test_hash_of_the_pairs_is_that_of_train_and_val(tmp_path: Path) -> None:
+    def pairs(**changes: Any) -> str:
+        splits = {name: [replace(first, **changes.get(name, {})), *others] for name, (first, *others) in SPLITS.items()}
+        return ready(write_corpus(tmp_path, splits)).pairs
+
+    own = pairs()
+    assert own == pairs() == pairs(test={"query": "he sits"})
+    for change in ({"query": "he sits"}, {"qid": "new"}, {"windows_sec": ((0.0, 1.0),)}, {"duration_sec": 99.0}):
+        assert own not in (pairs(train=change), pairs(val=change))
 
 
 def test_validation_from_a_file(arguments: dict[str, Any]) -> None:

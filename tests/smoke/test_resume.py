@@ -24,6 +24,7 @@ from locks import holder
 from soak import outcome
 
 # 42 pairs: six batches per epoch, one for validation, two for the test
+OTHER_PAIRS = "dataset.splits.train.annotations=fewer.txt"
 RUN = (*(each for each in TINY if each != "trainer=debug"), "trainer=cpu", "trainer.compile=false")
 RANDOM = (
     *("model.dropout=0.3", "sampling=pick", "trainer.precision=bf16-mixed"),
@@ -84,6 +85,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("resume")
     for name, settings in (("random", RANDOM), ("early", STOPPED_EARLY)):
         train(place, name, *settings)
+    (annotations,) = place.glob("data/*/*_train.txt")
+    _, *others = annotations.read_text(encoding="utf-8").splitlines(keepends=True)
+    (place / "fewer.txt").write_text("".join(others), encoding="utf-8")
     assert [row["epoch"] for row in rows(place / "random")] == ["0", "1", "2", "3"]  # the last row is the test
     assert len(rows(place / "early")) == 3
     return place
@@ -219,6 +223,7 @@ def test_run_whose_best_checkpoint_cannot_be_written_fails_and_can_be_resumed(pl
         (("resume_from=early", "epochs=1"), "the run is in epoch 2; set epochs=2 or more"),
         (("resume_from=early", "-m"), "resumes one run: remove --multirun"),
         (("resume_from=early", "init_from=x.ckpt"), "with the weights of that run; remove init_from=x.ckpt"),
+        (("resume_from=early", OTHER_PAIRS), "the pairs of train and val are others than when the run began"),
         (("resume_from=nowhere",), "resume_from=nowhere: no checkpoint in nowhere/checkpoints"),
         ((*RUN, "hydra.run.dir=early"), "early; wait until it ends, or choose another folder"),
     ],

@@ -78,7 +78,7 @@ APPLIED: dict[str, Callable[[Any], bool]] = {  # all in one resumed run
     "model.dropout=0.25": lambda run: (
         {each.p for each in run.lightning_module.modules() if isinstance(each, Dropout)} == {0.25}
     ),
-    "metrics.thresholds=[0.9]": lambda run: "R1@0.9" in [*run.lightning_module.metrics["val"].keys()],
+    "metrics.thresholds=[0.9]": lambda run: "R1@0.9" in run.lightning_module.metrics["val"].names,
 }
 
 

@@ -94,7 +94,7 @@ def test_command_writes_the_features_of_the_dataset(tables: list[Path], tmp_path
 
 
 def test_missing_annotations_are_listed_with_their_publisher(tmp_path: Path) -> None:
-    ended = call("prepare", "dataset=charades_sta_actions", "action=surrogate", folder=tmp_path)
+    ended = call("prepare", "dataset=charades_sta_actions", "action=surrogate", folder=tmp_path, code=1)
     assert "2 of the 2 files" in ended.err
     assert "override   dataset.splits.test.durations=PATH" in ended.err
 
