@@ -69,10 +69,11 @@ def surrogate(cfg: DictConfig) -> None:
     path = Path(dataset.features.path).expanduser()
     if path.exists():
         raise ConfigError(f"{path} exists already; move it away, or set dataset.features.path to another place")
-    tables = {f"dataset.splits.{split}.durations": Path(dataset.splits[split].durations) for split in ("train", "test")}
-    holds = "Charades' annotated actions"
-    check_files(dataset.name, [NeededFile(table, key, holds, dataset.published) for key, table in tables.items()])
-    count = write_action_scores(path, [*tables.values()])
+    tables = [Path(dataset.splits[split].durations).expanduser() for split in ("train", "test")]
+    keys, holds = [f"dataset.splits.{split}.durations" for split in ("train", "test")], "Charades' annotated actions"
+    needed = (NeededFile(*each, holds, dataset.published) for each in zip(tables, keys, strict=True))
+    check_files(dataset.name, [*needed])
+    count = write_action_scores(path, tables)
     log.info("wrote scores of %d videos to %s", count, path)
 
 
