@@ -48,7 +48,9 @@ def draw(axes: Any, rows: list[Any], what: str, title: str) -> None:
         lengths = [row[f"{mode}, {what}"] for row in rows]
         bars = axes.barh([y + 0.4 * place for y in range(len(rows))], lengths, 0.38, label=mode)
         axes.bar_label(bars, fmt="{:.3g}", padding=2, fontsize=8)
-    names = [f"{row['machine'].rpartition(',')[0]}\n{row['model']}, {row.get('precision', 'fp32')}" for row in rows]
+    names = [
+        f"{row['machine'].removesuffix(', 2 threads')}\n{row['model']}, {row.get('precision', 'fp32')}" for row in rows
+    ]
     axes.set_yticks(range(len(rows)), names, fontsize=8)
     axes.set_title(title, fontsize=10)
     axes.invert_yaxis()

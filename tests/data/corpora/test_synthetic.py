@@ -175,6 +175,11 @@ def test_moment_needs_both_words_and_video(tmp_path: Path) -> None:
     assert constant < 0.3
 
 
+def names(folder: Path) -> list[str]:
+    """Return the names of files and folders, without those of locks."""
+    return sorted(entry.name for entry in folder.iterdir() if entry.suffix != ".lock")
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
@@ -186,7 +191,7 @@ def test_seed_determines_every_byte(tmp_path: Path) -> None:
     assert one == same
     assert one.keys() == other.keys()
     assert not any(one[name] == other[name] for name in one)
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["one", "other", "same"]
+    assert names(tmp_path) == ["one", "other", "same"]
 
 
 def test_existing_corpus_is_kept(tmp_path: Path) -> None:
@@ -208,7 +213,7 @@ def test_other_options_replace_the_corpus(tmp_path: Path, change: dict[str, Any]
     replace(corpus, folder=tmp_path / "fresh", **change).prepare()
     assert contents(tmp_path / "corpus").keys() == contents(tmp_path / "fresh").keys()
     assert json.loads((tmp_path / "corpus" / "corpus.json").read_text())["parameters"].items() >= change.items()
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["corpus", "fresh"]
+    assert names(tmp_path) == ["corpus", "fresh"]
 
 
 def test_other_version_or_missing_file_writes_the_corpus_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -237,7 +242,7 @@ def test_interrupted_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         with pytest.raises(KeyboardInterrupt):
             replace(corpus, seed=1).prepare()
     assert contents(tmp_path / "corpus") == before
-    assert [entry.name for entry in tmp_path.iterdir()] == (["corpus"] if earlier else [])
+    assert names(tmp_path) == (["corpus"] if earlier else [])
     replace(corpus, seed=1).prepare()
     assert read_moments(tmp_path / "corpus", "charades_sta").keys() == {"train", "test"}
 
@@ -252,7 +257,7 @@ def test_threads_can_prepare_the_same_corpus(tmp_path: Path, *, earlier: bool) -
             done.result()
     replace(corpus, folder=tmp_path / "fresh").prepare()
     assert contents(tmp_path / "corpus") == contents(tmp_path / "fresh")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["corpus", "fresh"]
+    assert names(tmp_path) == ["corpus", "fresh"]
 
 
 def test_folder_with_other_files_is_never_replaced(tmp_path: Path) -> None:

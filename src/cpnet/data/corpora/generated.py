@@ -6,13 +6,13 @@ import json
 import logging
 import tempfile
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import ClassVar
 
 from cpnet.data.corpora.writers import write_lines
 from cpnet.errors import DataError
+from cpnet.locks import lock
 
 MANIFEST = "corpus.json"
 
@@ -51,8 +51,7 @@ class GeneratedCorpus(ABC):
         """
         folder = Path(self.folder).expanduser().resolve()
         try:
-            if is_new := not self._is_complete(folder):
-                self._create(folder)
+            is_new = not self._is_complete(folder) and self._create(folder)
             self._finish(folder)
         except OSError as error:
             raise DataError(
@@ -62,16 +61,23 @@ class GeneratedCorpus(ABC):
         if is_new:
             logging.getLogger(__name__).info("wrote a %s corpus of %d videos to %s", self.kind, self.videos, folder)
 
-    def _create(self, folder: Path) -> None:
-        _check_replaceable(folder)
+    def _create(self, folder: Path) -> bool:
+        """Write the corpus; return False if another process has written it first."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
-            fresh = Path(temporary) / "fresh"
-            fresh.mkdir()
-            self._write(fresh)
-            manifest = {**self._manifest(), "files": sorted(entry.name for entry in fresh.iterdir())}
-            write_lines(fresh / MANIFEST, [json.dumps(manifest, indent=2)])
-            self._install(fresh, folder)
+        with lock(folder.with_name(f".{folder.name}.lock")):
+            if self._is_complete(folder):
+                return False
+            _check_replaceable(folder)
+            with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
+                fresh = Path(temporary) / "fresh"
+                fresh.mkdir()
+                self._write(fresh)
+                manifest = {**self._manifest(), "files": sorted(entry.name for entry in fresh.iterdir())}
+                write_lines(fresh / MANIFEST, [json.dumps(manifest, indent=2)])
+                if folder.exists():
+                    folder.rename(fresh.with_name("stale"))
+                fresh.rename(folder)
+            return True
 
     def _manifest(self) -> dict[str, object]:
         parameters = {field.name: getattr(self, field.name) for field in fields(self.options)}
@@ -85,17 +91,6 @@ class GeneratedCorpus(ABC):
             and found == self._manifest()
             and all((folder / str(name)).exists() for name in files)
         )
-
-    def _install(self, fresh: Path, folder: Path) -> None:
-        """Move the corpus to its folder, unless another process has already moved the same corpus there."""
-        if folder.exists() and not self._is_complete(folder):
-            with suppress(FileNotFoundError):  # another process has already moved it
-                folder.rename(fresh.with_name("stale"))
-        try:
-            fresh.rename(folder)
-        except OSError:
-            if not self._is_complete(folder):
-                raise
 
 
 def check_options(corpus: object, *checks: tuple[str, bool, str]) -> None:
@@ -127,7 +122,7 @@ def _check_replaceable(folder: Path) -> None:
     files = _read_manifest(folder).get("files")
     known = [MANIFEST, *(files if isinstance(files, list) else [])]
     others = [name for name in found if name not in known and not name.startswith(".") and ".packed" not in name]
-    if others and folder.exists():
+    if others:
         raise DataError(
             f"{folder} contains {', '.join(others[:5])}, which cpnet did not write and will not overwrite; "
             "set dataset.generate.folder to another path"
