@@ -69,11 +69,17 @@ def surrogate(cfg: DictConfig) -> None:
     path = Path(dataset.features.path).expanduser()
     if path.exists():
         raise ConfigError(f"{path} exists already; move it away, or set dataset.features.path to another place")
-    tables = [Path(dataset.splits[split].durations).expanduser() for split in ("train", "test")]
-    keys, holds = [f"dataset.splits.{split}.durations" for split in ("train", "test")], "Charades' annotated actions"
-    needed = (NeededFile(*each, holds, dataset.published) for each in zip(tables, keys, strict=True))
-    check_files(dataset.name, [*needed])
-    count = write_action_scores(path, tables)
+    needed = [
+        NeededFile(
+            Path(dataset.splits[split].durations).expanduser(),
+            f"dataset.splits.{split}.durations",
+            "Charades' annotated actions",
+            dataset.published,
+        )
+        for split in ("train", "test")
+    ]
+    check_files(dataset.name, needed)
+    count = write_action_scores(path, [file.path for file in needed])
     log.info("wrote scores of %d videos to %s", count, path)
 
 

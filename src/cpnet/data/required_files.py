@@ -82,7 +82,13 @@ class NeededFile:
 def needed_files(
     dataset: Mapping[str, Any], *, words_known: bool = False, annotations_only: bool = False
 ) -> list[NeededFile]:
-    """List the files in a resolved ``dataset`` group; ``words_known`` omits the word vectors."""
+    """List the files in a resolved ``dataset`` group.
+
+    Args:
+        dataset: the group
+        words_known: omit the word vectors
+        annotations_only: omit the word vectors and the features
+    """
     features, words = dataset["features"], dataset["word_vectors"]
     files = [
         NeededFile(

@@ -51,7 +51,7 @@ def run_job(cfg: DictConfig, folder: Path, signals: Signals) -> float:
             "the pairs of train and val are others than when the run began; restore annotations and features, or train "
             f"a new run with these weights: python -m cpnet.train init_from={resumed.path}"
         )
-    origin = {name: getattr(datamodule, name) for name in ("extractor", "longest_sec", "pairs")}
+    origin = {"extractor": datamodule.extractor, "longest_sec": datamodule.longest_sec, "pairs": datamodule.pairs}
     module = training_module(cfg, datamodule.vocabulary, **origin)
     if source:
         initialise(module, source, datamodule.vocabulary)
