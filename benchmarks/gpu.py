@@ -39,8 +39,8 @@ from setups import FULL, SMALL, TINY, precisions, training_step
 from starving import training, write_store
 
 # The most seconds of each part: a section of bench.py, a form to compile, or a function of this module or of gpu_runs.
-FIRST = {"steps": 120, "activitynet": 170, "make_train": 60, "tests": 90, "waits": 30, "starving": 40, "serving": 40}
-THEN = {"resume": 60, "processes": 60, "compiled": 120, "cuda_graphs": 120, "hundred_epochs": 400}
+FIRST = {"steps": 80, "activitynet": 170, "make_train": 60, "waits": 30, "starving": 40, "serving": 60}
+THEN = {"resume": 60, "processes": 60, "compiled": 240, "cuda_graphs": 180, "tests": 240, "hundred_epochs": 400}
 PARTS = FIRST | THEN
 LEAST_SECONDS = 10  # with less time left no part starts
 

@@ -31,6 +31,15 @@ def test_convolution_is_the_loop(convolution: nn.Module, stride: int) -> None:
             np.testing.assert_allclose(oracles.array(answer[: len(expected)]), expected, atol=1e-9)
 
 
+def test_few_channels_are_convolved_in_float32_under_autocast() -> None:
+    convolution = randomised(DepthwiseConv1d(16, 15)).float()
+    x, mask = torch.randn(2, 64, 16), torch.ones(2, 64, dtype=torch.bool)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=x.device.type == "cpu"):
+        ours = convolution(x, mask)
+    expected = oracles.convolution(oracles.array(x[0]), oracles.weights(convolution))
+    np.testing.assert_allclose(oracles.array(ours[0].float()), expected, rtol=2**-8, atol=1e-5)  # rounded once
+
+
 @pytest.mark.parametrize("kernel_size", [3, 15])
 def test_new_filters_are_drawn_as_in_torch(kernel_size: int) -> None:
     torch.manual_seed(0)

@@ -6,6 +6,8 @@ kernels of CPUs and GPUs read without a copy.
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -84,5 +86,11 @@ class DepthwiseConv1d(nn.Module):
         """
         size, width = self.weight.shape
         image, filters = x.transpose(1, 2).unsqueeze(2), self.weight.t()[:, None, None]  # (B, D, 1, T), (D, 1, 1, k)
-        convolved = F.conv2d(image, filters, padding=(0, size // 2), groups=width)
+        convolution = partial(F.conv2d, weight=filters, padding=(0, size // 2), groups=width)
+        if width <= 16 and x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # In bfloat16 on processors with AMX, oneDNN never returns from a few channels (torch 2.13, k = 15, T > 30).
+            with torch.autocast("cpu", enabled=False):
+                convolved = convolution(image.float()).to(torch.get_autocast_dtype("cpu"))
+        else:
+            convolved = convolution(image)
         return convolved.squeeze(2).transpose(1, 2)
