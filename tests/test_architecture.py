@@ -43,6 +43,7 @@ ROOMS = {
     "config.corpus": Room(("config", "options", "data.annotations"), ("omegaconf",)),
     "data": Room(("batch", "errors", "files", "terminal", "workers", "options", "data"), ("torch", "numpy", "h5py")),
     "data.corpora.animation": Room(("errors", "files", "data.corpora.writers"), ("numpy", "av")),
+    "data.corpora.generated": Room(("errors", "locks", "data.corpora")),
     "data.extractor": Room(("errors",)),
     "data.word_classes": Room(("errors",), ("HanTa",)),
     "data.features": Room(("errors", "terminal", "options", "data"), ("torch", "numpy", "h5py")),

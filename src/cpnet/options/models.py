@@ -77,12 +77,10 @@ class ContextualOptions(EncodingOptions):
     context_aware: bool = True  # False: the paper's "w/o CAM"
     cam: CAMOptions = field(default_factory=CAMOptions)
     downsample: str = "max"  # max | avg | conv
-    upsample: str = "nearest"  # nearest | linear
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("model.downsample", self.downsample, ("max", "avg", "conv"))
-        check_choice("model.upsample", self.upsample, ("nearest", "linear"))
         if not 1 <= self.pyramid_levels <= 8:
             raise ValueError(f"model.pyramid_levels must be 1 to 8; got {self.pyramid_levels}")
 
@@ -94,11 +92,13 @@ class CPNetOptions(ContextualOptions):
     share_fusion_encoder: bool = False  # one encoder before and after fusion
     fusion: str = "folded"  # folded | two_layer
     contextual_pyramid: bool = True  # False: the paper's "w/o CP"
+    upsample: str = "nearest"  # nearest | linear
     order: str = "swap"  # swap | none: how to decode an end before its start
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("model.fusion", self.fusion, ("folded", "two_layer"))
+        check_choice("model.upsample", self.upsample, ("nearest", "linear"))
         check_choice("model.order", self.order, ("swap", "none"))
 
 
@@ -282,7 +282,6 @@ class CPNetPlusOptions(ContextualOptions):
 PLUS_PARTS = (
     "channel_gate",  # the sentence weighs the channels of the features
     "context",  # CAM on every level
-    "top_down",  # coarser levels are added to finer ones
     "refinement",  # answers read the finest level at their start, end and inside, and correct themselves
     "consensus",  # the first answer is the one with which all agree most
 )

@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from cpnet.models.layers.attention import LONGEST_MAP
 from cpnet.models.layers.convolution import TimeConv1d
 from cpnet.models.layers.masking import mask_logits, masked_softmax, zero_padding
-from cpnet.options import CAMOptions, ContextualOptions
+from cpnet.options import CAMOptions, ContextualOptions, CPNetOptions
 
 ROWS = 128  # rows of M computed at a time, for sequences of more than LONGEST_MAP steps
 
@@ -63,7 +63,7 @@ class ContextualPyramid(ContextualLevels):
         - -> Z (B, T, D), and the map M of each level, finest first; empty unless ``return_maps``
     """
 
-    def __init__(self, options: ContextualOptions) -> None:
+    def __init__(self, options: CPNetOptions) -> None:
         super().__init__(options)
         self.top_down = TopDown(options.hidden_dim, levels=self.levels, upsample=options.upsample)
 
@@ -205,24 +205,15 @@ class TopDown(nn.Module):
     def forward(self, pyramid: Sequence[Tensor], masks: Sequence[Tensor]) -> Tensor:
         """Add the levels from the coarsest down, and join them."""
         size, kind = pyramid[0].shape[1], self.kind
-        joined = descend(self.top, pyramid, masks, kind=kind)
+        joined = [self.top(pyramid[-1])]
+        for p in reversed(range(len(pyramid) - 1)):
+            coarser = upsample(joined[0], masks[p + 1], factor=2, size=pyramid[p].shape[1], kind=kind)
+            joined.insert(0, pyramid[p] + coarser)
         # A linear map of concatenated levels is a sum of maps. Each is cheaper at its level's own size.
         weights = self.join.weight.chunk(len(masks), dim=1)
         mapped = [F.linear(level, weight) for level, weight in zip(joined, weights, strict=True)]
         spread = [upsample(level, masks[p], factor=2**p, size=size, kind=kind) for p, level in enumerate(mapped)]
         return sum(spread[1:], spread[0]) + self.join.bias.to(spread[0].dtype)
-
-
-def descend(top: nn.Linear, pyramid: Sequence[Tensor], masks: Sequence[Tensor], *, kind: str) -> list[Tensor]:
-    """Add each level, mapped by ``top`` at the coarsest, to the finer one below it (CPNet, Eq. 10).
-
-    Shape: level p (B, T_p, D), mask p (B, T_p) bool, True = real, finest first -> as the levels
-    """
-    joined = [top(pyramid[-1])]
-    for p in reversed(range(len(pyramid) - 1)):
-        coarser = upsample(joined[0], masks[p + 1], factor=2, size=pyramid[p].shape[1], kind=kind)
-        joined.insert(0, pyramid[p] + coarser)
-    return joined
 
 
 def upsample(x: Tensor, mask: Tensor, *, factor: int, size: int, kind: str) -> Tensor:

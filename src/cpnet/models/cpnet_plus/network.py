@@ -1,4 +1,4 @@
-"""CPNetPlus: the contextual pyramid of CPNet with an answer at every step of every level, instead of one per video.
+"""CPNetPlus: the levels of CPNet's contextual pyramid with an answer at every step of each, instead of one per video.
 
 CPNet (AAAI 2021) pools its pyramid into one vector and regresses one span from it, which hedges between moments. Here
 every step of every level predicts its distances to start and end and the IoU that its span will have, corrects both
@@ -20,7 +20,7 @@ from cpnet import spans as algebra
 from cpnet.batch import AttentionMaps, GroundingBatch, GroundingOutput
 from cpnet.models.cpnet.coattention import CoAttention
 from cpnet.models.cpnet.encoder import FeatureEncoder
-from cpnet.models.cpnet.pyramid import ContextualLevels, descend
+from cpnet.models.cpnet.pyramid import ContextualLevels
 from cpnet.models.cpnet_plus.gate import ChannelGate
 from cpnet.models.cpnet_plus.head import Answers, DenseHead, assign, lay_out, quality_loss, span_loss
 from cpnet.models.layers.dropout import Dropout
@@ -89,7 +89,6 @@ class CPNetPlus(nn.Module):
         if "channel_gate" not in options.without:
             self.gate = ChannelGate(width, channels=video_dim, patch=patch, dropout=dropout)
         self.pyramid = ContextualLevels(options)
-        self.top = nn.Linear(width, width) if "top_down" not in options.without else None  # Conv1 of CPNet, Eq. 10
         self.head = DenseHead(width, levels=options.pyramid_levels, refine="refinement" not in options.without)
 
     def forward(self, batch: GroundingBatch, *, return_maps: bool = False) -> CPNetPlusOutput:
@@ -104,8 +103,6 @@ class CPNetPlus(nn.Module):
         if self.gate is not None:
             z = z + self.gate(rows, query, batch.query_mask)
         levels, masks, maps = self.pyramid.ascend(z, mask, return_maps=return_maps)
-        if self.top is not None:
-            levels = descend(self.top, levels, masks, kind=self.options.upsample)
         steps = lay_out(masks, batch.clip_mask.sum(dim=1), patch=patch)
         first, answers = self.head(levels, steps)
         ranked, scores = decode(answers, consensus="consensus" not in self.options.without)
