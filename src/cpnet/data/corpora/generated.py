@@ -43,8 +43,8 @@ class GeneratedCorpus(ABC):
     def prepare(self) -> None:
         """Write the corpus unless the folder already contains it; replace a corpus with other options.
 
-        The corpus is written next to the folder and then moved, so that an interrupted write leaves nothing half-written.
-        Concurrent processes wait for the first one.
+        The corpus is written next to the folder and then moved, so that an interrupted write leaves nothing. Concurrent
+        processes wait for the first one.
 
         Raises:
             DataError: the folder contains other files or cannot be written
